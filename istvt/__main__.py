@@ -1,0 +1,5 @@
+"""`python -m istvt` is the command `istvt`."""
+
+from istvt.cli import main
+
+main()

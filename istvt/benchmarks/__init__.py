@@ -1,0 +1,1 @@
+"""Scorers and sources in, latency tables and plots out."""

@@ -1,0 +1,1 @@
+"""Videos on disk in, labelled windows of face crops out."""

@@ -1,0 +1,87 @@
+"""The error tree: what was given, what was expected, what to do; each has its exit code."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns to the shell."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    GATE = 3
+    ENVIRONMENT = 4
+    SOURCE = 5
+    INCOMPLETE = 6
+    INTERRUPTED = 130
+
+
+class IstvtError(Exception):
+    """Anything the user can act on. Everything else is a bug."""
+
+    exit_code = ExitCode.BUG
+
+
+class UsageError(IstvtError):
+    """An argument, option, preset, shape or file content is not what was asked for."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ModelNotFoundError(UsageError):
+    """No run or bundle where one was named or looked for."""
+
+
+class BundleError(UsageError):
+    """The folder is not a bundle, or a file in it is missing or changed."""
+
+
+class WeightsError(UsageError):
+    """A weights file does not fit the model."""
+
+
+class DataError(UsageError):
+    """A data folder is not laid out as expected, or holds too little."""
+
+
+class GateError(IstvtError):
+    """A measured value left its tolerance: parity, accuracy or a benchmark."""
+
+    exit_code = ExitCode.GATE
+
+
+class RuntimeEnvironmentError(IstvtError):
+    """The machine lacks something, or an engine does not fit it."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class MissingExtraError(RuntimeEnvironmentError):
+    """An optional package is not installed."""
+
+
+class BackendError(RuntimeEnvironmentError):
+    """A backend or device cannot run here."""
+
+
+class SourceError(IstvtError):
+    """A camera, file or address gives no pictures."""
+
+    exit_code = ExitCode.SOURCE
+
+
+class SourceNotFoundError(SourceError):
+    """No such file, folder or camera."""
+
+
+class UnreadableSourceError(SourceError):
+    """The source is there but cannot be decoded at all."""
+
+
+class BrokenSourceError(SourceError):
+    """Decoding stopped before the declared end; what was read before stays valid."""
+
+    def __init__(self, message: str, *, frames_read: int, frames_declared: int | None) -> None:
+        super().__init__(message)
+        self.frames_read = frames_read
+        self.frames_declared = frames_declared

@@ -1,0 +1,1 @@
+"""A run in, a bundle of checked ONNX graphs out."""

@@ -1,0 +1,1 @@
+"""Frames in, tracked and aligned face crops out."""

@@ -1,0 +1,1 @@
+"""ISTVT in PyTorch: tensors in, tensors out; no files, no video."""

@@ -1,0 +1,90 @@
+"""ISTVT: windows of faces in, one logit per window out (above 0 leans to fake).
+
+Source: Zhao et al., ISTVT: Interpretable Spatial-Temporal Video Transformer for Deepfake
+Detection, IEEE TIFS 18, 2023.
+"""
+
+from torch import Tensor, nn
+
+from istvt.errors import UsageError
+from istvt.model.block import TransformerBlock
+from istvt.model.tokens import TokenEmbedding
+from istvt.model.xception import EntryFlow
+from istvt.presets import ModelPreset, check_preset
+
+PIXEL_SCALE, PIXEL_OFFSET = 2.0 / 255.0, -1.0  # uint8 to [-1, 1]: mean = std = 0.5
+
+
+class ISTVT(nn.Module):
+    """The whole model, in the two halves that a sliding window wants.
+
+    Raises:
+        UsageError: the preset holds a shape that the model cannot have.
+    """
+
+    def __init__(self, preset: ModelPreset) -> None:
+        check_preset(preset)
+        super().__init__()
+        self.preset = preset
+        self.encoder = EntryFlow(preset)
+        self.tokens = TokenEmbedding(preset)
+        self.blocks = nn.ModuleList(TransformerBlock(preset) for _ in range(preset.depth))
+        self.norm = nn.LayerNorm(preset.embed_dim)
+        self.head = nn.Sequential(nn.LayerNorm(preset.embed_dim), nn.Linear(preset.embed_dim, 1))
+
+    def encode(self, faces: Tensor) -> Tensor:
+        """Map raw faces to patch features.
+
+        Args:
+            faces: `(n, S, S, 3)`, uint8, or float in 0 to 255.
+
+        Returns:
+            `(n, h*w, C)`.
+
+        Raises:
+            UsageError: the faces are not of the preset's size.
+        """
+        size = self.preset.image_size
+        if faces.ndim != 4 or faces.shape[1:] != (size, size, 3):
+            raise UsageError(
+                f"faces have shape {tuple(faces.shape)}: preset {self.preset.name!r} takes "
+                f"(n, {size}, {size}, 3)"
+            )
+        dtype = self.encoder.conv1.weight.dtype
+        images = faces.permute(0, 3, 1, 2).to(dtype) * PIXEL_SCALE + PIXEL_OFFSET
+        return self.encoder(images).flatten(2).transpose(1, 2)
+
+    def score(self, features: Tensor, *, last_block_in_full: bool = False) -> Tensor:
+        """Map the features of windows to logits.
+
+        Args:
+            features: `(m, T, h*w, C)`.
+            last_block_in_full: compute every token of the last block, although only token (0, 0)
+                is read; the result is the same.
+
+        Returns:
+            `(m,)` logits.
+
+        Raises:
+            UsageError: the window is not of the preset's shape.
+        """
+        preset = self.preset
+        expected = (preset.num_frames, preset.num_patches, preset.embed_dim)
+        if features.ndim != 4 or features.shape[1:] != expected:
+            raise UsageError(
+                f"features have shape {tuple(features.shape)}: preset {preset.name!r} takes "
+                f"(m, {', '.join(map(str, expected))})"
+            )
+        tokens = self.tokens(features)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        last: TransformerBlock = self.blocks[-1]  # type: ignore[assignment]
+        token = last(tokens)[:, 0, 0] if last_block_in_full else last.forward_class_token(tokens)
+        return self.head(self.norm(token)).squeeze(-1)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Map windows of raw faces `(m, T, S, S, 3)` to logits `(m,)`."""
+        if faces.ndim != 5:
+            raise UsageError(f"windows have shape {tuple(faces.shape)}: expected (m, T, S, S, 3)")
+        features = self.encode(faces.flatten(0, 1))
+        return self.score(features.unflatten(0, faces.shape[:2]))

@@ -1,0 +1,153 @@
+"""The named model sizes, and the crop and sampling that a trained model carries with it."""
+
+from dataclasses import dataclass, replace
+
+from istvt.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ModelPreset:
+    """Everything that fixes the model's shapes.
+
+    Attributes:
+        image_size: the crop's side in px.
+        num_frames: T, the sampled faces of a window.
+        embed_dim: channels of the encoder's output and width of every token.
+        encoder_widths: channels after conv1, conv2, block1 and block2; block3 ends at `embed_dim`.
+        depth: transformer blocks.
+        mlp_ratio: width of the feed-forward layer over `embed_dim`.
+    """
+
+    name: str
+    image_size: int
+    num_frames: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    head_dim: int
+    mlp_ratio: int = 4
+    encoder_widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+
+    @property
+    def grid_size(self) -> int:
+        """Side of the encoder's output in patches (19 for 300 px)."""
+        size = (self.image_size - 3) // 2 + 1  # conv1: 3x3, stride 2, no padding
+        size = size - 2  # conv2: 3x3, no padding
+        for _ in range(3):  # each block ends in a 3x3 pool of stride 2, padding 1
+            size = (size - 1) // 2 + 1
+        return size
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of one frame (361 for 300 px)."""
+        return self.grid_size**2
+
+    @property
+    def inner_dim(self) -> int:
+        """Width of queries, keys and values, all heads together."""
+        return self.num_heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class CropRecipe:
+    """How a face is cut out of a frame; the same in training and in streaming.
+
+    Source: ISTVT's crop (Zhao et al., IEEE TIFS 2023): centred on the nose tip, 1.25 times the
+    larger side of the face's box, levelled by the eyes.
+
+    Attributes:
+        size_px: side of the square crop.
+        scale: side of the cut square over the larger side of the face's box.
+        align: turn the face so that the line through the eyes is level.
+    """
+
+    size_px: int
+    scale: float = 1.25
+    align: bool = True
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video make a window; exactly one of the two is set.
+
+    Attributes:
+        frame_step: every k-th frame at the native rate (the paper: 1).
+        sample_fps: the frames nearest to a clock of that many ticks a second.
+    """
+
+    frame_step: int | None = 1
+    sample_fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.frame_step is None) == (self.sample_fps is None):
+            raise UsageError("sampling takes either frame_step or sample_fps, and not both")
+        if self.frame_step is not None and self.frame_step < 1:
+            raise UsageError(f"frame_step is {self.frame_step}: it must be at least 1")
+        if self.sample_fps is not None and not 0 < self.sample_fps <= 1000:
+            raise UsageError(f"sample_fps is {self.sample_fps}: it must be above 0, at most 1000")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a trained model is, apart from its weights; stored in runs and bundles."""
+
+    preset: ModelPreset
+    crop: CropRecipe
+    sampling: Sampling = Sampling()
+
+    def __post_init__(self) -> None:
+        if self.crop.size_px != self.preset.image_size:
+            raise UsageError(
+                f"the crop is {self.crop.size_px} px, the model takes {self.preset.image_size} px"
+            )
+
+
+MIN_IMAGE_SIZE = 32
+
+# The paper's model: Zhao et al., ISTVT, IEEE TIFS 2023.
+PAPER = ModelPreset(
+    name="paper", image_size=300, num_frames=6, embed_dim=728, depth=12, num_heads=8, head_dim=64
+)
+EDGE = replace(PAPER, name="edge", image_size=224, depth=6)
+TINY = replace(
+    PAPER,
+    name="tiny",
+    image_size=96,
+    embed_dim=192,
+    depth=2,
+    num_heads=4,
+    head_dim=32,
+    encoder_widths=(16, 32, 64, 96),
+)
+
+PRESETS = (PAPER, EDGE, TINY)
+
+
+def preset_named(name: str) -> ModelPreset:
+    """Look a preset up.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for preset in PRESETS:
+        if preset.name == name:
+            return preset
+    known = ", ".join(preset.name for preset in PRESETS)
+    raise UsageError(f"no preset is called {name!r}: choose one of {known}")
+
+
+def check_preset(preset: ModelPreset) -> None:
+    """Refuse shapes that the model cannot have.
+
+    Raises:
+        UsageError: names the field, its value and what it must be.
+    """
+    if preset.image_size < MIN_IMAGE_SIZE:
+        raise UsageError(
+            f"image_size is {preset.image_size} px: the encoder needs at least {MIN_IMAGE_SIZE} px"
+        )
+    if preset.num_frames < 2:
+        raise UsageError(f"num_frames is {preset.num_frames}: a window needs at least 2 frames")
+    for field in ("embed_dim", "depth", "num_heads", "head_dim", "mlp_ratio"):
+        if getattr(preset, field) < 1:
+            raise UsageError(f"{field} is {getattr(preset, field)}: it must be at least 1")

@@ -1,0 +1,106 @@
+"""The records that pass between parts: plain frozen values, no behaviour beyond small views."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array: TypeAlias = NDArray[np.uint8]
+FloatArray: TypeAlias = NDArray[np.float32]
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        image: `(H, W, 3)` RGB, upright.
+        index: position in the source, counted from 0 over all decoded frames.
+        time_s: seconds since the source's start (files) or since it was opened (live).
+        source: the source's printable name, without user and password.
+    """
+
+    image: UInt8Array
+    index: int
+    time_s: float
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face found in one frame.
+
+    Attributes:
+        box_xyxy: `(4,)` float px in the frame.
+        landmarks: `(5, 2)` float px: left eye, right eye, nose tip, left and right corner of the
+            mouth, left and right as seen in the picture.
+        confidence: the detector's, 0 to 1.
+        crop: `(S, S, 3)` uint8 RGB, or None until it has been cut.
+    """
+
+    box_xyxy: FloatArray
+    landmarks: FloatArray
+    confidence: float
+    crop: UInt8Array | None = None
+
+
+@dataclass(frozen=True)
+class Window(Generic[Item]):
+    """`num_frames` consecutive sampled crops or features of one track; never spans a gap."""
+
+    track_id: int
+    items: tuple[Item, ...]
+    times_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How fake a window looks.
+
+    Attributes:
+        logit: the model's output; above 0 leans to fake.
+        fake_probability: 0 to 1, after probability calibration where the bundle holds one.
+        calibrated: whether it does; if not, this is the plain sigmoid of the logit.
+    """
+
+    logit: float
+    fake_probability: float
+    calibrated: bool
+
+
+class VerdictKind(str, Enum):
+    """What is said of a track or a source."""
+
+    FAKE = "fake"
+    REAL = "real"
+    INCONCLUSIVE = "inconclusive"
+    NO_FACE = "no-face"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said, of whom, over which span, and why.
+
+    Attributes:
+        score: None where there was nothing to score.
+        track_id: None where it speaks of a whole source.
+    """
+
+    kind: VerdictKind
+    score: Score | None
+    track_id: int | None
+    start_s: float
+    end_s: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """Where and when the evidence lies: two maps `(T, H, W)`, in the model's own units."""
+
+    spatial: FloatArray
+    temporal: FloatArray

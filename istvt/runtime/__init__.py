@@ -1,0 +1,1 @@
+"""Faces in, verdicts out, on whatever runs the graphs; imports without torch."""

@@ -1,0 +1,1 @@
+"""Verdicts in; terminal, JSON lines, window or video file out."""

@@ -1,0 +1,49 @@
+"""Sampled crops or features of one track in, sliding windows out; no window spans a gap."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from istvt.records import Window
+
+Item = TypeVar("Item")
+
+
+class WindowBuffer(Generic[Item]):
+    """Keeps a track's last T items and forgets them at every gap.
+
+    Args:
+        num_frames: T.
+        is_gap: told two positions `(index, time_s)`, says whether they cannot share a window;
+            usually `FrameSampler.is_gap`.
+    """
+
+    def __init__(
+        self,
+        track_id: int,
+        num_frames: int,
+        *,
+        is_gap: Callable[[tuple[int, float], tuple[int, float]], bool],
+    ) -> None:
+        self.track_id = track_id
+        self._num_frames = num_frames
+        self._is_gap = is_gap
+        self._items: deque[tuple[Item, int, float]] = deque(maxlen=num_frames)
+
+    def push(self, item: Item, *, index: int, time_s: float) -> Window[Item] | None:
+        """Add one sampled frame's item.
+
+        Returns:
+            The window that ends here, or None while fewer than T items follow the last gap.
+        """
+        if self._items and self._is_gap(self._items[-1][1:], (index, time_s)):
+            self._items.clear()
+        self._items.append((item, index, time_s))
+        if len(self._items) < self._num_frames:
+            return None
+        items, _, times_s = zip(*self._items, strict=True)
+        return Window(track_id=self.track_id, items=items, times_s=times_s)
+
+    def clear(self) -> None:
+        """Forget everything: a cut, a lost face, a reconnect."""
+        self._items.clear()

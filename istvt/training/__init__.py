@@ -1,0 +1,1 @@
+"""Labelled windows in, a run folder with weights, curves and metrics out."""

@@ -1,6 +1,7 @@
 """The named model sizes, and the crop and sampling that a trained model carries with it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from istvt.errors import UsageError
 
@@ -100,6 +101,30 @@ class ModelConfig:
             raise UsageError(
                 f"the crop is {self.crop.size_px} px, the model takes {self.preset.image_size} px"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn into what JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "ModelConfig":
+        """Read what `to_dict` wrote, also after a round trip through JSON.
+
+        Raises:
+            UsageError: a field is missing, unknown or out of range.
+        """
+        try:
+            preset = {**values["preset"]}
+            preset["encoder_widths"] = tuple(preset["encoder_widths"])
+            config = cls(
+                preset=ModelPreset(**preset),
+                crop=CropRecipe(**values["crop"]),
+                sampling=Sampling(**values["sampling"]),
+            )
+        except (TypeError, KeyError, ValueError) as error:
+            raise UsageError(f"not a model configuration: {error!r}") from error
+        check_preset(config.preset)
+        return config
 
 
 MIN_IMAGE_SIZE = 32

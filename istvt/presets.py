@@ -127,7 +127,7 @@ class ModelConfig:
         return config
 
 
-MIN_IMAGE_SIZE = 32
+MIN_IMAGE_SIZE = 7  # conv1 leaves 3 px, conv2 one, and the pools keep it: a grid of one patch
 
 # The paper's model: Zhao et al., ISTVT, IEEE TIFS 2023.
 PAPER = ModelPreset(

@@ -45,11 +45,7 @@ class ISTVT(nn.Module):
             UsageError: the faces are not of the preset's size.
         """
         size = self.preset.image_size
-        if faces.ndim != 4 or faces.shape[1:] != (size, size, 3):
-            raise UsageError(
-                f"faces have shape {tuple(faces.shape)}: preset {self.preset.name!r} takes "
-                f"(n, {size}, {size}, 3)"
-            )
+        _check_shape(faces, (size, size, 3), "faces", self.preset)
         dtype = self.encoder.conv1.weight.dtype
         images = faces.permute(0, 3, 1, 2).to(dtype) * PIXEL_SCALE + PIXEL_OFFSET
         return self.encoder(images).flatten(2).transpose(1, 2)
@@ -70,11 +66,7 @@ class ISTVT(nn.Module):
         """
         preset = self.preset
         expected = (preset.num_frames, preset.num_patches, preset.embed_dim)
-        if features.ndim != 4 or features.shape[1:] != expected:
-            raise UsageError(
-                f"features have shape {tuple(features.shape)}: preset {preset.name!r} takes "
-                f"(m, {', '.join(map(str, expected))})"
-            )
+        _check_shape(features, expected, "features", preset)
         tokens = self.tokens(features)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
@@ -83,8 +75,20 @@ class ISTVT(nn.Module):
         return self.head(self.norm(token)).squeeze(-1)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """Map windows of raw faces `(m, T, S, S, 3)` to logits `(m,)`."""
-        if faces.ndim != 5:
-            raise UsageError(f"windows have shape {tuple(faces.shape)}: expected (m, T, S, S, 3)")
+        """Map windows of raw faces `(m, T, S, S, 3)` to logits `(m,)`.
+
+        Raises:
+            UsageError: the windows are not of the preset's shape.
+        """
+        size = self.preset.image_size
+        _check_shape(faces, (self.preset.num_frames, size, size, 3), "windows", self.preset)
         features = self.encode(faces.flatten(0, 1))
         return self.score(features.unflatten(0, faces.shape[:2]))
+
+
+def _check_shape(given: Tensor, row_shape: tuple[int, ...], what: str, preset: ModelPreset) -> None:
+    if given.ndim != len(row_shape) + 1 or given.shape[1:] != row_shape:
+        raise UsageError(
+            f"{what} have shape {tuple(given.shape)}: preset {preset.name!r} takes "
+            f"(n, {', '.join(map(str, row_shape))}) for any n"
+        )

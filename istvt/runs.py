@@ -73,6 +73,6 @@ def load_model(path: Path, config: ModelConfig) -> ISTVT:
     model = ISTVT(config.preset)
     try:
         model.load_state_dict(safetensors.load_file(path), strict=True)
-    except Exception as error:  # noqa: BLE001  safetensors and torch raise types of their own
+    except Exception as error:
         raise WeightsError(f"{path} does not fit preset {config.preset.name!r}: {error}") from error
     return model.eval()

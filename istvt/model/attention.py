@@ -5,6 +5,10 @@ the space token and the patches. Queries and keys of the temporal attention are 
 consecutive frames; its projection has no bias, so the difference is taken after it (exact).
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -61,6 +65,9 @@ def attend_over_space(qkv: Tensor) -> Tensor:
     return mixed.transpose(1, 2).flatten(2).unflatten(0, (batch, rows))
 
 
+TemporalKernel: TypeAlias = Callable[[Tensor], Tensor]  # the contract of `attend_over_time`
+
+
 class Attention(nn.Module):
     """The projections around one attention: no bias before it, a bias behind it."""
 
@@ -89,16 +96,20 @@ class Attention(nn.Module):
 class TemporalAttention(Attention):
     """Attention over the rows of each column."""
 
+    def __init__(self, preset: ModelPreset) -> None:
+        super().__init__(preset)
+        self.attend: TemporalKernel = attend_over_time
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Map normalised tokens `(B, T+1, N, C)` to the same shape."""
-        return self.proj(attend_over_time(self.project_qkv(tokens)))
+        return self.proj(self.attend(self.project_qkv(tokens)))
 
     def forward_temporal_row(self, tokens: Tensor) -> Tensor:
         """Compute only what row 0 receives: `(B, T+1, N, C)` to `(B, N, C)`."""
         queries = self.project_query(tokens[:, 0]).unsqueeze(3)  # (B, N, heads, 1, head_dim)
         keys, values = self.project_key_value(tokens).permute(3, 0, 2, 4, 1, 5).unbind(0)
-        mixed = scaled_dot_product_attention(queries, self_subtract(keys, time_dim=3), values)
-        return self.proj(mixed.flatten(2))
+        logits = queries @ self_subtract(keys, time_dim=3).transpose(-1, -2) * self.head_dim**-0.5
+        return self.proj((logits.softmax(-1) @ values).flatten(2))
 
 
 class SpatialAttention(Attention):
@@ -114,3 +125,17 @@ class SpatialAttention(Attention):
         keys, values = self.project_key_value(tokens).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = scaled_dot_product_attention(queries, keys, values)
         return self.proj(mixed.flatten(1))
+
+
+@contextmanager
+def temporal_kernel(model: nn.Module, attend: TemporalKernel) -> Iterator[None]:
+    """Put another kernel in the place of `attend_over_time` while the block runs."""
+    layers = [layer for layer in model.modules() if isinstance(layer, TemporalAttention)]
+    before = [layer.attend for layer in layers]
+    for layer in layers:
+        layer.attend = attend
+    try:
+        yield
+    finally:
+        for layer, kernel in zip(layers, before, strict=True):
+            layer.attend = kernel

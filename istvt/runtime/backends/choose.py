@@ -1,0 +1,68 @@
+"""The name of a backend in, its scorer out; `auto` tries them fastest first."""
+
+import logging
+
+import numpy as np
+
+from istvt.errors import BackendError, RuntimeEnvironmentError
+from istvt.export.bundle import Bundle
+from istvt.runtime.scorer import BackendName, DeviceName, Scorer
+
+logger = logging.getLogger(__name__)
+
+# From the measurements in docs/performance.md; a GPU comes before any CPU.
+AUTO_ORDER: tuple[tuple[BackendName, DeviceName], ...] = (
+    ("onnxruntime", "cuda"),
+    ("torch", "cuda"),
+    ("openvino", "cpu"),
+    ("onnxruntime", "cpu"),
+    ("torch", "cpu"),
+)
+
+
+def open_scorer(
+    bundle: Bundle, *, backend: BackendName, device: DeviceName, threads: int | None
+) -> Scorer:
+    """Open one backend; see `istvt.runtime.scorer.open_scorer`."""
+    match backend:
+        case "torch":
+            from istvt.runtime.backends.torch import TorchScorer
+
+            return TorchScorer(bundle, device=device, threads=threads)
+        case "onnxruntime":
+            from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
+
+            return OnnxRuntimeScorer(bundle, device=device, threads=threads)
+        case "openvino":
+            from istvt.runtime.backends.openvino import OpenVinoScorer
+
+            return OpenVinoScorer(bundle, device=device, threads=threads)
+        case "auto":
+            return _open_first_that_works(bundle, device=device, threads=threads)
+
+
+def _open_first_that_works(bundle: Bundle, *, device: DeviceName, threads: int | None) -> Scorer:
+    reasons = []
+    for backend, its_device in AUTO_ORDER:
+        if device not in ("auto", its_device):
+            continue
+        try:
+            scorer = open_scorer(bundle, backend=backend, device=its_device, threads=threads)
+            _try_out(scorer)
+        except RuntimeEnvironmentError as error:
+            logger.info("%s on %s does not run here: %s", backend, its_device, error)
+            reasons.append(f"  {backend} on {its_device}: {error}")
+            continue
+        return scorer
+    raise BackendError("no backend runs here:\n" + "\n".join(reasons))
+
+
+def _try_out(scorer: Scorer) -> None:
+    preset = scorer.info.preset
+    faces = np.zeros((1, preset.image_size, preset.image_size, 3), dtype=np.uint8)
+    features = scorer.encode(faces)
+    logits = scorer.score([features * preset.num_frames])
+    if not np.isfinite(logits).all():
+        name = scorer.info.backend
+        scorer.close()
+        raise BackendError(f"{name} gives {logits} on a black picture: not a number")

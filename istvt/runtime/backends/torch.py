@@ -1,0 +1,68 @@
+"""A bundle's weights in PyTorch: the reference that the other backends are held against."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from istvt.errors import BackendError
+from istvt.export.bundle import Bundle
+from istvt.extras import require
+from istvt.records import FloatArray, UInt8Array
+from istvt.runtime.scorer import (
+    ClosesOnExit,
+    DeviceName,
+    Features,
+    ScorerInfo,
+    check_faces,
+    check_windows,
+    no_logits,
+)
+
+
+class TorchScorer(ClosesOnExit):
+    """ISTVT in fp32 on the CPU or a CUDA device.
+
+    Raises:
+        MissingExtraError: PyTorch is not installed.
+        BackendError: CUDA was asked for and is not there.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: DeviceName, threads: int | None = None) -> None:
+        torch = self._torch = require("torch", extra="cpu")
+        has_cuda = torch.cuda.is_available()
+        if device == "cuda" and not has_cuda:
+            raise BackendError("PyTorch sees no CUDA device here: use --device cpu")
+        self._device = "cuda" if device != "cpu" and has_cuda else "cpu"
+        if threads is not None:
+            torch.set_num_threads(threads)
+        from istvt.runs import load_model
+
+        self._model = load_model(bundle.weights, bundle.config).to(self._device)
+        self.info = ScorerInfo(
+            backend="torch",
+            device=self._device,
+            precision="fp32",
+            bundle_digest=bundle.digest,
+            preset=bundle.config.preset,
+        )
+
+    def encode(self, faces: UInt8Array) -> list[Features]:
+        """See `Scorer.encode`; a handle is a tensor `(h*w, C)` on the device."""
+        check_faces(faces, self.info.preset)
+        with self._torch.inference_mode():
+            pixels = self._torch.from_numpy(np.ascontiguousarray(faces)).to(self._device)
+            return list(self._model.encode(pixels))
+
+    def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
+        """See `Scorer.score`."""
+        check_windows(windows, self.info.preset)
+        if not windows:
+            return no_logits()
+        with self._torch.inference_mode():
+            stacked = self._torch.stack([self._torch.stack(list(window)) for window in windows])
+            logits: FloatArray = self._model.score(stacked).float().cpu().numpy()
+        return logits
+
+    def close(self) -> None:
+        """See `Scorer.close`."""
+        del self._model

@@ -1,0 +1,152 @@
+"""The path of a video file in, its frames out: real times, upright, each loss reported.
+
+The declared number of frames, or where there is none the declared duration, is compared with what
+came out, because FFmpeg ends a cut file like a finished one.
+"""
+
+from collections.abc import Generator
+from math import ceil
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from istvt.errors import BrokenSourceError, SourceError, UnreadableSourceError
+from istvt.records import Frame
+from istvt.video.decode import Clock, SoundDecoder, find_video, rate_of, to_upright_rgb
+from istvt.video.recorded import RecordedSource
+
+DEFAULT_FPS = 25.0  # spaces pictures that carry no time, in a stream that declares no rate
+COUNT_TOLERANCE = (2, 0.01)  # frames, and share of the declared ones: lost at a stream's ends
+TIME_TOLERANCE = (0.25, 0.01)  # seconds, and share of the declared duration
+
+
+def open_video(path: Path) -> RecordedSource:
+    """Open a video file.
+
+    Iterating it raises `BrokenSourceError` after the last sound frame where some are missing.
+
+    Raises:
+        UnreadableSourceError: it cannot be opened, is no video, or not one frame decodes.
+    """
+    if path.stat().st_size == 0:
+        raise UnreadableSourceError(f"{path}: the file is empty (0 bytes); copy or record it again")
+    try:
+        container = av.open(str(path))
+    except PermissionError:
+        raise UnreadableSourceError(
+            f"{path}: no permission to read it; allow it with chmod +r or run as its owner"
+        ) from None
+    except av.InvalidDataError:
+        raise UnreadableSourceError(
+            f"{path}: not a video file, or one that was cut off before its index was written "
+            "(expected mp4, avi, mov, mkv, webm or gif); play it once, or copy it again"
+        ) from None
+    except (av.FFmpegError, OSError) as error:
+        raise UnreadableSourceError(f"{path}: cannot be opened: {error.strerror}") from error
+    return source_of(container, name=str(path))
+
+
+def source_of(container: InputContainer, *, name: str) -> RecordedSource:
+    """Read an opened recording as a source; the source closes it."""
+    stream = find_video(container)
+    if stream is None:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        container.close()
+        raise UnreadableSourceError(
+            f"{name}: holds no moving pictures that can be decoded (found: {kinds}); "
+            "give a file with a video track"
+        )
+    stream.thread_type = "AUTO"
+    declared = count_declared(container, stream)
+    frames = _read(container, stream, name=name, frames_declared=declared)
+    return RecordedSource(name, frames, fps=rate_of(stream), frames_declared=declared)
+
+
+def count_declared(container: InputContainer, stream: VideoStream) -> int | None:
+    """Tell how many frames should come out; fewer than are stored where an edit list cuts some."""
+    if not stream.frames:
+        return None
+    rate, duration = rate_of(stream), stream.duration
+    if "mp4" not in container.format.name or not rate or not duration or not stream.time_base:
+        return stream.frames
+    return min(stream.frames, ceil(float(duration * stream.time_base) * rate - 1e-6))
+
+
+def _read(
+    container: InputContainer, stream: VideoStream, *, name: str, frames_declared: int | None
+) -> Generator[Frame, None, None]:
+    decoder = SoundDecoder()
+    clock = Clock(1.0 / (rate_of(stream) or DEFAULT_FPS))
+    progress = _Progress(name, frames_declared)
+    index = -1
+    try:
+        for packet in container.demux():
+            progress.reach(packet)
+            if packet.stream is not stream:
+                continue
+            for picture, lost in decoder.decode(packet):
+                index += 1 + lost
+                time_s = clock.tell(picture.time)
+                yield Frame(to_upright_rgb(picture), index=index, time_s=time_s, source=name)
+                progress.frames_read += 1
+        failure = None
+    except av.FFmpegError as error:
+        failure = error.strerror
+    finally:
+        declared_s = _declared_end_s(container)
+        container.close()
+    progress.check(damaged=decoder.damaged, declared_end_s=declared_s, failure=failure)
+
+
+def _declared_end_s(container: InputContainer) -> float | None:
+    if container.duration is None:
+        return None
+    return (container.duration + (container.start_time or 0)) / av.time_base
+
+
+class _Progress:
+    """How much of a recording came out, against what it declared."""
+
+    def __init__(self, name: str, frames_declared: int | None) -> None:
+        self.name = name
+        self.frames_declared = frames_declared
+        self.frames_read = 0
+        self.reached_s = 0.0
+
+    def reach(self, packet: "av.Packet[av.stream.Stream]") -> None:
+        if packet.pts is not None and packet.time_base:
+            end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self.reached_s = max(self.reached_s, end_s)
+
+    def check(self, *, damaged: int, declared_end_s: float | None, failure: str | None) -> None:
+        """Raise where frames are missing."""
+        reasons = [f"reading stopped: {failure}"] if failure else []
+        reasons += [f"{damaged} packets or pictures were damaged"] if damaged else []
+        if not reasons and self._is_short(declared_end_s):
+            reasons.append(f"it ends at {self.reached_s:.2f} s, before its declared end")
+        if reasons:
+            raise self._error("; ".join(reasons))
+
+    def _is_short(self, declared_end_s: float | None) -> bool:
+        if self.frames_declared is not None:
+            allowed = max(COUNT_TOLERANCE[0], COUNT_TOLERANCE[1] * self.frames_declared)
+            return self.frames_declared - self.frames_read > allowed
+        if declared_end_s is None:
+            return False
+        allowed_s = max(TIME_TOLERANCE[0], TIME_TOLERANCE[1] * declared_end_s)
+        return declared_end_s - self.reached_s > allowed_s
+
+    def _error(self, reason: str) -> SourceError:
+        if not self.frames_read:
+            return UnreadableSourceError(
+                f"{self.name}: not one frame could be decoded ({reason}); copy the file again"
+            )
+        of_declared = f" of {self.frames_declared}" if self.frames_declared is not None else ""
+        return BrokenSourceError(
+            f"{self.name}: broken recording, {self.frames_read}{of_declared} frames were read "
+            f"({reason}); what was read stays valid, copy the file again for the rest",
+            frames_read=self.frames_read,
+            frames_declared=self.frames_declared,
+        )

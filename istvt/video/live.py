@@ -1,0 +1,142 @@
+"""A grabber of live pictures in, a source out that never falls behind.
+
+One thread captures as fast as the pictures come; the reader gets the newest one. So the delay does
+not grow when the reader is slow: the frames' indexes jump instead, and `frames_dropped` counts.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from threading import Event, Thread
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+from istvt.errors import BrokenSourceError, SourceError
+from istvt.records import Frame, UInt8Array
+from istvt.video.latest import LatestFrame
+
+logger = logging.getLogger(__name__)
+
+STALL_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 4.0
+
+Raw = TypeVar("Raw")
+
+
+class Grabber(Protocol[Raw]):
+    """What a camera and a stream have in common; all but `to_image` run in the capturing thread."""
+
+    name: str
+    fps: float | None
+    size_wh: tuple[int, int] | None
+
+    def grab(self) -> tuple[Raw, int]:
+        """Wait for the next picture; also tell how many were lost directly before it.
+
+        Raises:
+            SourceError: there will be no more.
+        """
+
+    def to_image(self, raw: Raw) -> UInt8Array:
+        """Convert to `(H, W, 3)` RGB, upright; only called for pictures that are read."""
+
+    def close(self) -> None:
+        """Let go of the device or the connection."""
+
+
+@dataclass(frozen=True)
+class _Shot(Generic[Raw]):
+    raw: Raw
+    index: int
+    time_s: float
+
+
+class LiveSource(Generic[Raw]):
+    """A camera or a stream; iterating it never ends but by `close` or an error.
+
+    Attributes:
+        frames_read: frames given to the reader.
+        frames_declared: None, a live source has no end.
+    """
+
+    is_live = True
+    frames_declared: int | None = None
+
+    def __init__(self, grabber: Grabber[Raw], *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
+        self.name = grabber.name
+        self.fps = grabber.fps
+        self.size_wh = grabber.size_wh
+        self.frames_read = 0
+        self._grabber = grabber
+        self._stall_timeout_s = stall_timeout_s
+        self._slot: LatestFrame[_Shot[Raw]] = LatestFrame()
+        self._closing = Event()
+        self._opened_s = time.monotonic()
+        self._thread = Thread(target=self._capture, name=f"capture {self.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def frames_dropped(self) -> int:
+        """Frames that were captured and replaced by a newer one before they were read."""
+        return self._slot.dropped
+
+    def __iter__(self) -> "LiveSource[Raw]":
+        return self
+
+    def __next__(self) -> Frame:
+        """Wait for a frame newer than the last.
+
+        Raises:
+            BrokenSourceError: the source ended, was unplugged, or gave nothing for too long.
+        """
+        if self._closing.is_set():
+            raise StopIteration
+        try:
+            shot = self._slot.take(timeout_s=self._stall_timeout_s)
+        except TimeoutError:
+            raise self._broken(f"no picture for {self._stall_timeout_s:g} s") from None
+        except SourceError as error:
+            raise self._broken(str(error)) from None
+        self.frames_read += 1
+        image = self._grabber.to_image(shot.raw)
+        return Frame(image, index=shot.index, time_s=shot.time_s, source=self.name)
+
+    def close(self) -> None:
+        """Stop capturing; a picture that is being waited for is waited for no longer."""
+        self._closing.set()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():
+            logger.warning(
+                "%s: still waiting for a picture; it is closed when one comes", self.name
+            )
+
+    def __enter__(self) -> "LiveSource[Raw]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _capture(self) -> None:
+        index = -1
+        try:
+            while not self._closing.is_set():
+                raw, lost = self._grabber.grab()
+                index += 1 + lost
+                self._slot.put(_Shot(raw, index, time.monotonic() - self._opened_s))
+        except Exception as error:  # noqa: BLE001 raised again in the reader's thread
+            self._slot.fail(error)
+        finally:
+            self._grabber.close()
+
+    def _broken(self, reason: str) -> BrokenSourceError:
+        return BrokenSourceError(
+            f"{self.name}: the live source broke off after {self.frames_read} frames: {reason}; "
+            "check its cable, power and network, then start again",
+            frames_read=self.frames_read,
+            frames_declared=None,
+        )

@@ -1,0 +1,138 @@
+"""A URL in; a live source out, or for a finished file behind http(s) a recorded one.
+
+A recording declares its duration or its length in bytes, a live stream neither. That tells an
+http(s) address of a video file, which is then read like a file on disk (nothing dropped, its end is
+an end), from a camera's stream. Every other scheme is live.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from istvt.errors import SourceError, UnreadableSourceError, UsageError
+from istvt.records import UInt8Array
+from istvt.video.address import printable, scheme_of, scrub
+from istvt.video.decode import SoundDecoder, find_video, rate_of, to_upright_rgb
+from istvt.video.file import source_of
+from istvt.video.live import STALL_TIMEOUT_S, LiveSource
+from istvt.video.recorded import RecordedSource
+
+FILE_SCHEMES = frozenset({"http", "https"})
+LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp"})
+OPEN_READ_TIMEOUTS_S = (3.0, 3.0)
+NO_ANSWER = "no answer in time"
+
+
+def open_url(
+    url: str,
+    *,
+    timeouts_s: tuple[float, float] = OPEN_READ_TIMEOUTS_S,
+    stall_timeout_s: float = STALL_TIMEOUT_S,
+) -> "RecordedSource | LiveSource[av.VideoFrame]":
+    """Connect to a camera's or server's stream; user and password may stand in the URL.
+
+    Args:
+        url: `scheme://[user:password@]host[:port]/path`.
+        timeouts_s: to connect, and to read.
+        stall_timeout_s: how long a live stream may give no picture before it counts as broken.
+
+    Raises:
+        UsageError: the scheme is not one of those above.
+        UnreadableSourceError: no connection, no permission, or no pictures.
+    """
+    name, scheme = printable(url), scheme_of(url)
+    if scheme not in FILE_SCHEMES | LIVE_SCHEMES:
+        known = ", ".join(sorted(FILE_SCHEMES | LIVE_SCHEMES))
+        raise UsageError(f"{name}: the scheme {scheme}:// is not known (expected one of {known})")
+    container = _connect(url, name=name, timeouts_s=timeouts_s)
+    if _is_recording(container, scheme):
+        return source_of(container, name=name)
+    return LiveSource(StreamGrabber(container, url=url), stall_timeout_s=stall_timeout_s)
+
+
+def _connect(url: str, *, name: str, timeouts_s: tuple[float, float]) -> InputContainer:
+    live_only = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"}
+    options = live_only if scheme_of(url) in LIVE_SCHEMES else {}
+    started_s = time.monotonic()
+    try:
+        return av.open(url, timeout=timeouts_s, options=options)
+    except (av.FFmpegError, OSError) as error:
+        reason = explain(error, url=url)
+    if time.monotonic() - started_s >= timeouts_s[0]:  # FFmpeg's rtsp calls it invalid data
+        reason = NO_ANSWER
+    # raised here, not in the handler, so that the error holds no reference to the one with the URL
+    raise UnreadableSourceError(
+        f"{name}: cannot be opened: {reason}; check the address, user and password, the network, "
+        "and that camera or server is on"
+    )
+
+
+def _is_recording(container: InputContainer, scheme: str | None) -> bool:
+    if scheme not in FILE_SCHEMES:
+        return False
+    has_length = container.size > 0 and container.format.name != "hls"  # that is its playlist's
+    return bool(container.duration) or has_length
+
+
+def explain(error: Exception, *, url: str) -> str:
+    """Say what an error of FFmpeg means, without the URL's secrets."""
+    match error:
+        case av.HTTPUnauthorizedError() | av.HTTPForbiddenError() | PermissionError():
+            return "access was refused (wrong or missing user and password?)"
+        case av.HTTPNotFoundError():
+            return "the server is there but knows no such address (404)"
+        case ConnectionRefusedError():
+            return "the connection was refused"
+        case TimeoutError() | av.ExitError():
+            return NO_ANSWER
+        case av.InvalidDataError():
+            return "what the server sends is not a video"
+    return scrub(getattr(error, "strerror", None) or str(error), url)
+
+
+class StreamGrabber:
+    """Reads one connected stream."""
+
+    def __init__(self, container: InputContainer, *, url: str) -> None:
+        self.name = printable(url)
+        self._url = url
+        self._container = container
+        stream = find_video(container)
+        if stream is None:
+            container.close()
+            raise UnreadableSourceError(f"{self.name}: the stream has no moving pictures")
+        stream.thread_type = "SLICE"  # frame threads would each hold back one picture
+        self.fps = rate_of(stream)
+        self.size_wh = (stream.width, stream.height) if stream.width else None
+        self._packets: Iterator[av.Packet[VideoStream]] = container.demux(stream)
+        self._decoder = SoundDecoder()
+        self._ready: deque[tuple[av.VideoFrame, int]] = deque()
+
+    def grab(self) -> tuple[av.VideoFrame, int]:
+        """Wait for the next sound picture."""
+        while not self._ready:
+            self._ready.extend(self._decoder.decode(self._receive()))
+        return self._ready.popleft()
+
+    def to_image(self, raw: av.VideoFrame) -> UInt8Array:
+        """Convert to upright RGB."""
+        return to_upright_rgb(raw)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._container.close()
+
+    def _receive(self) -> "av.Packet[VideoStream]":
+        try:
+            packet = next(self._packets, None)
+        except (av.FFmpegError, OSError) as error:
+            reason = f"the connection was lost: {explain(error, url=self._url)}"
+        else:
+            if packet is not None:
+                return packet
+            reason = "the server ended the stream"
+        raise SourceError(reason)

@@ -1,0 +1,97 @@
+"""Whatever the user names in, a source of frames out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from istvt.errors import SourceNotFoundError, UnreadableSourceError
+from istvt.records import Frame
+from istvt.video.address import scheme_of
+
+IMAGES_FPS = 25.0
+
+
+class Source(Protocol):
+    """Frames in order, once; a context manager. A second loop goes on where the first stopped.
+
+    Attributes:
+        name: printable, without user and password.
+        is_live: new pictures replace those not read yet; else every frame is given.
+        fps: mean frames per second, where known.
+        size_wh: of the first frame, where known; a stream may change it.
+        frames_declared: what a recording says it holds, where it says so.
+        frames_read: given so far.
+    """
+
+    name: str
+    is_live: bool
+    fps: float | None
+    size_wh: tuple[int, int] | None
+    frames_declared: int | None
+    frames_read: int
+
+    @property
+    def frames_dropped(self) -> int:
+        """Pictures of a live source that a newer one replaced; 0 for a recording."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None:
+        """Let go of file, device or connection; no further frames are given."""
+
+    def __enter__(self) -> "Source": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def open_source(spec: str | Path, *, images_fps: float = IMAGES_FPS) -> Source:
+    """Open a video, an image, a folder of images or a URL; cameras have `camera.open_camera`.
+
+    Args:
+        spec: a path, or `rtsp://`, `http://`, `udp://` and the like; of a recording every frame
+            is given, then `BrokenSourceError` is raised if some were lost.
+        images_fps: the rate at which a folder's images were taken.
+
+    Raises:
+        SourceNotFoundError: no such file, or a folder without images.
+        UnreadableSourceError: it is there but gives no pictures.
+        UsageError: a URL of an unknown scheme.
+    """
+    scheme = scheme_of(str(spec)) if isinstance(spec, str) else None
+    if scheme == "file":
+        return _open_path(Path(unquote(urlsplit(str(spec)).path)), images_fps=images_fps)
+    if scheme is not None:
+        from istvt.video.network import open_url
+
+        return open_url(str(spec))
+    return _open_path(Path(spec).expanduser(), images_fps=images_fps)
+
+
+def _open_path(path: Path, *, images_fps: float) -> Source:
+    from istvt.video.file import open_video
+    from istvt.video.images import is_image, open_image, open_image_folder
+
+    try:
+        if path.is_dir():
+            return open_image_folder(path, fps=images_fps)
+        if not path.exists():
+            raise SourceNotFoundError(_missing(path))
+    except PermissionError:
+        raise UnreadableSourceError(
+            f"{path}: no permission for this folder; allow it with chmod +rx, or run as its owner"
+        ) from None
+    return open_image(path) if is_image(path) else open_video(path)
+
+
+def _missing(path: Path) -> str:
+    if path.name.isdecimal() and len(path.parts) == 1:
+        return f"{path}: there is no such file; for a camera use --camera {path}"
+    lost = path if path.parent.is_dir() else path.parent
+    return f"{path}: there is no {lost}; expected a video, an image, a folder of images or a URL"

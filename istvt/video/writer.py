@@ -1,0 +1,152 @@
+"""RGB images in, a video file out; it takes its name only when it is complete."""
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+from istvt.errors import UsageError
+from istvt.records import UInt8Array
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
+TICKS_PER_S = 90_000  # a multiple of the usual frame rates, 30000/1001 included
+DEFAULT_CRF = 20
+
+
+class VideoWriter:
+    """Writes H.264 (MPEG-4 where this build of FFmpeg has no libx264), a context manager.
+
+    Until it is closed the file is called `<name>.part<suffix>`. Closing finishes it, whatever ended
+    the `with` block: after Ctrl-C or an error what was written can be played.
+
+    Args:
+        path: ends in .mp4, .mov or .mkv; missing folders are made.
+        fps: frames per second, where `write` is given no times.
+        size_wh: of every image; an odd side is filled up to an even one, as H.264 asks.
+        crf: quality, 0 (lossless) to 51 (worst).
+        preset: libx264's, from `ultrafast` to `veryslow`.
+
+    Raises:
+        UsageError: an unknown suffix, a rate or size that is not positive, or no way to write.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fps: float,
+        size_wh: tuple[int, int],
+        crf: int = DEFAULT_CRF,
+        preset: str = "veryfast",
+    ) -> None:
+        self.path = Path(path)
+        self.size_wh = size_wh
+        self.frames_written = 0
+        self._fps = fps
+        self._last_tick = -1
+        self._closed = False
+        _check(self.path, fps=fps, size_wh=size_wh)
+        self._part_path = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = av.open(str(self._part_path), "w")
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be written: {error.strerror}; name a place you may write to"
+            ) from error
+        options = {"crf": str(crf), "preset": preset}
+        self._stream = self._add_stream(options)
+
+    def write(self, image: UInt8Array, *, time_s: float | None = None) -> None:
+        """Append one image.
+
+        Args:
+            image: `(H, W, 3)` RGB.
+            time_s: when it is shown; without it, one frame after another at `fps`.
+
+        Raises:
+            UsageError: another size or type than promised, or a time not after the last.
+        """
+        if self._closed:
+            raise UsageError(f"{self.path}: is closed; open a new VideoWriter to write more")
+        expected = (self.size_wh[1], self.size_wh[0], 3)
+        if image.shape != expected or image.dtype != np.uint8:
+            raise UsageError(
+                f"{self.path}: got an image {image.shape} of {image.dtype}, expected {expected} "
+                "of uint8 (height, width, RGB)"
+            )
+        frame = av.VideoFrame.from_ndarray(_fill_to_even(image), format="rgb24")
+        frame.pts = self._tick(time_s)
+        frame.time_base = Fraction(1, TICKS_PER_S)
+        self._container.mux(self._stream.encode(frame))
+        self.frames_written += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name; without frames there is no file."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.frames_written:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        if self.frames_written:
+            self._part_path.replace(self.path)
+        else:
+            self._part_path.unlink(missing_ok=True)
+            logger.warning("%s: not one frame was given, so there is no file", self.path)
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _add_stream(self, options: dict[str, str]) -> VideoStream:
+        rate = Fraction(self._fps).limit_denominator(1001)
+        if "libx264" in av.codecs_available:
+            stream = self._container.add_stream("libx264", rate=rate, options=options)
+        else:
+            stream = self._container.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height = (side + side % 2 for side in self.size_wh)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
+        return stream
+
+    def _tick(self, time_s: float | None) -> int:
+        seconds = self.frames_written / self._fps if time_s is None else time_s
+        tick = round(seconds * TICKS_PER_S)
+        if tick <= self._last_tick:
+            raise UsageError(
+                f"{self.path}: got a frame at {seconds:.3f} s after one at "
+                f"{self._last_tick / TICKS_PER_S:.3f} s; times must increase, from 0 on"
+            )
+        self._last_tick = tick
+        return tick
+
+
+def _check(path: Path, *, fps: float, size_wh: tuple[int, int]) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"{path}: got the suffix {path.suffix or '(none)'}, expected one of "
+            f"{', '.join(sorted(SUFFIXES))}"
+        )
+    if not fps > 0 or min(size_wh) < 1:
+        raise UsageError(f"{path}: got {fps} fps and size {size_wh}, expected numbers above 0")
+
+
+def _fill_to_even(image: UInt8Array) -> UInt8Array:
+    height, width = image.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return np.ascontiguousarray(image)
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

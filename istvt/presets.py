@@ -1,6 +1,7 @@
 """The named model sizes, and the crop and sampling that a trained model carries with it."""
 
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import Any
 
 from istvt.errors import UsageError
@@ -65,6 +66,12 @@ class CropRecipe:
     size_px: int
     scale: float = 1.25
     align: bool = True
+
+    def __post_init__(self) -> None:
+        if self.size_px < 1:
+            raise UsageError(f"size_px is {self.size_px}: a crop needs at least 1 px")
+        if not 0 < self.scale < inf:
+            raise UsageError(f"scale is {self.scale}: it must be above 0 and finite")
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,9 @@ def check_preset(preset: ModelPreset) -> None:
     Raises:
         UsageError: names the field, its value and what it must be.
     """
+    for name, value in asdict(preset).items():
+        if name not in ("name", "encoder_widths") and type(value) is not int:
+            raise UsageError(f"{name} is {value!r}: it must be a whole number")
     if preset.image_size < MIN_IMAGE_SIZE:
         raise UsageError(
             f"image_size is {preset.image_size} px: the encoder needs at least {MIN_IMAGE_SIZE} px"
@@ -176,3 +186,6 @@ def check_preset(preset: ModelPreset) -> None:
     for field in ("embed_dim", "depth", "num_heads", "head_dim", "mlp_ratio"):
         if getattr(preset, field) < 1:
             raise UsageError(f"{field} is {getattr(preset, field)}: it must be at least 1")
+    widths = preset.encoder_widths
+    if len(widths) != 4 or any(type(width) is not int or width < 1 for width in widths):
+        raise UsageError(f"encoder_widths is {widths}: it must be four whole numbers from 1")

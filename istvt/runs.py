@@ -3,15 +3,20 @@
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 from istvt.errors import ModelNotFoundError, UsageError, WeightsError
 from istvt.extras import require
 from istvt.files import atomic_file
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
+from istvt.records import UInt8Array
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"
+SAMPLE_WINDOWS_FILE = "sample_windows.npz"
 
 
 def save_run(folder: Path, model: ISTVT, config: ModelConfig) -> None:
@@ -76,3 +81,26 @@ def load_model(path: Path, config: ModelConfig) -> ISTVT:
     except Exception as error:
         raise WeightsError(f"{path} does not fit preset {config.preset.name!r}: {error}") from error
     return model.eval()
+
+
+def save_sample_windows(folder: Path, faces: UInt8Array) -> None:
+    """Keep a few held-out windows `(m, T, S, S, 3)` in the run, for the parity check of exports."""
+    with atomic_file(folder / SAMPLE_WINDOWS_FILE) as temporary:
+        np.savez_compressed(temporary, faces=faces)
+
+
+def load_sample_windows(folder: Path) -> UInt8Array | None:
+    """Read the run's held-out windows back; None where it has none.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    path = folder / SAMPLE_WINDOWS_FILE
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            faces: UInt8Array = arrays["faces"]
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
+        raise UsageError(f"{path} is damaged ({error}): delete it or train again") from error
+    return faces

@@ -1,0 +1,155 @@
+"""A run in, a bundle out: graphs, precision, parity, metadata, in one atomic step."""
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from istvt.errors import UsageError
+from istvt.export import bundle as bundles
+from istvt.export.bundle import Bundle
+from istvt.export.graph import export_encoder, export_window
+from istvt.export.parity import (
+    TOLERANCES,
+    ParityResult,
+    SampleWindows,
+    compare,
+    gate,
+    random_windows,
+    score_windows,
+)
+from istvt.export.precision import halve_graphs
+from istvt.faces.mtcnn_weights import build_detector
+from istvt.files import atomic_folder
+from istvt.model.istvt import ISTVT
+from istvt.presets import ModelConfig, ModelPreset
+from istvt.records import FloatArray
+from istvt.runs import load_run, load_sample_windows, save_weights
+from istvt.runtime.scorer import open_scorer
+
+Precision: TypeAlias = Literal["fp32", "fp16"]
+Progress: TypeAlias = Callable[[str], None]
+
+TOOLS = ("istvt", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made."""
+
+    bundle: Bundle
+    parity: tuple[ParityResult, ...]
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    *,
+    precision: Precision = "fp32",
+    progress: Progress = lambda step: None,
+) -> Exported:
+    """Write the bundle of a run; `out` changes only when everything passed.
+
+    Args:
+        run: folder that `istvt train` or `istvt import-weights` wrote.
+        out: the bundle's folder; its name ends in `.istvt`.
+        precision: of the graphs.
+        progress: is told what starts.
+
+    Raises:
+        ModelNotFoundError: `run` is no run.
+        UsageError: `out` is something else than a bundle.
+        GateError: a graph does not say what the model says.
+    """
+    check_out(out)
+    model, config = load_run(run)
+    windows = _windows_to_compare(run, config.preset)
+    with atomic_folder(out) as folder:
+        draft = write_graphs(model, config, folder, progress=progress)
+        reference = ("torch fp32", _logits(draft, "torch", windows))
+        parity = [_compare(draft, reference, "fp32", windows, progress=progress)]
+        if precision == "fp16":
+            progress("convert to fp16")
+            halve_graphs(draft)
+            draft = replace(draft.with_digests(), precision="fp16")
+            parity.append(_compare(draft, reference, "fp16", windows, progress=progress))
+        gate(parity)
+        finished = replace(
+            draft.with_digests(),
+            parity=tuple(result.to_dict() for result in parity),
+            tools=_tool_versions(),
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        )
+        finished.write_manifest()
+    return Exported(bundle=replace(finished, folder=out), parity=tuple(parity))
+
+
+def write_graphs(
+    model: ISTVT, config: ModelConfig, folder: Path, *, progress: Progress = lambda step: None
+) -> Bundle:
+    """Write the fp32 graphs, the weights and the face detector into a folder."""
+    draft = Bundle(folder=folder, config=config, precision="fp32")
+    progress("encoder.onnx")
+    export_encoder(model, draft.encoder)
+    progress("window.onnx")
+    export_window(model, draft.window, inlined=draft.inlined_window)
+    progress("weights and face detector")
+    save_weights(draft.weights, model)
+    build_detector(draft.detector)
+    return draft.with_digests()
+
+
+def check_out(out: Path) -> None:
+    """Refuse to write over anything that is not a bundle.
+
+    Raises:
+        UsageError: the name does not end in `.istvt`, or something else lies there.
+    """
+    if out.suffix != ".istvt":
+        raise UsageError(f"{out} must end in .istvt: that is how bundles are found again")
+    is_other_folder = (
+        out.is_dir() and any(out.iterdir()) and not (out / bundles.MANIFEST_FILE).exists()
+    )
+    if out.is_file() or is_other_folder:
+        raise UsageError(f"{out} exists and is not a bundle: choose another name")
+
+
+def _windows_to_compare(run: Path, preset: ModelPreset) -> SampleWindows:
+    faces = load_sample_windows(run)
+    if faces is None or len(faces) == 0:
+        return random_windows(preset)
+    return SampleWindows(faces=faces, origin="held-out windows")
+
+
+def _compare(
+    draft: Bundle,
+    reference: tuple[str, FloatArray],
+    precision: Precision,
+    windows: SampleWindows,
+    *,
+    progress: Progress,
+) -> ParityResult:
+    progress(f"parity of {precision} in onnxruntime")
+    return compare(
+        reference,
+        (f"onnxruntime {precision}", _logits(draft, "onnxruntime", windows)),
+        origin=windows.origin,
+        tolerance=TOLERANCES[precision],
+    )
+
+
+def _logits(draft: Bundle, backend: str, windows: SampleWindows) -> FloatArray:
+    with open_scorer(draft, backend=backend, device="cpu") as scorer:
+        return score_windows(scorer, windows.faces)
+
+
+def _tool_versions() -> dict[str, str]:
+    found = {}
+    for tool in TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return found

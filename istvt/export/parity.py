@@ -1,0 +1,150 @@
+"""Two scorers and the same windows in, the difference of their logits out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from istvt.errors import GateError
+from istvt.presets import ModelPreset
+from istvt.records import FloatArray, UInt8Array
+from istvt.runtime.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a step may change; None where that measure does not gate.
+
+    Attributes:
+        max_abs_logit: the largest difference of a logit.
+        flip_fraction: windows on the other side of logit 0.
+    """
+
+    max_abs_logit: float | None = None
+    flip_fraction: float | None = None
+
+
+TOLERANCES = {
+    "fp32": Tolerance(max_abs_logit=1e-4),
+    "fp16": Tolerance(flip_fraction=0.005),
+}
+
+
+@dataclass(frozen=True)
+class SampleWindows:
+    """Windows to compare on.
+
+    Attributes:
+        faces: `(m, T, S, S, 3)` uint8.
+        origin: what they are, for the table: "held-out windows" or "random pixels".
+    """
+
+    faces: UInt8Array
+    origin: str
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """One step compared with the one before it."""
+
+    reference: str
+    candidate: str
+    windows: int
+    origin: str
+    max_abs_logit: float
+    mean_abs_logit: float
+    flips: int
+    tolerance: Tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether every measure that gates is within its tolerance."""
+        limit, flips = self.tolerance.max_abs_logit, self.tolerance.flip_fraction
+        within = limit is None or self.max_abs_logit <= limit
+        return within and (flips is None or self.flips <= flips * self.windows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn into what JSON can hold."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def score_windows(scorer: Scorer, faces: UInt8Array) -> FloatArray:
+    """Score windows `(m, T, S, S, 3)` one at a time, so that memory stays small."""
+    logits = [scorer.score([scorer.encode(window)]) for window in faces]
+    return np.concatenate(logits) if logits else np.zeros(0, dtype=np.float32)
+
+
+def compare(
+    reference: tuple[str, FloatArray],
+    candidate: tuple[str, FloatArray],
+    *,
+    origin: str,
+    tolerance: Tolerance,
+) -> ParityResult:
+    """Compare two named vectors of logits."""
+    difference = np.abs(reference[1].astype(np.float64) - candidate[1].astype(np.float64))
+    flipped = (reference[1] > 0) != (candidate[1] > 0)
+    worst = float(difference.max()) if np.isfinite(difference).all() else float("inf")
+    return ParityResult(
+        reference=reference[0],
+        candidate=candidate[0],
+        windows=len(difference),
+        origin=origin,
+        max_abs_logit=worst,
+        mean_abs_logit=float(difference.mean()) if np.isfinite(worst) else float("inf"),
+        flips=int(flipped.sum()),
+        tolerance=tolerance,
+    )
+
+
+def random_windows(preset: ModelPreset, *, count: int = 4, seed: int = 0) -> SampleWindows:
+    """Make windows of random pixels, for a model without sample windows of its own."""
+    shape = (count, preset.num_frames, preset.image_size, preset.image_size, 3)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return SampleWindows(faces=pixels, origin="random pixels")
+
+
+def gate(results: Iterable[ParityResult]) -> None:
+    """Stop where a step is out of tolerance.
+
+    Raises:
+        GateError: names the steps, what was measured and what is allowed.
+    """
+    failed = [result for result in results if not result.passed]
+    if failed:
+        raise GateError(
+            "the export changed what the model says, and the old bundle was kept:\n"
+            + format_parity(failed)
+        )
+
+
+def format_parity(results: Sequence[ParityResult]) -> str:
+    """Lay results out as a table for the terminal."""
+    rows = [("step", "windows", "max |Δlogit|", "mean |Δlogit|", "flips", "allowed", "")]
+    for result in results:
+        rows.append(
+            (
+                f"{result.reference} → {result.candidate}",
+                f"{result.windows} ({result.origin})",
+                f"{result.max_abs_logit:.1e}",
+                f"{result.mean_abs_logit:.1e}",
+                f"{result.flips}",
+                _describe(result.tolerance),
+                "pass" if result.passed else "FAIL",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _describe(tolerance: Tolerance) -> str:
+    parts = []
+    if tolerance.max_abs_logit is not None:
+        parts.append(f"|Δlogit| ≤ {tolerance.max_abs_logit:.0e}")
+    if tolerance.flip_fraction is not None:
+        parts.append(f"flips ≤ {tolerance.flip_fraction:.1%}")
+    return ", ".join(parts) or "reported only"

@@ -1,0 +1,103 @@
+"""The `--model` option in, a run or bundle out, by the rules of the command line.
+
+`--model`, else `$ISTVT_MODEL`, else the newest run under `runs/`, or the newest `*.istvt` here or
+under `runs/`.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from istvt.errors import ModelNotFoundError
+
+MODEL_VARIABLE = "ISTVT_MODEL"
+RUNS_FOLDER = Path("runs")
+BUNDLE_SUFFIX = ".istvt"
+RUN_FILE, BUNDLE_FILE = "config.json", "bundle.json"
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model's folder and why it was taken, for the first line that a command prints."""
+
+    folder: Path
+    reason: str
+
+
+def find_run(model: Path | None) -> Located:
+    """Find the run to export or evaluate.
+
+    Raises:
+        ModelNotFoundError: none there, or the one named is none; the message says what makes one.
+    """
+    named = _named(model)
+    if named is None:
+        return _newest(_runs(), "run under runs/", "`istvt train DATA` or `istvt demo` makes one")
+    if (named.folder / BUNDLE_FILE).is_file():
+        raise ModelNotFoundError(
+            f"{named.folder} is a bundle, and a run is needed: give the folder that `istvt train` "
+            "wrote"
+        )
+    if not (named.folder / RUN_FILE).is_file():
+        raise ModelNotFoundError(
+            f"{named.folder} is not a run (no {RUN_FILE} in it): `istvt train` makes runs"
+        )
+    return named
+
+
+def find_bundle(model: Path | None) -> Located:
+    """Find the bundle to score, stream or measure with.
+
+    Raises:
+        ModelNotFoundError: none there, or the one named is none; the message says what makes one.
+    """
+    named = _named(model)
+    if named is None:
+        return _newest(_bundles(), "bundle here", "`istvt export` or `istvt demo` makes one")
+    if (named.folder / BUNDLE_FILE).is_file():
+        return named
+    if (named.folder / RUN_FILE).is_file():
+        raise ModelNotFoundError(
+            f"{named.folder} is a run, and a bundle is needed: istvt export --model {named.folder}"
+        )
+    problem = f"no {BUNDLE_FILE} in it" if named.folder.exists() else "there is no such folder"
+    raise ModelNotFoundError(
+        f"{named.folder} is not a bundle ({problem}): `istvt export` makes bundles"
+    )
+
+
+def default_bundle(run: Path) -> Path:
+    """Say where the bundle of a run goes when nobody says otherwise: beside the run."""
+    return run.resolve().with_name(run.resolve().name + BUNDLE_SUFFIX)
+
+
+def _named(model: Path | None) -> Located | None:
+    if model is not None:
+        return Located(model, "--model")
+    if variable := os.environ.get(MODEL_VARIABLE):
+        return Located(Path(variable), f"${MODEL_VARIABLE}")
+    return None
+
+
+def _runs() -> Iterable[Path]:
+    return (path.parent for path in RUNS_FOLDER.glob(f"*/{RUN_FILE}"))
+
+
+def _bundles() -> Iterable[Path]:
+    for folder in (Path(), RUNS_FOLDER):
+        yield from (path.parent for path in folder.glob(f"*{BUNDLE_SUFFIX}/{BUNDLE_FILE}"))
+
+
+def _newest(folders: Iterable[Path], what: str, remedy: str) -> Located:
+    found = sorted(folders, key=_age_key)
+    if not found:
+        raise ModelNotFoundError(
+            f"there is no {what}, and neither --model nor ${MODEL_VARIABLE} names one: {remedy}"
+        )
+    return Located(found[-1], f"the newest {what}")
+
+
+def _age_key(folder: Path) -> float:
+    manifest = folder / (BUNDLE_FILE if folder.suffix == BUNDLE_SUFFIX else RUN_FILE)
+    return manifest.stat().st_mtime

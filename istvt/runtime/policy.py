@@ -1,0 +1,129 @@
+"""Logits of one track in, verdicts out: smoothed while it runs, the mean once it has ended."""
+
+import math
+from dataclasses import dataclass
+
+from istvt.errors import UsageError
+from istvt.export.bundle import ScorePolicy
+from istvt.records import Score, Verdict, VerdictKind
+
+
+@dataclass(frozen=True)
+class VerdictPolicy:
+    """When a score becomes a verdict.
+
+    Attributes:
+        threshold: the fake probability in the middle of the band.
+        band: half-width around the threshold in which nothing is concluded.
+        hysteresis: how far beyond the other edge of the band a running verdict must go to turn.
+        smoothing: weight of the past in the running mean, 0 to below 1.
+        min_windows: windows that a track needs before anything is concluded.
+    """
+
+    threshold: float = 0.5
+    band: float = 0.1
+    hysteresis: float = 0.05
+    smoothing: float = 0.8
+    min_windows: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise UsageError(f"the threshold is {self.threshold}: it must lie between 0 and 1")
+        room = min(self.threshold, 1 - self.threshold)
+        if not 0 <= self.band < room:
+            raise UsageError(
+                f"the inconclusive band is {self.band}: it must be at least 0 and below {room:g}, "
+                f"so that both verdicts can be reached from threshold {self.threshold}"
+            )
+        if self.hysteresis < 0 or not 0 <= self.smoothing < 1 or self.min_windows < 1:
+            raise UsageError(
+                f"hysteresis {self.hysteresis} must be at least 0, smoothing {self.smoothing} in "
+                f"[0, 1), min_windows {self.min_windows} at least 1"
+            )
+
+    def judge(self, probability: float) -> VerdictKind:
+        """Judge one probability without looking back."""
+        if probability >= self.threshold + self.band:
+            return VerdictKind.FAKE
+        if probability <= self.threshold - self.band:
+            return VerdictKind.REAL
+        return VerdictKind.INCONCLUSIVE
+
+    def judge_again(self, probability: float, before: VerdictKind) -> VerdictKind:
+        """Judge with hysteresis: leaving fake or real takes more than reaching it did."""
+        if before is VerdictKind.FAKE and probability > self.threshold - self.hysteresis:
+            return before
+        if before is VerdictKind.REAL and probability < self.threshold + self.hysteresis:
+            return before
+        return self.judge(probability)
+
+
+def to_score(logit: float, policy: ScorePolicy) -> Score:
+    """Turn a logit into a probability, by the bundle's calibration where it has one."""
+    scaled = logit / (policy.temperature or 1.0)
+    probability = 1 / (1 + math.exp(-scaled)) if scaled >= 0 else 1 - 1 / (1 + math.exp(scaled))
+    return Score(
+        logit=logit, fake_probability=probability, calibrated=policy.temperature is not None
+    )
+
+
+class TrackJudge:
+    """Follows one track's windows from the first to the last; keeps sums, not windows."""
+
+    def __init__(self, track_id: int, *, start_s: float, policy: VerdictPolicy) -> None:
+        self.track_id = track_id
+        self.windows = 0
+        self.frames = 0
+        self.kind = VerdictKind.INCONCLUSIVE
+        self.smoothed = policy.threshold
+        self._policy = policy
+        self._start_s = self._end_s = start_s
+        self._probability_sum = self._logit_sum = 0.0
+        self._calibrated = False
+
+    def see(self, time_s: float) -> None:
+        """Note that the face was sampled at this time."""
+        self.frames += 1
+        self._end_s = time_s
+
+    def add(self, score: Score) -> VerdictKind:
+        """Take the score of the window that ends now; returns the running verdict."""
+        self.windows += 1
+        self._calibrated = score.calibrated
+        self._probability_sum += score.fake_probability
+        self._logit_sum += score.logit
+        past = min(self._policy.smoothing, 1 - 1 / self.windows)  # a plain mean at first
+        self.smoothed = past * self.smoothed + (1 - past) * score.fake_probability
+        if self.windows >= self._policy.min_windows:
+            self.kind = self._policy.judge_again(self.smoothed, self.kind)
+        return self.kind
+
+    def verdict(self) -> Verdict:
+        """Judge the track as a whole: by the mean over its windows, as the paper scores videos."""
+        score = self._mean_score()
+        if score is None or self.windows < self._policy.min_windows:
+            kind = VerdictKind.INCONCLUSIVE
+            reason = (
+                f"{self.windows} windows from {self.frames} sampled faces; "
+                f"a verdict takes {self._policy.min_windows} windows"
+            )
+        else:
+            kind = self._policy.judge(score.fake_probability)
+            reason = f"mean of {self.windows} windows"
+        return Verdict(
+            kind=kind,
+            score=score,
+            track_id=self.track_id,
+            start_s=self._start_s,
+            end_s=self._end_s,
+            reason=reason,
+        )
+
+    def _mean_score(self) -> Score | None:
+        if self.windows == 0:
+            return None
+        return Score(
+            logit=self._logit_sum / self.windows,
+            fake_probability=self._probability_sum / self.windows,
+            calibrated=self._calibrated,
+        )

@@ -14,6 +14,7 @@ from istvt.records import UInt8Array
 logger = logging.getLogger(__name__)
 
 TEXT_FORMATS = frozenset({"tty"})  # FFmpeg would draw a text file as a picture of its letters
+NO_ANSWER = "no answer in time"
 MAX_PENDING = 1000  # packets awaited; far above any decoder's delay, and a bound on memory
 
 
@@ -135,3 +136,19 @@ def rate_of(stream: VideoStream) -> float | None:
     """Tell the stream's mean frames per second, where it declares any."""
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
+
+
+def explain(error: Exception) -> str:
+    """Say what an error of FFmpeg means."""
+    match error:
+        case av.HTTPUnauthorizedError() | av.HTTPForbiddenError() | PermissionError():
+            return "access was refused (wrong or missing user and password?)"
+        case av.HTTPNotFoundError():
+            return "the server is there but knows no such address (404)"
+        case ConnectionRefusedError():
+            return "the connection was refused"
+        case TimeoutError() | av.ExitError():
+            return NO_ANSWER
+        case av.InvalidDataError():
+            return "this is no video data"
+    return getattr(error, "strerror", None) or str(error)

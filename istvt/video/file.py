@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from istvt.errors import BrokenSourceError, SourceError, UnreadableSourceError
 from istvt.records import Frame
-from istvt.video.decode import Clock, SoundDecoder, find_video, rate_of, to_upright_rgb
+from istvt.video.decode import Clock, SoundDecoder, explain, find_video, rate_of, to_upright_rgb
 from istvt.video.recorded import RecordedSource
 
 DEFAULT_FPS = 25.0  # spaces pictures that carry no time, in a stream that declares no rate
@@ -93,7 +93,7 @@ def _read(
                 progress.frames_read += 1
         failure = None
     except av.FFmpegError as error:
-        failure = error.strerror
+        failure = explain(error)
     finally:
         declared_s = _declared_end_s(container)
         container.close()
@@ -101,9 +101,8 @@ def _read(
 
 
 def _declared_end_s(container: InputContainer) -> float | None:
-    if container.duration is None:
-        return None
-    return (container.duration + (container.start_time or 0)) / av.time_base
+    """Tell the least end time: Matroska counts its duration from 0, others from the first time."""
+    return None if container.duration is None else container.duration / av.time_base
 
 
 class _Progress:

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from istvt.errors import SourceError, UnreadableSourceError, UsageError
 from istvt.records import UInt8Array
 from istvt.video.address import printable, scheme_of, scrub
-from istvt.video.decode import SoundDecoder, find_video, rate_of, to_upright_rgb
+from istvt.video.decode import NO_ANSWER, SoundDecoder, explain, find_video, rate_of, to_upright_rgb
 from istvt.video.file import source_of
 from istvt.video.live import STALL_TIMEOUT_S, LiveSource
 from istvt.video.recorded import RecordedSource
@@ -24,7 +24,6 @@ from istvt.video.recorded import RecordedSource
 FILE_SCHEMES = frozenset({"http", "https"})
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp"})
 OPEN_READ_TIMEOUTS_S = (3.0, 3.0)
-NO_ANSWER = "no answer in time"
 
 
 def open_url(
@@ -61,7 +60,7 @@ def _connect(url: str, *, name: str, timeouts_s: tuple[float, float]) -> InputCo
     try:
         return av.open(url, timeout=timeouts_s, options=options)
     except (av.FFmpegError, OSError) as error:
-        reason = explain(error, url=url)
+        reason = scrub(explain(error), url)
     if time.monotonic() - started_s >= timeouts_s[0]:  # FFmpeg's rtsp calls it invalid data
         reason = NO_ANSWER
     # raised here, not in the handler, so that the error holds no reference to the one with the URL
@@ -76,22 +75,6 @@ def _is_recording(container: InputContainer, scheme: str | None) -> bool:
         return False
     has_length = container.size > 0 and container.format.name != "hls"  # that is its playlist's
     return bool(container.duration) or has_length
-
-
-def explain(error: Exception, *, url: str) -> str:
-    """Say what an error of FFmpeg means, without the URL's secrets."""
-    match error:
-        case av.HTTPUnauthorizedError() | av.HTTPForbiddenError() | PermissionError():
-            return "access was refused (wrong or missing user and password?)"
-        case av.HTTPNotFoundError():
-            return "the server is there but knows no such address (404)"
-        case ConnectionRefusedError():
-            return "the connection was refused"
-        case TimeoutError() | av.ExitError():
-            return NO_ANSWER
-        case av.InvalidDataError():
-            return "what the server sends is not a video"
-    return scrub(getattr(error, "strerror", None) or str(error), url)
 
 
 class StreamGrabber:
@@ -130,7 +113,7 @@ class StreamGrabber:
         try:
             packet = next(self._packets, None)
         except (av.FFmpegError, OSError) as error:
-            reason = f"the connection was lost: {explain(error, url=self._url)}"
+            reason = f"the connection was lost: {scrub(explain(error), self._url)}"
         else:
             if packet is not None:
                 return packet

@@ -1,6 +1,8 @@
 """RGB images in, a video file out; it takes its name only when it is complete."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -9,13 +11,15 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from istvt.errors import UsageError
+from istvt.errors import RuntimeEnvironmentError, UsageError
 from istvt.records import UInt8Array
+from istvt.video.decode import explain
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
-TICKS_PER_S = 90_000  # a multiple of the usual frame rates, 30000/1001 included
+TICKS_PER_S = 60_000  # a multiple of 24, 25, 30 and 30000/1001; MPEG-4 allows up to 65535
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 DEFAULT_CRF = 20
 
 
@@ -30,10 +34,10 @@ class VideoWriter:
         fps: frames per second, where `write` is given no times.
         size_wh: of every image; an odd side is filled up to an even one, as H.264 asks.
         crf: quality, 0 (lossless) to 51 (worst).
-        preset: libx264's, from `ultrafast` to `veryslow`.
+        preset: one of `PRESETS`: fast to write, or small.
 
     Raises:
-        UsageError: an unknown suffix, a rate or size that is not positive, or no way to write.
+        UsageError: an argument is out of its range, or there is no writing at that place.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class VideoWriter:
         self._fps = fps
         self._last_tick = -1
         self._closed = False
-        _check(self.path, fps=fps, size_wh=size_wh)
+        _check(self.path, fps=fps, size_wh=size_wh, crf=crf, preset=preset)
         self._part_path = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +76,7 @@ class VideoWriter:
 
         Raises:
             UsageError: another size or type than promised, or a time not after the last.
+            RuntimeEnvironmentError: the disk is full, or the encoder failed.
         """
         if self._closed:
             raise UsageError(f"{self.path}: is closed; open a new VideoWriter to write more")
@@ -84,7 +89,8 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(_fill_to_even(image), format="rgb24")
         frame.pts = self._tick(time_s)
         frame.time_base = Fraction(1, TICKS_PER_S)
-        self._container.mux(self._stream.encode(frame))
+        with self._telling():
+            self._container.mux(self._stream.encode(frame))
         self.frames_written += 1
 
     def close(self) -> None:
@@ -92,9 +98,9 @@ class VideoWriter:
         if self._closed:
             return
         self._closed = True
-        if self.frames_written:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with self._telling(), self._container:
+            if self.frames_written:
+                self._container.mux(self._stream.encode(None))
         if self.frames_written:
             self._part_path.replace(self.path)
         else:
@@ -123,6 +129,16 @@ class VideoWriter:
         stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
         return stream
 
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise RuntimeEnvironmentError(
+                f"{self.path}: writing stopped after {self.frames_written} frames: "
+                f"{explain(error)}; is the disk full? What there is lies in {self._part_path}"
+            ) from error
+
     def _tick(self, time_s: float | None) -> int:
         seconds = self.frames_written / self._fps if time_s is None else time_s
         tick = round(seconds * TICKS_PER_S)
@@ -135,7 +151,7 @@ class VideoWriter:
         return tick
 
 
-def _check(path: Path, *, fps: float, size_wh: tuple[int, int]) -> None:
+def _check(path: Path, *, fps: float, size_wh: tuple[int, int], crf: int, preset: str) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"{path}: got the suffix {path.suffix or '(none)'}, expected one of "
@@ -143,6 +159,10 @@ def _check(path: Path, *, fps: float, size_wh: tuple[int, int]) -> None:
         )
     if not fps > 0 or min(size_wh) < 1:
         raise UsageError(f"{path}: got {fps} fps and size {size_wh}, expected numbers above 0")
+    if not 0 <= crf <= 51:
+        raise UsageError(f"{path}: got crf {crf}, expected 0 (lossless) to 51 (worst)")
+    if preset not in PRESETS:
+        raise UsageError(f"{path}: got preset {preset}, expected one of {', '.join(PRESETS)}")
 
 
 def _fill_to_even(image: UInt8Array) -> UInt8Array:

@@ -1,0 +1,185 @@
+"""Portraits in, a labelled data folder out: `{train,val,test}/{real,fake}/*.mp4`.
+
+Real and fake come in pairs: a fake is blended from the frames of its real partner and is encoded
+alike, so that neither motion nor compression tells them apart. No clip seed is used twice. With
+three portraits or more, no portrait is in two splits; with fewer the splits share them, and a good
+score then says nothing about other people.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from istvt.data.blend import SelfBlend, blend_clip
+from istvt.data.crops import Progress
+from istvt.data.manifest import SPLITS
+from istvt.data.synthetic import ClipRecipe, Portrait, cut_portrait, make_clip
+from istvt.errors import DataError
+from istvt.extras import require
+from istvt.files import atomic_folder
+from istvt.records import Face, UInt8Array
+from istvt.video.writer import VideoWriter
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+CRF_RANGE = (18, 28)  # both ends included
+WORKERS = 2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Pairs of a real and a fake clip in each split."""
+
+    train: int = 12
+    val: int = 4
+    test: int = 4
+
+
+DEFAULT_PAIRS, DEFAULT_CLIP, DEFAULT_BLEND = PairCounts(), ClipRecipe(), SelfBlend()
+
+
+@dataclass(frozen=True)
+class _Pair:
+    split: str
+    number: int
+    seed: int
+    portrait: Portrait
+
+
+def make_dataset(
+    folder: Path,
+    portraits: Sequence[Portrait],
+    *,
+    pairs: PairCounts = DEFAULT_PAIRS,
+    clip: ClipRecipe = DEFAULT_CLIP,
+    blend: SelfBlend = DEFAULT_BLEND,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a data folder; it takes its name only when it is complete.
+
+    Args:
+        folder: must not exist yet, or be empty.
+        portraits: from `find_portraits`.
+        pairs: how many a split.
+        clip: size, length and liveliness.
+        blend: how fakes are made; each clip replaces its seed.
+        seed: fixes every frame.
+        progress: told ("clips", pairs done, pairs).
+
+    Returns:
+        `folder`.
+
+    Raises:
+        DataError: the folder holds something, or there is no portrait.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty: name a new folder for the clips")
+    if not portraits:
+        raise DataError("there is no portrait to make clips of: give at least one")
+    plan = _plan(portraits, pairs, seed)
+    with atomic_folder(folder) as temporary, ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [pool.submit(_write_pair, temporary, pair, clip, blend) for pair in plan]
+        try:
+            for done, job in enumerate(as_completed(jobs), start=1):
+                job.result()
+                if progress is not None:
+                    progress("clips", done, len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return folder
+
+
+def find_portraits(
+    folder: Path | None,
+    *,
+    detect: Callable[[UInt8Array], list[Face]],
+    size_px: int = ClipRecipe.size_px,
+) -> list[Portrait]:
+    """Read portraits; each picture must hold exactly one face.
+
+    Args:
+        folder: of pictures; None takes the portrait of an astronaut that comes with scikit-image
+            (NASA, public domain).
+        detect: of a face detector.
+        size_px: side of the clips' pictures.
+
+    Raises:
+        DataError: no pictures, one that cannot be read, or one without exactly one face.
+        MissingExtraError: no folder is given and scikit-image is missing.
+    """
+    if folder is None:
+        image = require("skimage.data", extra="train").astronaut()
+        return [cut_portrait(image, detect(image), name="astronaut", size_px=size_px)]
+    paths = sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder} holds no picture: expected {', '.join(IMAGE_SUFFIXES)}")
+    pictures = ((path, _read_rgb(path)) for path in paths)
+    return [
+        cut_portrait(image, detect(image), name=str(path), size_px=size_px)
+        for path, image in pictures
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder of portraits")
+    return [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+
+
+def _read_rgb(path: Path) -> UInt8Array:
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    image: UInt8Array | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise DataError(f"{path} is not a picture that can be read")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def _plan(portraits: Sequence[Portrait], pairs: PairCounts, seed: int) -> list[_Pair]:
+    people = _share_out(portraits)
+    plan: list[_Pair] = []
+    for split in SPLITS:
+        for number in range(getattr(pairs, split)):
+            portrait = people[split][number % len(people[split])]
+            plan.append(_Pair(split, number, seed * 1_000_000 + len(plan), portrait))
+    return plan
+
+
+def _share_out(portraits: Sequence[Portrait]) -> dict[str, Sequence[Portrait]]:
+    """Keep people apart between splits where there are enough of them."""
+    if len(portraits) < len(SPLITS):
+        log.warning(
+            "%d portrait(s) for %d splits: train, val and test show the same people",
+            len(portraits),
+            len(SPLITS),
+        )
+        return dict.fromkeys(SPLITS, portraits)
+    held_out = max(1, len(portraits) // 5)
+    return {
+        "val": portraits[:held_out],
+        "test": portraits[held_out : 2 * held_out],
+        "train": portraits[2 * held_out :],
+    }
+
+
+def _write_pair(folder: Path, pair: _Pair, clip: ClipRecipe, blend: SelfBlend) -> None:
+    frames = list(make_clip(pair.portrait, seed=pair.seed, recipe=clip))
+    fakes = blend_clip(frames, replace(blend, seed=pair.seed))
+    low, high = CRF_RANGE
+    crf = low + pair.seed % (high - low + 1)
+    for kind, images in (
+        ("real", (image for image, _ in frames)),
+        ("fake", (image for image, _ in fakes)),
+    ):
+        path = folder / pair.split / kind / f"{pair.number:04d}.mp4"
+        size_wh = (clip.size_px, clip.size_px)
+        with VideoWriter(path, fps=clip.fps, size_wh=size_wh, crf=crf) as writer:
+            for image in images:
+                writer.write(image)

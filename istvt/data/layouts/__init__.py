@@ -1,0 +1,1 @@
+"""Data folders in, lists of labelled videos out: one module a layout."""

@@ -1,0 +1,108 @@
+"""The state that a training resumes from, in one safetensors file: no pickle is read.
+
+Tensors are the weights, the optimizer's moments and the random generators; the rest is JSON in the
+file's header. One file is replaced as a whole, so a kill leaves the old state or the new.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from istvt.errors import ModelNotFoundError, WeightsError
+from istvt.extras import require
+from istvt.files import atomic_file
+from istvt.model.istvt import ISTVT
+
+LAST_FILE = "last.safetensors"
+HEADER = "istvt_training"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainState:
+    """What changes while training."""
+
+    model: ISTVT
+    optimizer: Optimizer
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+
+
+def save_checkpoint(path: Path, state: TrainState, facts: dict[str, Any]) -> None:
+    """Write the state, and facts that JSON can hold."""
+    safetensors = require("safetensors.torch", extra="train")
+    optimizer = state.optimizer.state_dict()
+    header = {
+        "facts": facts,
+        "param_groups": optimizer["param_groups"],
+        "schedule": state.schedule.state_dict(),
+        "scaler": state.scaler.state_dict(),
+    }
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    for number, moments in optimizer["state"].items():
+        for name, value in moments.items():
+            if value is not None:
+                tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_file(path) as temporary:
+        safetensors.save_file(contiguous, temporary, metadata={HEADER: json.dumps(header)})
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` was given.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        WeightsError: it is not a checkpoint of ours.
+    """
+    facts: dict[str, Any] = _read_header(path)["facts"]
+    return facts
+
+
+def load_checkpoint(path: Path, state: TrainState) -> None:
+    """Put a saved state into freshly built objects of the same kind.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        WeightsError: it is not a checkpoint of ours, or does not fit.
+    """
+    header = _read_header(path)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "rng": {}}
+    for name, tensor in require("safetensors.torch", extra="train").load_file(path).items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        number, _, moment = name.partition(".")
+        moments.setdefault(int(number), {})[moment] = tensor
+    try:
+        state.model.load_state_dict(parts["model"], strict=True)
+        state.optimizer.load_state_dict({"state": moments, "param_groups": header["param_groups"]})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} does not fit the model or its recipe: {error}") from error
+    state.schedule.load_state_dict(header["schedule"])
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(header["scaler"])
+    torch.set_rng_state(parts["rng"]["cpu"])
+    if torch.cuda.is_available() and "cuda" in parts["rng"]:
+        torch.cuda.set_rng_state(parts["rng"]["cuda"])
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing: there is no training to resume")
+    safetensors = require("safetensors", extra="train")
+    try:
+        with safetensors.safe_open(path, framework="pt") as stored:
+            header: dict[str, Any] = json.loads((stored.metadata() or {})[HEADER])
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path} is not a training checkpoint: {error!r}") from error
+    return header

@@ -86,8 +86,9 @@ class Verdict:
     """What is said, of whom, over which span, and why.
 
     Attributes:
-        score: None where there was nothing to score.
+        score: the mean over the windows; None where there was nothing to score.
         track_id: None where it speaks of a whole source.
+        windows: how many were scored.
     """
 
     kind: VerdictKind
@@ -96,6 +97,7 @@ class Verdict:
     start_s: float
     end_s: float
     reason: str
+    windows: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,6 +117,7 @@ class TrackJudge:
             start_s=self._start_s,
             end_s=self._end_s,
             reason=reason,
+            windows=self.windows,
         )
 
     def _mean_score(self) -> Score | None:
@@ -127,3 +128,58 @@ class TrackJudge:
             fake_probability=self._probability_sum / self.windows,
             calibrated=self._calibrated,
         )
+
+
+class SourceJudge:
+    """Sums up the tracks of one source; keeps one verdict of each kind, however many come."""
+
+    def __init__(self, policy: VerdictPolicy) -> None:
+        self.tracks = 0
+        self._policy = policy
+        self._strongest: dict[VerdictKind, Verdict] = {}
+        self._undecided = 0
+
+    def add(self, verdict: Verdict) -> None:
+        """Take a track that has ended."""
+        self.tracks += 1
+        if verdict.score is None or verdict.windows < self._policy.min_windows:
+            self._undecided += 1
+            return
+        known = self._strongest.get(verdict.kind)
+        if known is None or known.score is None or _is_stronger(verdict.score, known.score):
+            self._strongest[verdict.kind] = verdict
+
+    def verdict(self, *, end_s: float, broken: str | None = None) -> Verdict:
+        """Judge the source: fake where one face is, real where all that could be judged are.
+
+        Args:
+            end_s: when the source ended.
+            broken: why it was not read to its end; then nothing is concluded of the whole.
+        """
+        kind, strongest, reason = self._conclude()
+        if broken is not None:
+            reason = f"partial: {broken}; what was read: {kind.value}, {reason}"
+            kind = VerdictKind.INCONCLUSIVE
+        return Verdict(
+            kind=kind,
+            score=strongest.score if strongest else None,
+            track_id=None,
+            start_s=0.0,
+            end_s=end_s,
+            reason=reason,
+            windows=strongest.windows if strongest else 0,
+        )
+
+    def _conclude(self) -> tuple[VerdictKind, Verdict | None, str]:
+        if self.tracks == 0:
+            return VerdictKind.NO_FACE, None, "no face was found"
+        for kind in (VerdictKind.FAKE, VerdictKind.INCONCLUSIVE, VerdictKind.REAL):
+            found = self._strongest.get(kind)
+            if found is not None:
+                return kind, found, f"track {found.track_id}: {found.reason}"
+        reason = f"{self._undecided} faces, none seen long enough for a verdict"
+        return VerdictKind.INCONCLUSIVE, None, reason
+
+
+def _is_stronger(score: Score, known: Score) -> bool:
+    return score.fake_probability > known.fake_probability

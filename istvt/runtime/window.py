@@ -44,6 +44,10 @@ class WindowBuffer(Generic[Item]):
         items, _, times_s = zip(*self._items, strict=True)
         return Window(track_id=self.track_id, items=items, times_s=times_s)
 
+    def __len__(self) -> int:
+        """Give the number of items since the last gap, at most T."""
+        return len(self._items)
+
     def clear(self) -> None:
         """Forget everything: a cut, a lost face, a reconnect."""
         self._items.clear()

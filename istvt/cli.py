@@ -1,0 +1,42 @@
+"""The command `istvt`: puts the commands together; heavy packages load when one runs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from istvt import __version__
+from istvt.commands import build, learn, measure, show, watch
+from istvt.console import run_app
+
+app = typer.Typer(
+    name="istvt",
+    help="Train, export and run ISTVT, an interpretable deepfake detector, at the edge.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(show.demo)
+app.command()(learn.train)
+app.command()(learn.evaluate)
+app.command("import-weights")(learn.import_weights)
+app.command()(build.export)
+app.command()(watch.score)
+app.command()(watch.stream)
+app.command()(measure.bench)
+app.command()(measure.checks)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Train, export and run ISTVT, an interpretable deepfake detector, at the edge."""
+    if version:
+        typer.echo(f"istvt {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run_app(app))

@@ -1,0 +1,161 @@
+"""`istvt train`, `istvt evaluate` and `istvt import-weights`: data or foreign weights to a run."""
+
+import datetime
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from istvt import locate
+from istvt.commands import options
+from istvt.console import stage_bars
+from istvt.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from istvt.presets import ModelConfig
+    from istvt.training.fit import EpochResult, FitResult
+    from istvt.training.metrics import Metrics
+    from istvt.training.recipe import TrainRecipe
+
+
+class RecipeName(str, Enum):
+    """The recipes of `training/recipe.py`."""
+
+    AUTO = "auto"
+    PAPER = "paper"
+    DEMO = "demo"
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Holds {train,val,test}/{real,fake}/*.mp4.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to write. Default: runs/PRESET-DATE.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="paper, edge or tiny.")] = "paper",
+    recipe: Annotated[
+        RecipeName, typer.Option(help="auto: demo for the preset tiny, paper for the others.")
+    ] = RecipeName.AUTO,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the videos.")] = None,
+    budget_s: Annotated[
+        float | None, typer.Option(help="Train for so many seconds, in place of epochs.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows a step, an even number.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes weights, order and augmentation.")] = 0,
+    workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
+    frame_step: Annotated[int | None, typer.Option(help="Sample every k-th frame.")] = None,
+    sample_fps: Annotated[
+        float | None, typer.Option(help="Sample at this rate, in place of --frame-step.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> int:
+    """Train ISTVT on labelled videos; the best epoch on the validation split is kept."""
+    from istvt.presets import CropRecipe, ModelConfig, Sampling, preset_named
+    from istvt.training.fit import fit
+
+    if resume and out is None:
+        raise UsageError("--resume needs --out: the run to go on with")
+    shape = preset_named(preset)
+    sampling = Sampling() if frame_step is sample_fps is None else Sampling(frame_step, sample_fps)
+    config = ModelConfig(preset=shape, crop=CropRecipe(shape.image_size), sampling=sampling)
+    chosen = _recipe(recipe, config, epochs=epochs, budget_s=budget_s)
+    given = {"lr": lr, "batch_size": batch_size}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    chosen = replace(chosen, seed=seed, workers=workers, **overrides)  # type: ignore[arg-type]
+    run = out or _new_run(preset)
+    with stage_bars() as progress:
+        result = fit(
+            data,
+            run,
+            config,
+            chosen,
+            resume=resume,
+            device=device,
+            progress=progress,
+            on_epoch=lambda epoch: typer.echo(_describe(epoch), err=True),
+        )
+    _print_result(result)
+    return ExitCode.DONE
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Holds {train,val,test}/{real,fake}/*.mp4.")],
+    model: options.ModelOption = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
+    ] = None,
+) -> int:
+    """Measure a run on a labelled split: by window and by video."""
+    from istvt.runs import load_run
+    from istvt.training.evaluate import evaluate as measure
+
+    run = locate.find_run(model)
+    typer.echo(f"run: {run.folder} ({run.reason})", err=True)
+    loaded, config = load_run(run.folder)
+    with stage_bars() as progress:
+        found = measure(data, loaded, config, split=split, device=device, progress=progress)
+    typer.echo(f"{found.split} windows: {_metrics(found.windows)}")
+    typer.echo(f"{found.split} videos:  {_metrics(found.videos)}")
+    for skipped in found.skipped:
+        typer.echo(f"skipped {skipped.path}: {skipped.reason}")
+    return ExitCode.INCOMPLETE if found.skipped else ExitCode.DONE
+
+
+def import_weights(
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' .pth file.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+) -> int:
+    """Turn a checkpoint of the authors' code into a run."""
+    from istvt.training.import_weights import import_authors
+
+    report = import_authors(checkpoint, out)
+    typer.echo(
+        f"{len(report.used)} tensors used, {len(report.ignored)} ignored (Xception layers that "
+        f"ISTVT does not have)\nwrote {out}; next:\n  istvt export --model {out}"
+    )
+    return ExitCode.DONE
+
+
+def _recipe(
+    name: RecipeName, config: "ModelConfig", *, epochs: int | None, budget_s: float | None
+) -> "TrainRecipe":
+    from istvt.training.recipe import DEMO_RECIPE, PAPER_RECIPE
+
+    if name is RecipeName.AUTO:
+        name = RecipeName.DEMO if config.preset.name == "tiny" else RecipeName.PAPER
+    recipe = DEMO_RECIPE if name is RecipeName.DEMO else PAPER_RECIPE
+    if epochs is None and budget_s is None:
+        return recipe
+    return replace(recipe, epochs=epochs, budget_s=budget_s)
+
+
+def _new_run(preset: str) -> Path:
+    return locate.RUNS_FOLDER / f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _describe(epoch: "EpochResult") -> str:
+    return (
+        f"epoch {epoch.epoch}: loss {epoch.train_loss:.4f}, validation AUC "
+        f"{epoch.val_windows.auc:.3f} by window, {epoch.val_videos.auc:.3f} by video, "
+        f"{epoch.elapsed_s:.0f} s"
+    )
+
+
+def _metrics(metrics: "Metrics") -> str:
+    return (
+        f"AUC {metrics.auc:.4f}, AP {metrics.ap:.4f}, EER {metrics.eer:.4f}, "
+        f"accuracy {metrics.accuracy:.4f} (n = {metrics.count})"
+    )
+
+
+def _print_result(result: "FitResult") -> None:
+    for skipped in result.skipped:
+        typer.echo(f"skipped {skipped.path}: {skipped.reason}", err=True)
+    typer.echo(f"best epoch {result.best.epoch}: {_describe(result.best)}")
+    typer.echo(f"wrote {result.run}; next:\n  istvt export --model {result.run}")

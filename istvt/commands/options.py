@@ -1,0 +1,91 @@
+"""The options that several commands share, and what they open."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from istvt import locate
+
+if TYPE_CHECKING:
+    from istvt.export.bundle import Bundle
+    from istvt.faces.mtcnn import MtcnnDetector
+    from istvt.runtime.pipeline import Pipeline
+    from istvt.runtime.policy import VerdictPolicy
+    from istvt.runtime.scorer import Scorer
+
+DETECT_EVERY = 5  # frames, in recordings: fixed, so that a file is judged alike on every machine
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Run folder or bundle. Without it: $ISTVT_MODEL, else the newest here or under runs/."
+    ),
+]
+BackendOption = Annotated[
+    str, typer.Option(help="auto, torch, onnxruntime or openvino; auto says which it took.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads for the model. Default: all cores.")
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(help="Fake probability in the middle of the band. Default: the bundle's."),
+]
+BandOption = Annotated[
+    float, typer.Option(help="Half-width around the threshold where nothing is concluded.")
+]
+MinFaceOption = Annotated[
+    int, typer.Option(min=12, help="Smallest face that is looked for, in px of the frame.")
+]
+
+
+def open_bundle(model: Path | None) -> "Bundle":
+    """Find and check the bundle; print which it is and why."""
+    from istvt.export.bundle import open_bundle
+
+    located = locate.find_bundle(model)
+    typer.echo(f"model: {located.folder} ({located.reason})", err=True)
+    return open_bundle(located.folder)
+
+
+def open_scorer(bundle: "Bundle", backend: str, device: str, threads: int | None) -> "Scorer":
+    """Load the bundle into a runtime; print which."""
+    from istvt.runtime.scorer import open_scorer
+
+    scorer = open_scorer(bundle, backend=backend, device=device, threads=threads)
+    info = scorer.info
+    typer.echo(f"backend: {info.backend} on {info.device} in {info.precision}", err=True)
+    return scorer
+
+
+def verdict_policy(bundle: "Bundle", threshold: float | None, band: float) -> "VerdictPolicy":
+    """Take the threshold given, else the bundle's."""
+    from istvt.runtime.policy import VerdictPolicy
+
+    chosen = bundle.policy.threshold if threshold is None else threshold
+    return VerdictPolicy(threshold=chosen, band=band)
+
+
+def open_detector(bundle: "Bundle", *, min_face_px: int) -> "MtcnnDetector":
+    """Load the bundle's own face detector, the one that its training used."""
+    from istvt.faces.mtcnn import MtcnnDetector
+
+    return MtcnnDetector(bundle.detector, min_face_px=min_face_px)
+
+
+def make_pipeline(
+    bundle: "Bundle",
+    scorer: "Scorer",
+    detector: "MtcnnDetector",
+    policy: "VerdictPolicy",
+    *,
+    is_live: bool,
+) -> "Pipeline":
+    """Put the parts of one source together."""
+    from istvt.faces.track import FaceTracker
+    from istvt.runtime.pipeline import Pipeline
+
+    tracker = FaceTracker(detector, detect_every=None if is_live else DETECT_EVERY)
+    return Pipeline(scorer, tracker, bundle.config, verdicts=policy, scores=bundle.policy)

@@ -1,0 +1,81 @@
+"""Progress and errors in, lines on the terminal out; only the command line uses this."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import typer
+
+from istvt.errors import ExitCode, IstvtError
+
+StageProgress: TypeAlias = Callable[[str, int, int], None]
+
+
+@contextmanager
+def stage_bars() -> Iterator[StageProgress]:
+    """Give a callback `(stage, done, total)` that draws one bar a stage on standard error.
+
+    Where standard error is no terminal, each stage is one line when it starts.
+    """
+    if not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in seen:
+                seen.add(stage)
+                typer.echo(f"{stage} ({total})", err=True)
+
+        yield report
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+        tasks: dict[str, int] = {}
+
+        def draw(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield draw
+
+
+def step_lines(step: str) -> None:
+    """Print what starts now on standard error."""
+    typer.echo(f"  {step} ...", err=True)
+
+
+def run_app(app: Callable[..., object]) -> int:
+    """Run the command line and turn what it raises into an exit code.
+
+    Errors of `IstvtError` are messages for the user; any other is a bug and keeps its trace.
+    """
+    import click
+
+    try:
+        result = app(standalone_mode=False)
+        return result if isinstance(result, int) else ExitCode.DONE
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except IstvtError as error:
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
+
+
+def _interrupted() -> int:
+    typer.echo("interrupted", err=True)
+    return ExitCode.INTERRUPTED

@@ -1,0 +1,112 @@
+"""Session reports in, tables for the terminal, JSON or CSV out."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+
+from istvt.errors import ExitCode
+from istvt.records import Verdict, VerdictKind
+from istvt.runtime.score import Scored
+from istvt.runtime.session import SessionReport
+from istvt.runtime.sinks.json_lines import report_to_dict, verdict_to_dict
+
+CONCLUSIVE = (VerdictKind.FAKE, VerdictKind.REAL)
+CSV_FIELDS = (
+    "source",
+    "verdict",
+    "fake_probability",
+    "logit",
+    "windows",
+    "tracks",
+    "frames_read",
+    "frames_declared",
+    "partial",
+    "reason",
+)
+
+
+def exit_code(reports: Sequence[SessionReport]) -> ExitCode:
+    """Say done only where every source was read and judged."""
+    if any(report.was_interrupted for report in reports):
+        return ExitCode.INTERRUPTED
+    if all(report.verdict.kind in CONCLUSIVE for report in reports):
+        return ExitCode.DONE
+    return ExitCode.INCOMPLETE
+
+
+def format_session(report: SessionReport, tracks: Iterable[Verdict]) -> str:
+    """Lay one source out: a line for the whole, a line a track."""
+    read = f"{report.frames_read}"
+    if report.frames_declared is not None:
+        read += f" of {report.frames_declared}"
+    lines = [f"{report.source}: {_headline(report.verdict)}"]
+    lines.append(f"  {report.verdict.reason}; {read} frames read{_dropped(report)}")
+    for verdict in tracks:
+        span = f"{verdict.start_s:.2f}-{verdict.end_s:.2f} s"
+        lines.append(
+            f"  track {verdict.track_id:<3} {span:<16} {_headline(verdict):<22} {verdict.reason}"
+        )
+    return "\n".join(lines)
+
+
+def format_table(reports: Sequence[SessionReport]) -> str:
+    """Lay many sources out, a line each."""
+    width = max((len(report.source) for report in reports), default=6)
+    lines = [f"{'source':<{width}}  {'verdict':<13}{'fake':>7}{'windows':>9}{'tracks':>8}  frames"]
+    for report in reports:
+        score = report.verdict.score
+        probability = "-" if score is None else f"{score.fake_probability:.0%}"
+        frames = str(report.frames_read) + (" (partial)" if report.partial else "")
+        lines.append(
+            f"{report.source:<{width}}  {report.verdict.kind.value:<13}{probability:>7}"
+            f"{report.verdict.windows:>9}{report.tracks:>8}  {frames}"
+        )
+    return "\n".join(lines)
+
+
+def render(scored: Sequence[Scored], form: str) -> str:
+    """Give the text of a form.
+
+    Args:
+        scored: reports with their tracks.
+        form: `table` (one source with its tracks, many with a line each), `json` or `csv`.
+    """
+    reports = [report for report, _ in scored]
+    match form:
+        case "json":
+            return to_json(scored)
+        case "csv":
+            return to_csv(reports)
+        case _ if len(scored) == 1:
+            return format_session(*scored[0])
+        case _:
+            return format_table(reports)
+
+
+def to_json(scored: Sequence[Scored]) -> str:
+    """Give a JSON list with one object a source, its tracks inside."""
+    values = [
+        {**report_to_dict(report), "verdicts": [verdict_to_dict(track) for track in tracks]}
+        for report, tracks in scored
+    ]
+    return json.dumps(values, indent=2)
+
+
+def to_csv(reports: Sequence[SessionReport]) -> str:
+    """Give a CSV table with a header and one row a source."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, CSV_FIELDS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(report_to_dict(report) for report in reports)
+    return text.getvalue()
+
+
+def _headline(verdict: Verdict) -> str:
+    if verdict.score is None:
+        return verdict.kind.value
+    return f"{verdict.kind.value} ({verdict.score.fake_probability:.0%} fake)"
+
+
+def _dropped(report: SessionReport) -> str:
+    return f", {report.frames_dropped} dropped" if report.frames_dropped else ""

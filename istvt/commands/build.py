@@ -23,10 +23,10 @@ def export(
     target = out or locate.default_bundle(run.folder)
     typer.echo(f"run: {run.folder} ({run.reason})")
 
-    from istvt.export.build import export_run
+    from istvt.export.build import Precision, export_run
     from istvt.export.parity import format_parity
 
-    precision = "fp16" if fp16 else "fp32"
+    precision: Precision = "fp16" if fp16 else "fp32"
     exported = export_run(run.folder, target, precision=precision, progress=step_lines)
     typer.echo(format_parity(exported.parity))
     typer.echo(f"\nwrote {target} ({precision}); next:")

@@ -149,7 +149,7 @@ def _describe(epoch: "EpochResult") -> str:
 
 def _metrics(metrics: "Metrics") -> str:
     return (
-        f"AUC {metrics.auc:.4f}, AP {metrics.ap:.4f}, EER {metrics.eer:.4f}, "
+        f"AUC {metrics.auc:.4f}, AP {metrics.average_precision:.4f}, EER {metrics.eer:.4f}, "
         f"accuracy {metrics.accuracy:.4f} (n = {metrics.count})"
     )
 

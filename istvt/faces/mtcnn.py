@@ -1,0 +1,236 @@
+"""A picture in, MTCNN's faces out, with ONNX Runtime on the CPU and without torch.
+
+Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks"
+(2016); boxes and landmarks agree with those of facenet-pytorch 2.5.3.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from istvt.errors import BundleError, UsageError
+from istvt.extras import require
+from istvt.faces import boxes as bx
+from istvt.faces.area import AreaTable, IntArray
+from istvt.faces.mtcnn_weights import FILE_NAMES, detector_folder, is_detector
+from istvt.records import Face, FloatArray, UInt8Array
+
+STREAM_MIN_FACE_PX = 40
+CELL_PX, STRIDE_PX = 12, 2  # what one cell of P-Net's map sees, and how far apart cells are
+REJECTION_PX, OUTPUT_PX = 24, 48  # the crops that R-Net and O-Net take
+MAX_BATCH = 256  # bounds the memory that a crowded picture takes
+
+
+class MtcnnDetector:
+    """Finds faces in a picture.
+
+    Args:
+        folder: where the three networks lie; None takes this user's, built on first use.
+        min_face_px: the smallest face that is looked for. The time of a search grows with the
+            square of the picture's side over this. 20 is facenet-pytorch's; `STREAM_MIN_FACE_PX`
+            suits cameras: a smaller face fills too little of the model's crop to judge it.
+        thresholds: least probability after each of the three networks.
+        refine_threshold: least probability of a face that `refine` still follows.
+        factor: size of each level of the picture's pyramid over the one before.
+        threads: ONNX Runtime's; None leaves the choice to it.
+
+    Raises:
+        MissingExtraError: ONNX Runtime is not installed, or what builds the user's networks.
+        BundleError: the folder holds no detector, or a broken one.
+        UsageError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        min_face_px: int = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        refine_threshold: float = 0.6,
+        factor: float = 0.709,
+        threads: int | None = None,
+    ) -> None:
+        _check_arguments(min_face_px, (*thresholds, refine_threshold), factor)
+        self.min_face_px = min_face_px
+        self.thresholds = thresholds
+        self.refine_threshold = refine_threshold
+        self.factor = factor
+        folder = detector_folder() if folder is None else folder
+        if not is_detector(folder):
+            raise BundleError(f"{folder} is no face detector: it must hold {', '.join(FILE_NAMES)}")
+        self._pnet, self._rnet, self._onet = (
+            _open_session(folder / name, threads=threads) for name in FILE_NAMES
+        )
+
+    def detect(self, image: UInt8Array) -> list[Face]:
+        """Search the whole picture.
+
+        Args:
+            image: `(H, W, 3)` RGB.
+
+        Returns:
+            Faces, the largest first; none where the picture is smaller than `min_face_px`.
+
+        Raises:
+            UsageError: the picture has another shape or type.
+        """
+        _check_image(image)
+        if min(image.shape[:2]) < self.min_face_px:
+            return []
+        areas = AreaTable(image)
+        candidates = self._reject(areas, self._propose(areas))
+        scores, boxes_xyxy, landmarks = self._locate(areas, candidates)
+        passed = np.flatnonzero(scores > self.thresholds[2])
+        kept = passed[bx.suppress_by_smaller(boxes_xyxy[passed], scores[passed], limit=0.7)]
+        faces = [Face(boxes_xyxy[i], landmarks[i], float(scores[i])) for i in kept]
+        return sorted(faces, key=_face_area, reverse=True)
+
+    def refine(self, image: UInt8Array, boxes_xyxy: FloatArray) -> list[Face | None]:
+        """Look again only where faces were, with the last network alone.
+
+        Args:
+            image: `(H, W, 3)` RGB.
+            boxes_xyxy: `(n, 4)` px.
+
+        Returns:
+            One entry per box, None where there is no longer a face.
+
+        Raises:
+            UsageError: the picture or the boxes have another shape or type.
+        """
+        _check_image(image)
+        boxes_xyxy = np.asarray(boxes_xyxy, np.float32)
+        if boxes_xyxy.ndim != 2 or boxes_xyxy.shape[1] != 4 or not np.isfinite(boxes_xyxy).all():
+            raise UsageError(f"boxes {boxes_xyxy.shape} must be (n, 4), and finite")
+        expected = bx.squared(boxes_xyxy)
+        region = _region_around(expected, image)
+        if region is None:
+            return [None] * len(boxes_xyxy)
+        left, top, right, bottom = region
+        corner = np.array([left, top], np.float32)
+        areas = AreaTable(image[top:bottom, left:right])
+        scores, boxes, landmarks = self._locate(areas, expected - np.tile(corner, 2))
+        return [
+            Face(boxes[i] + np.tile(corner, 2), landmarks[i] + corner, float(scores[i]))
+            if scores[i] > self.refine_threshold
+            else None
+            for i in range(len(boxes_xyxy))
+        ]
+
+    def _propose(self, areas: AreaTable) -> FloatArray:
+        """P-Net at every level of the pyramid: boxes `(n, 4)`, squared."""
+        levels = [self._propose_at(areas, scale) for scale in self._scales(areas)]
+        boxes, scores, offsets = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+        kept = bx.suppress_by_union(boxes, scores, limit=0.7)
+        return bx.squared(bx.regressed(boxes[kept], offsets[kept]))
+
+    def _scales(self, areas: AreaTable) -> list[float]:
+        """Sizes of the pyramid's levels over the picture's."""
+        scales = []
+        scale = CELL_PX / self.min_face_px
+        shorter_px = min(areas.height, areas.width) * scale
+        while shorter_px >= CELL_PX:
+            scales.append(scale)
+            scale *= self.factor
+            shorter_px *= self.factor
+        return scales
+
+    def _propose_at(
+        self, areas: AreaTable, scale: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """P-Net at one level: boxes `(n, 4)`, probabilities `(n,)`, offsets `(n, 4)`."""
+        level = areas.resized(int(areas.height * scale + 1), int(areas.width * scale + 1))
+        probability, offsets = self._pnet.run(None, {"pixels": level})
+        rows, columns = np.nonzero(probability[0, 0] >= self.thresholds[0])
+        cells = np.stack([columns, rows], 1).astype(np.float32) * STRIDE_PX
+        boxes = np.floor(np.hstack([cells + 1, cells + CELL_PX]) / np.float32(scale))
+        scores = probability[0, 0, rows, columns]
+        kept = bx.suppress_by_union(boxes, scores, limit=0.5)
+        return boxes[kept], scores[kept], offsets[0][:, rows[kept], columns[kept]].T
+
+    def _reject(self, areas: AreaTable, boxes: FloatArray) -> FloatArray:
+        """R-Net on the candidates: boxes `(n, 4)`, fewer, better and squared."""
+        boxes_px, inside = _whole_pixels(boxes, areas)
+        probability, offsets = _run(self._rnet, areas, boxes_px[inside], REJECTION_PX)
+        passed = probability[:, 0] > self.thresholds[1]
+        boxes, scores, offsets = boxes[inside][passed], probability[passed, 0], offsets[passed]
+        kept = bx.suppress_by_union(boxes, scores, limit=0.7)
+        return bx.squared(bx.regressed(boxes[kept], offsets[kept], extra_px=1))
+
+    def _locate(
+        self, areas: AreaTable, boxes: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """O-Net on squared boxes: probabilities `(n,)`, 0 outside the picture; boxes; landmarks."""
+        boxes_px, inside = _whole_pixels(boxes, areas)
+        scores = np.zeros(len(boxes), np.float32)
+        offsets = np.zeros((len(boxes), 4), np.float32)
+        points = np.zeros((len(boxes), 2, 5), np.float32)
+        probability, offsets[inside], flat = _run(self._onet, areas, boxes_px[inside], OUTPUT_PX)
+        scores[inside], points[inside] = probability[:, 0], flat.reshape(-1, 2, 5)
+        wh = bx.sides(boxes) + 1
+        landmarks = points.transpose(0, 2, 1) * wh[:, None] + boxes[:, None, :2] - 1
+        return scores, bx.regressed(boxes, offsets, extra_px=1), landmarks
+
+
+def _open_session(path: Path, *, threads: int | None) -> Any:
+    onnxruntime = require("onnxruntime", extra="cpu")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.enable_mem_pattern = False  # every level and every batch has a shape of its own
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise BundleError(f"{path} cannot be loaded: delete its folder to build it anew") from error
+
+
+def _run(session: Any, areas: AreaTable, boxes_px: IntArray, size: int) -> list[FloatArray]:
+    """Cut the boxes out and pass them through a network; every output has a row per box."""
+    starts = range(0, max(len(boxes_px), 1), MAX_BATCH)
+    crops = (areas.cut(boxes_px[start : start + MAX_BATCH], size) for start in starts)
+    parts = [session.run(None, {"pixels": crop}) for crop in crops]
+    return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+
+def _whole_pixels(boxes: FloatArray, areas: AreaTable) -> tuple[IntArray, NDArray[np.intp]]:
+    """Clip boxes to whole pixels as MTCNN does, from 1; and say which still hold a pixel.
+
+    Returns:
+        `(n, 4)` counted from 0 with the ends excluded, and the indices of those not empty.
+    """
+    boxes_px = boxes.astype(np.int64)
+    boxes_px[:, :2] = np.maximum(boxes_px[:, :2], 1) - 1
+    boxes_px[:, 2:] = np.minimum(boxes_px[:, 2:], [areas.width, areas.height])
+    return boxes_px, np.flatnonzero((boxes_px[:, 2:] > boxes_px[:, :2]).all(axis=1))
+
+
+def _region_around(boxes: FloatArray, image: UInt8Array) -> tuple[int, int, int, int] | None:
+    """The part of the picture that holds all boxes, or None where no box touches it."""
+    if not len(boxes):
+        return None
+    left, top = np.maximum(boxes[:, :2].min(axis=0).astype(int) - 1, 0)
+    right, bottom = np.minimum(boxes[:, 2:].max(axis=0).astype(int) + 1, image.shape[1::-1])
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _face_area(face: Face) -> float:
+    left, top, right, bottom = face.box_xyxy
+    return float((right - left) * (bottom - top))
+
+
+def _check_image(image: UInt8Array) -> None:
+    given = (getattr(image, "dtype", type(image).__name__), getattr(image, "shape", None))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise UsageError(f"the picture is {given[0]}: it must be an array of uint8")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise UsageError(f"the picture is {given[1]}: it must be (H, W, 3), RGB")
+
+
+def _check_arguments(min_face_px: int, thresholds: tuple[float, ...], factor: float) -> None:
+    if min_face_px < CELL_PX:
+        raise UsageError(f"min_face_px is {min_face_px}: it must be at least {CELL_PX}")
+    if not all(0 < threshold < 1 for threshold in thresholds):
+        raise UsageError(f"thresholds are {thresholds}: each must lie between 0 and 1")
+    if not 0 < factor < 1:
+        raise UsageError(f"factor is {factor}: it must lie between 0 and 1")

@@ -1,0 +1,206 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from istvt.data.crops import VideoCrops
+from istvt.data.manifest import Label, Skipped, Video
+from istvt.data.windows import SplitWindows, windows_of
+from istvt.errors import ModelNotFoundError, UsageError
+from istvt.presets import TINY, CropRecipe, ModelConfig
+from istvt.runs import load_run
+from istvt.training import fit as fit_module
+from istvt.training.evaluate import evaluate_windows
+from istvt.training.fit import fit
+from istvt.training.recipe import TrainRecipe
+
+SIZE_PX = 32
+PRESET = replace(
+    TINY,
+    image_size=SIZE_PX,
+    num_frames=3,
+    embed_dim=32,
+    depth=1,
+    num_heads=2,
+    head_dim=16,
+    encoder_widths=(8, 8, 16, 16),
+)
+CONFIG = ModelConfig(PRESET, CropRecipe(SIZE_PX))
+RECIPE = TrainRecipe(
+    optimizer="adamw", lr=3e-3, epochs=3, batch_size=8, windows_per_video=4, precision="fp32"
+)
+
+
+def make_split(folder, split, *, labels_tell=True, videos=8):
+    """Noise everywhere; a fake has a brighter middle, if the labels tell anything."""
+    rng = np.random.default_rng(len(split))
+    refs = []
+    for number in range(videos):
+        label = Label(number % 2)
+        crops = rng.integers(60, 180, (8, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+        if label if labels_tell else rng.random() < 0.5:
+            crops[:, 10:22, 10:22] += 60
+        pixels = folder / f"{split}{number}.npy"
+        np.save(pixels, crops)
+        video = VideoCrops(
+            video=Video(Path(split) / f"{number}.mp4", label, split),
+            pixels=pixels,
+            track_ids=(0,) * 8,
+            indices=tuple(range(8)),
+            times_s=tuple(i / 25 for i in range(8)),
+            frames_read=8,
+            broken=None,
+        )
+        refs.append(windows_of(video, CONFIG))
+    return SplitWindows(split, tuple(refs), (Skipped(Path("broken.mp4"), "cut short"),))
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Serve made-up splits in place of videos, and note which ones are asked for."""
+    torch.set_num_threads(1)
+    splits = []
+
+    def load(data, split, **_):
+        splits.append(split)
+        return make_split(tmp_path, split)
+
+    monkeypatch.setattr(fit_module, "load_split", load)
+    return splits
+
+
+@pytest.fixture
+def train(asked, tmp_path):
+    def run(recipe=RECIPE, *, out="run", **options):
+        return fit(tmp_path, tmp_path / out, CONFIG, recipe, **options)
+
+    return run
+
+
+def weights(folder):
+    return load_run(folder)[0].state_dict()
+
+
+def test_it_learns_what_can_be_learnt(train, tmp_path):
+    result = train(replace(RECIPE, epochs=8))
+    assert result.best.val_windows.auc > 0.95
+    unseen = make_split(tmp_path, "test")
+    model, config = load_run(result.run)
+    assert config == CONFIG
+    assert evaluate_windows(model, unseen, None).windows.auc > 0.95
+
+
+def test_it_learns_nothing_where_labels_tell_nothing(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(
+        fit_module,
+        "load_split",
+        lambda data, split, **_: make_split(tmp_path, split, labels_tell=False, videos=48),
+    )
+    result = fit(tmp_path, tmp_path / "run", CONFIG, replace(RECIPE, epochs=4))
+    unseen = make_split(tmp_path, "test", labels_tell=False, videos=96)
+    model, _ = load_run(result.run)
+    # 96 independent videos: the AUC of a guess has a standard deviation of 0.06.
+    assert 0.3 < evaluate_windows(model, unseen, 4).videos.auc < 0.7
+
+
+def test_the_test_split_is_never_read(train, asked):
+    train(replace(RECIPE, epochs=1))
+    assert asked == ["train", "val"]
+
+
+def test_the_run_folder_holds_the_best_epoch(train, tmp_path):
+    result = train(replace(RECIPE, epochs=5, lr=1e-2))
+    model, _ = load_run(result.run)
+    again = evaluate_windows(model, make_split(tmp_path, "val"), RECIPE.windows_per_video)
+    assert again.windows.auc == pytest.approx(max(e.val_windows.auc for e in result.epochs))
+    assert again.windows == result.best.val_windows
+
+
+def test_the_run_folder_is_whole(train):
+    result = train()
+    names = {path.name for path in result.run.iterdir()}
+    assert names == {
+        "config.json",
+        "weights.safetensors",
+        "last.safetensors",
+        "metrics.jsonl",
+        "training.json",
+        "curve.png",
+    }
+    lines = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    told = json.loads((result.run / "training.json").read_text())
+    assert told["splits"]["val"]["skipped"] == [{"path": "broken.mp4", "reason": "cut short"}]
+    assert [item.reason for item in result.skipped] == ["cut short"] * 2
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_resumed_training_ends_where_an_unbroken_one_does(train, tmp_path, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer, warmup_steps=6, max_grad_norm=1.0)
+    train(recipe, out="whole")
+
+    def interrupt(result):
+        if result.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, out="broken", on_epoch=interrupt)
+    torch.rand(7)
+    resumed = train(recipe, out="broken", resume=True)
+    assert [result.epoch for result in resumed.epochs] == [1, 2, 3]
+    for name, value in weights(tmp_path / "whole").items():
+        assert value.equal(weights(tmp_path / "broken")[name]), name
+
+
+def test_a_stopped_training_leaves_its_last_finished_epoch(train, tmp_path):
+    def interrupt(stage, done, total):
+        if stage == "epoch 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(progress=interrupt)
+    load_run(tmp_path / "run")
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+    assert (tmp_path / "run" / "curve.png").is_file()
+
+
+def test_a_loss_that_is_no_number_is_named(train):
+    with pytest.raises(UsageError, match=r"loss became (nan|inf) in step \d+ of epoch 1"):
+        train(replace(RECIPE, optimizer="sgd", lr=1e30))
+
+
+def test_a_run_is_not_overwritten(train):
+    train(replace(RECIPE, epochs=1))
+    with pytest.raises(UsageError, match="holds a run already"):
+        train()
+
+
+def test_nothing_to_resume_is_an_error(train):
+    with pytest.raises(ModelNotFoundError, match="no training to resume"):
+        train(resume=True)
+
+
+def test_only_the_length_may_change_on_resume(train):
+    train(replace(RECIPE, epochs=1))
+    with pytest.raises(UsageError, match="other values of lr, batch_size"):
+        train(replace(RECIPE, lr=1e-4, batch_size=4), resume=True)
+    assert len(train(replace(RECIPE, epochs=2), resume=True).epochs) == 2
+
+
+def test_a_budget_of_seconds_ends_the_training(train):
+    result = train(replace(RECIPE, epochs=None, budget_s=2.0))
+    assert 1.0 < result.epochs[-1].elapsed_s < 4.0
+    assert result.epochs[-1].lr < 0.2 * RECIPE.lr
+
+
+def test_progress_counts_every_step(train):
+    seen = []
+    train(replace(RECIPE, epochs=1), progress=lambda *args: seen.append(args))
+    assert [args for args in seen if args[0] == "epoch 1"] == [
+        ("epoch 1", step, 4) for step in range(1, 5)
+    ]
+    assert ("score val", 32, 32) in seen

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from istvt.errors import SourceError, SourceNotFoundError, UnreadableSourceError, UsageError
 from istvt.records import UInt8Array
+from istvt.video.devices import list_cameras
 from istvt.video.live import STALL_TIMEOUT_S, LiveSource
 from istvt.video.quiet import quiet_opencv
 
@@ -27,29 +27,6 @@ class Capture(Protocol):
     def get(self, prop: int) -> float: ...  # noqa: D102
     def set(self, prop: int, value: float) -> bool: ...  # noqa: D102
     def release(self) -> None: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class CameraInfo:
-    """A camera that the system knows."""
-
-    index: int
-    name: str
-    path: Path
-
-
-def list_cameras(
-    devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4linux")
-) -> list[CameraInfo]:
-    """List the system's cameras (on Linux; a webcam often has a second node without pictures)."""
-    cameras = []
-    for path in devices.glob("video*"):
-        number = path.name.removeprefix("video")
-        if number.isdecimal():
-            label = names / path.name / "name"
-            name = label.read_text().strip() if label.is_file() else "unnamed"
-            cameras.append(CameraInfo(int(number), name, path))
-    return sorted(cameras, key=lambda camera: camera.index)
 
 
 def open_camera(

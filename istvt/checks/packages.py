@@ -1,0 +1,98 @@
+"""A package in, what its own process says of it out."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from istvt.checks.record import Check, Status
+
+PROBE_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that is probed in a process of its own."""
+
+    module: str
+    install: str
+    label: str = ""
+    required: bool = False
+    runs_models: bool = False
+
+
+PACKAGES = (
+    Package("av", "pip install av", label="video files", required=True),
+    Package("cv2", "pip install opencv-python", label="pictures, cameras", required=True),
+    Package("torch", "pip install 'istvt[cpu]'", runs_models=True),
+    Package("onnxruntime", "pip install 'istvt[cpu]'", runs_models=True),
+    Package("openvino", "pip install 'istvt[openvino]'", runs_models=True),
+    Package("tensorrt_rtx", "pip install 'istvt[rtx]' (needs an RTX card)", runs_models=True),
+    Package("tensorrt", "pip install 'istvt[tensorrt]' (needs an NVIDIA GPU)", runs_models=True),
+    Package("pycuda", "pip install 'istvt[tensorrt]' (needs the CUDA toolkit)"),
+    Package("triton", "pip install 'istvt[gpu]' (comes with torch for CUDA)"),
+)
+
+
+def check_package(
+    package: Package, *, command: Sequence[str] = (), timeout_s: float = PROBE_TIMEOUT_S
+) -> list[Check]:
+    """Probe a package in its own process.
+
+    Args:
+        package: what to probe.
+        command: runs instead of `python -m istvt.checks.probes MODULE` (for tests).
+        timeout_s: after which it counts as hanging.
+    """
+    name = package.label or package.module
+    if not command and importlib.util.find_spec(package.module) is None:
+        status = Status.FAIL if package.required else Status.ABSENT
+        return [Check(name, status, "not installed", package.install)]
+    try:
+        done = subprocess.run(
+            command or (sys.executable, "-m", "istvt.checks.probes", package.module),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+            env=_probe_environment(),
+        )
+    except subprocess.TimeoutExpired:
+        return [Check(name, Status.FAIL, f"no answer within {timeout_s:g} s", _reinstall(package))]
+    if done.returncode or not done.stdout.strip():
+        return [Check(name, Status.FAIL, _last_words(done), _reinstall(package))]
+    return [
+        Check(
+            f"{name} {finding['part']}".rstrip(),
+            Status(finding["status"]),
+            finding["detail"],
+            finding["fix"],
+            runs_models=package.runs_models,
+        )
+        for finding in json.loads(done.stdout.strip().splitlines()[-1])
+    ]
+
+
+def _probe_environment() -> dict[str, str]:
+    """Let the probes import this istvt, wherever it was imported from."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _reinstall(package: Package) -> str:
+    return package.install.replace("pip install", "pip install --force-reinstall", 1)
+
+
+def _last_words(done: "subprocess.CompletedProcess[str]") -> str:
+    lines = done.stderr.strip().splitlines()
+    last = lines[-1][:200] if lines else "no message"
+    if done.returncode < 0:
+        return f"crashed ({signal.Signals(-done.returncode).name}): {last}"
+    return last

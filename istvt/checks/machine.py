@@ -18,6 +18,7 @@ CPU_FEATURES = (
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"),
     *("neon", "asimd", "asimddp", "bf16", "i8mm"),
 )
+TEGRA_RELEASE = Path("/etc/nv_tegra_release")  # a Jetson before JetPack 6 has no nvidia-smi
 DETECTOR_WEIGHTS = ("pnet.pt", "rnet.pt", "onet.pt")
 
 
@@ -61,16 +62,20 @@ def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
 def check_gpu() -> Check:
     """Ask NVIDIA's driver for its GPUs."""
     if shutil.which("nvidia-smi") is None:
+        if TEGRA_RELEASE.is_file():
+            release = TEGRA_RELEASE.read_text().splitlines()[0].lstrip("# ")
+            return Check("gpu", Status.PASS, f"NVIDIA Jetson, {release}")
         return Check("gpu", Status.ABSENT, "no NVIDIA GPU found (there is no nvidia-smi)")
     fields = "name,driver_version,compute_cap,memory.total"
     output = _output_of("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader")
-    if output is None:
+    rows = [line.split(", ") for line in (output or "").splitlines()]
+    if not rows or any(len(row) != fields.count(",") + 1 for row in rows):
         fix = "nvidia-smi failed: install or update the driver, then restart"
         return Check("gpu", Status.WARN, "the NVIDIA driver does not answer", fix)
-    gpus = []
-    for line in output.splitlines():
-        name, driver, capability, memory = (part.strip() for part in line.split(","))
-        gpus.append(f"{name}, {memory}, compute capability {capability}, driver {driver}")
+    gpus = [
+        f"{name}, {memory}, compute capability {capability}, driver {driver}"
+        for name, driver, capability, memory in rows
+    ]
     return Check("gpu", Status.PASS, "; ".join(gpus))
 
 

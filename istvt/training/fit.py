@@ -122,7 +122,8 @@ def fit(
     trainer = Trainer(train, val, config, recipe, device=where, progress=progress)
     if resume:
         trainer.restore(out)
-    trainer.settle_precision()
+    else:
+        trainer.settle_precision(recipe.precision)
     _describe(out, data, trainer)
     try:
         while not trainer.is_done():
@@ -173,18 +174,17 @@ class Trainer:
         """Seconds of training and validation, with those before a resume."""
         return self._elapsed_before_s + time.perf_counter() - self._started
 
-    def settle_precision(self) -> None:
+    def settle_precision(self, asked: str) -> None:
         """Choose the number format; where it is measured, that time counts as training."""
         faces, labels = next(iter(self._loader(0)))
         faces, labels = faces.to(self.device), labels.to(self.device)
         model = self.state.model
         self.precision = choose_precision(
-            self.recipe.precision,
+            asked,
             self.device,
             step_s=lambda precision: measure_step_s(model, faces, labels, precision),
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        scaler.load_state_dict(self.state.scaler.state_dict())
         self.state = replace(self.state, scaler=scaler)
         log.info("training on %s in %s", self.device, self.precision)
 
@@ -231,12 +231,11 @@ class Trainer:
 
     def restore(self, out: Path) -> None:
         """Go on from where `keep` left off."""
-        load_checkpoint(out / LAST_FILE, self.state)
         facts = read_facts(out / LAST_FILE)
+        self.settle_precision(facts["precision"])
+        load_checkpoint(out / LAST_FILE, self.state)
         self.epochs = [_epoch_from(values) for values in facts["epochs"]]
         self._elapsed_before_s = facts["elapsed_s"]
-        if self.recipe.precision == "auto":
-            self.recipe = replace(self.recipe, precision=facts["precision"])
 
     def _train_epoch(self, number: int) -> tuple[float, int]:
         self.state.model.train()

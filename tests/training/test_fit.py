@@ -156,6 +156,13 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(train, tmp_path, opt
         assert value.equal(weights(tmp_path / "broken")[name]), name
 
 
+def test_a_resumed_training_keeps_its_precision(train, tmp_path):
+    auto = replace(RECIPE, precision="auto", epochs=1)
+    before = train(auto).precision
+    for epochs in (2, 3):
+        assert train(replace(auto, epochs=epochs), resume=True).precision == before
+
+
 def test_a_stopped_training_leaves_its_last_finished_epoch(train, tmp_path):
     def interrupt(stage, done, total):
         if stage == "epoch 2":

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from istvt.errors import BackendError, UsageError
+from istvt.training import precision as module
+from istvt.training.precision import choose_precision, find_device, measure_step_s
+
+CPU = torch.device("cpu")
+
+
+def never(_):
+    raise AssertionError("nothing had to be measured")
+
+
+@pytest.mark.parametrize(("bf16_s", "expected"), [(0.5, "bf16"), (2.0, "fp32")])
+def test_a_cpu_takes_bf16_only_where_it_is_faster(monkeypatch, bf16_s, expected):
+    monkeypatch.setattr(module, "has_bf16", lambda: True)
+    times = {"fp32": 1.0, "bf16": bf16_s}
+    assert choose_precision("auto", CPU, step_s=times.__getitem__) == expected
+
+
+def test_a_cpu_without_bf16_is_not_measured(monkeypatch):
+    monkeypatch.setattr(module, "has_bf16", lambda: False)
+    assert choose_precision("auto", CPU, step_s=never) == "fp32"
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_gpu_takes_the_half_format_it_has(monkeypatch, has_bf16):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
+    chosen = choose_precision("auto", torch.device("cuda"), step_s=never)
+    assert chosen == ("bf16" if has_bf16 else "fp16")
+
+
+def test_what_is_asked_for_is_taken_or_refused():
+    assert choose_precision("bf16", CPU, step_s=never) == "bf16"
+    with pytest.raises(UsageError, match="a CPU trains in"):
+        choose_precision("fp16", CPU, step_s=never)
+    with pytest.raises(UsageError, match="'int4'"):
+        choose_precision("int4", CPU, step_s=never)
+
+
+def test_measuring_leaves_the_model_as_it_was():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 1))
+    model.append(torch.nn.Flatten(0))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert measure_step_s(model, torch.rand(8, 2, 3), torch.ones(8), "fp32") > 0
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_device_that_is_not_there_is_an_error():
+    assert find_device("cpu") == CPU
+    with pytest.raises(BackendError, match="'abacus'"):
+        find_device("abacus")

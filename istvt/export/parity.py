@@ -1,5 +1,6 @@
 """Two scorers and the same windows in, the difference of their logits out."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,10 +60,13 @@ class ParityResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every measure that gates is within its tolerance."""
+        """Whether all logits are numbers and every measure that gates is within its tolerance."""
         limit, flips = self.tolerance.max_abs_logit, self.tolerance.flip_fraction
-        within = limit is None or self.max_abs_logit <= limit
-        return within and (flips is None or self.flips <= flips * self.windows)
+        return (
+            math.isfinite(self.max_abs_logit)
+            and (limit is None or self.max_abs_logit <= limit)
+            and (flips is None or self.flips <= flips * self.windows)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Turn into what JSON can hold."""
@@ -85,14 +89,14 @@ def compare(
     """Compare two named vectors of logits."""
     difference = np.abs(reference[1].astype(np.float64) - candidate[1].astype(np.float64))
     flipped = (reference[1] > 0) != (candidate[1] > 0)
-    worst = float(difference.max()) if np.isfinite(difference).all() else float("inf")
+    worst = float(difference.max()) if np.isfinite(difference).all() else math.inf
     return ParityResult(
         reference=reference[0],
         candidate=candidate[0],
         windows=len(difference),
         origin=origin,
         max_abs_logit=worst,
-        mean_abs_logit=float(difference.mean()) if np.isfinite(worst) else float("inf"),
+        mean_abs_logit=float(difference.mean()) if math.isfinite(worst) else math.inf,
         flips=int(flipped.sum()),
         tolerance=tolerance,
     )

@@ -1,0 +1,112 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from istvt.errors import GateError, ModelNotFoundError, UsageError
+from istvt.export import build
+from istvt.export.build import export_run
+from istvt.export.bundle import open_bundle
+from istvt.export.parity import random_windows, score_windows
+from istvt.presets import PAPER
+from istvt.runs import save_run
+from istvt.runtime.scorer import open_scorer
+from tests.models import config_of, random_model
+
+
+def test_the_report_speaks_of_the_runs_own_windows(tiny_bundle):
+    (step,) = tiny_bundle.parity
+    assert step["origin"] == "held-out windows"
+    assert step["windows"] == 3
+    assert 0 < step["max_abs_logit"] < 1e-4
+
+
+def test_fp16_is_compared_and_runs(tiny_run, tmp_path):
+    exported = export_run(tiny_run, tmp_path / "half.istvt", precision="fp16")
+    assert [step.candidate for step in exported.parity] == ["onnxruntime fp32", "onnxruntime fp16"]
+    assert exported.parity[1].max_abs_logit > exported.parity[0].max_abs_logit
+    bundle = open_bundle(tmp_path / "half.istvt")
+    fp32_size = (tiny_run.with_name("tiny.istvt") / "window.onnx.data").stat().st_size
+    assert bundle.precision == "fp16"
+    assert (bundle.folder / "window.onnx.data").stat().st_size < 0.6 * fp32_size
+
+
+def test_a_graph_that_says_something_else_keeps_the_old_bundle(tiny_run, tmp_path, monkeypatch):
+    out = tmp_path / "model.istvt"
+    before = export_run(tiny_run, out).bundle.digest
+    honest = build.export_window
+
+    def export_another(model, path, *, inlined):
+        model.norm.bias.data += 0.5
+        model.head[1].bias.data += 0.5
+        honest(model, path, inlined=inlined)
+
+    monkeypatch.setattr(build, "export_window", export_another)
+    monkeypatch.setattr(build, "save_weights", lambda path, model: _weights_of(tiny_run, path))
+    with pytest.raises(GateError, match="old bundle was kept"):
+        export_run(tiny_run, out)
+    assert open_bundle(out).digest == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model.istvt"]
+
+
+def _weights_of(run, path):
+    path.write_bytes((run / "weights.safetensors").read_bytes())
+
+
+def test_only_bundles_are_written_over(tiny_run, tmp_path):
+    other = tmp_path / "photos.istvt"
+    other.mkdir()
+    (other / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match="not a bundle"):
+        export_run(tiny_run, other)
+    with pytest.raises(UsageError, match=r"must end in \.istvt"):
+        export_run(tiny_run, tmp_path / "model")
+    with pytest.raises(ModelNotFoundError, match="not a run"):
+        export_run(tmp_path, tmp_path / "model.istvt")
+    assert (other / "holiday.jpg").read_bytes() == b"x"
+
+
+@pytest.mark.slow
+def test_killing_an_export_leaves_the_old_bundle(tiny_run, tmp_path):
+    out = tmp_path / "model.istvt"
+    before = export_run(tiny_run, out).bundle
+    times = np.random.default_rng().uniform(0.5, 9.0, 4)
+    for seconds in times:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "istvt", "export", "--model", tiny_run, "--out", out],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        found = open_bundle(out)  # whole: every digest fits
+        assert found.config == before.config, f"killed after {seconds:.2f} s"
+
+
+@pytest.mark.slow
+def test_the_paper_preset_exports_within_its_tolerance(tmp_path):
+    run = tmp_path / "paper"
+    save_run(run, random_model(PAPER), config_of(PAPER))
+    exported = export_run(run, tmp_path / "paper.istvt")
+    (step,) = exported.parity
+    assert step.candidate == "onnxruntime fp32"
+    assert step.max_abs_logit <= 1e-4
+    windows = random_windows(PAPER, count=1)
+    logits = {}
+    for backend in ("torch", "openvino"):
+        with open_scorer(exported.bundle, backend=backend, device="cpu") as scorer:
+            logits[backend] = score_windows(scorer, windows.faces)
+    np.testing.assert_allclose(logits["openvino"], logits["torch"], atol=0.05)
+
+
+def test_the_manifest_is_json_a_person_can_read(tiny_bundle):
+    values = json.loads((tiny_bundle.folder / "bundle.json").read_text())
+    assert values["labels"] == ["real", "fake"]
+    assert values["model"]["sampling"] == {"frame_step": 1, "sample_fps": None}
+    assert values["parity"][0]["tolerance"]["max_abs_logit"] == 1e-4

@@ -16,6 +16,10 @@ def random_model(preset: ModelPreset, *, seed: int = 0) -> ISTVT:
             layer.running_var.uniform_(0.5, 1.5)
             nn.init.uniform_(layer.weight, 0.8, 1.2)
             nn.init.normal_(layer.bias, 0, 0.1)
+        elif isinstance(layer, nn.Linear):  # larger than at the start of a training, as after it
+            nn.init.normal_(layer.weight, 0, 1.5 * layer.in_features**-0.5)
+    for token in model.tokens.parameters():
+        nn.init.normal_(token, 0, 0.3)
     return model
 
 

@@ -148,9 +148,8 @@ def blend_frame(
     inner = cv2.warpAffine(
         source, placed[:2], size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    weight = mask[..., None]
-    mixed = inner * weight + target * (1.0 - weight)
-    return np.rint(mixed).astype(np.uint8), mask
+    mixed: UInt8Array = cv2.blendLinear(inner, target, mask, 1.0 - mask)
+    return mixed, mask
 
 
 def face_to_image(landmarks: FloatArray) -> NDArray[np.float64]:

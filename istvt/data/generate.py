@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 class PairCounts:
     """Pairs of a real and a fake clip in each split."""
 
-    train: int = 12
-    val: int = 4
-    test: int = 4
+    train: int = 40
+    val: int = 8
+    test: int = 8
 
 
 DEFAULT_PAIRS, DEFAULT_CLIP, DEFAULT_BLEND = PairCounts(), ClipRecipe(), SelfBlend()

@@ -7,6 +7,7 @@ landmarks are found once in the portrait and carried through the same warps.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from istvt.records import Face, FloatArray, UInt8Array
 
 PICTURE_TO_FACE = 2.1  # side of the picture over the larger side of the face's box
 MARGIN = 1.2  # side of the canvas over the picture's, so that motion seldom shows the border
+
+
+Field: TypeAlias = tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class ClipRecipe:
     """
 
     size_px: int = 256
-    num_frames: int = 40
+    num_frames: int = 14
     fps: float = 25.0
     shift: float = 0.12
     turn: float = 0.06
@@ -106,11 +110,11 @@ def make_clip(
         The image `(S, S, 3)` and its landmarks `(5, 2)` px.
     """
     rng = np.random.default_rng(seed)
-    bases = _warp_bases(portrait)
+    warps = _find_warps(portrait)
     motion = _draw_motion(rng, recipe, portrait.eyes_px)
     light = _draw_light(rng, recipe)
     for index in range(recipe.num_frames):
-        field = np.tensordot(motion.inner[index], bases, axes=1).astype(np.float32)
+        field = warps.field(motion.inner[index])
         pose = _pose_matrix(motion, index, portrait, recipe.size_px)
         lit = _render(portrait.image, field, pose, recipe.size_px) * light[index]
         noise = rng.standard_normal(lit.shape, dtype=np.float32) * np.float32(recipe.noise)
@@ -170,25 +174,33 @@ def _draw_light(rng: np.random.Generator, recipe: ClipRecipe) -> FloatArray:
     return np.exp(drift).astype(np.float32)[:, None, None, :]
 
 
-def _warp_bases(portrait: Portrait) -> FloatArray:
-    """Build the fields that the inner motions weigh.
+@dataclass(frozen=True, eq=False)
+class _Warps:
+    """Where the inner motions reach: `(C, C)` each, px read from away for 1 px of motion."""
 
-    Returns:
-        `(4, 2, C, C)`: turn across, turn up and down, mouth opening, blink. Each tells for 1 px of
-        motion how far the picture is read from away, `(x, y)`.
-    """
+    head: FloatArray
+    mouth: FloatArray
+    lids: FloatArray
+
+    def field(self, inner: FloatArray) -> Field:
+        """Weigh them by one frame's motion: how far away each pixel is read, across and down."""
+        turn, nod, opening, blink = inner
+        return turn * self.head, nod * self.head + opening * self.mouth + blink * self.lids
+
+
+def _find_warps(portrait: Portrait) -> _Warps:
     side, eyes_px = portrait.image.shape[0], portrait.eyes_px
     left_eye, right_eye, nose, left_mouth, right_mouth = portrait.landmarks
     mouth = (left_mouth + right_mouth) / 2
-    bases = np.zeros((4, 2, side, side), np.float32)
-    head = _bump(side, nose, (1.1 * eyes_px, 1.3 * eyes_px))
-    bases[0, 0], bases[1, 1] = -head, -head
     below = np.tanh((np.arange(side, dtype=np.float32) - mouth[1]) / (0.1 * eyes_px))[:, None]
-    bases[2, 1] = -below * _bump(side, mouth, (0.5 * eyes_px, 0.35 * eyes_px))
-    for eye in (left_eye, right_eye):
-        lid = _bump(side, eye - (0, 0.1 * eyes_px), (0.3 * eyes_px, 0.16 * eyes_px))
-        bases[3, 1] -= lid
-    return bases
+    above_eye = np.array([0, 0.1 * eyes_px], np.float32)
+    lid_px = (0.3 * eyes_px, 0.16 * eyes_px)
+    return _Warps(
+        head=-_bump(side, nose, (1.1 * eyes_px, 1.3 * eyes_px)),
+        mouth=-below * _bump(side, mouth, (0.5 * eyes_px, 0.35 * eyes_px)),
+        lids=-_bump(side, left_eye - above_eye, lid_px)
+        - _bump(side, right_eye - above_eye, lid_px),
+    )
 
 
 def _bump(side: int, centre: FloatArray, widths: tuple[float, float]) -> FloatArray:
@@ -211,7 +223,7 @@ def _pose_matrix(
 
 
 def _render(
-    canvas: UInt8Array, field: FloatArray, pose: NDArray[np.float64], size_px: int
+    canvas: UInt8Array, field: Field, pose: NDArray[np.float64], size_px: int
 ) -> FloatArray:
     """Warp the canvas by the field, then by the pose: `(S, S, 3)` float32."""
     rows, columns = np.indices(canvas.shape[:2], dtype=np.float32)
@@ -224,7 +236,7 @@ def _render(
     return np.asarray(posed, dtype=np.float32)
 
 
-def _carry(landmarks: FloatArray, field: FloatArray, pose: NDArray[np.float64]) -> FloatArray:
+def _carry(landmarks: FloatArray, field: Field, pose: NDArray[np.float64]) -> FloatArray:
     """Find where the warps put the landmarks, to a hundredth of a pixel.
 
     The field tells for each place what is read there, so its inverse is iterated; it contracts,

@@ -6,8 +6,8 @@ from istvt.records import Face
 
 # MTCNN's, read off once: the tests of motion and blending need no detector.
 ASTRONAUT = Face(
-    box_xyxy=np.array([176, 62, 273, 181], np.float32),
-    landmarks=np.array([[203, 109], [247, 106], [229, 128], [207, 147], [249, 144]], np.float32),
+    box_xyxy=np.array([181, 62, 268, 172], np.float32),
+    landmarks=np.array([[205, 102], [247, 104], [225, 129], [202, 139], [245, 142]], np.float32),
     confidence=1.0,
 )
 

@@ -1,7 +1,6 @@
 """A URL in, what may be printed of it out: no user, no password, no token."""
 
 import re
-from urllib.parse import unquote
 
 SECRET_FIELDS = "user|username|usr|login|pwd|pass|passwd|password|token|auth|key|apikey|api_key|sig"
 _SECRET_QUERY = re.compile(rf"(?i)(?<=[?&])({SECRET_FIELDS})=[^&#]*")
@@ -22,21 +21,6 @@ def printable(url: str) -> str:
     credentials = _credentials(match[2])
     rest = match[2][len(credentials) + 1 :] if credentials else match[2]
     return f"{match[1].lower()}://" + _SECRET_QUERY.sub(r"\1=...", rest)
-
-
-def scrub(text: str, url: str) -> str:
-    """Remove the URL's secrets from a foreign message, however it quotes them."""
-    match = _SCHEME.match(url)
-    if not match:
-        return text
-    text = text.replace(url, printable(url))
-    credentials = _credentials(match[2])
-    password = credentials.partition(":")[2]
-    secrets = [field[0].partition("=")[2] for field in _SECRET_QUERY.finditer(match[2])]
-    for secret in (f"{credentials}@", credentials, password, *secrets):
-        for spelled in (secret, unquote(secret)):
-            text = text.replace(spelled, "...") if len(spelled) > 1 else text
-    return text
 
 
 def _credentials(rest: str) -> str:

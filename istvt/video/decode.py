@@ -47,7 +47,7 @@ class SoundDecoder:
         try:
             pictures = packet.decode()
         except av.FFmpegError as error:
-            self._taint(str(error))
+            self._taint(explain(error))
             return []
         return [
             (picture, self._lost_before(picture)) for picture in pictures if self._is_sound(picture)
@@ -139,7 +139,7 @@ def rate_of(stream: VideoStream) -> float | None:
 
 
 def explain(error: Exception) -> str:
-    """Say what an error of FFmpeg means."""
+    """Say what an error of FFmpeg means, without its text, which holds the URL and password."""
     match error:
         case av.HTTPUnauthorizedError() | av.HTTPForbiddenError() | PermissionError():
             return "access was refused (wrong or missing user and password?)"
@@ -151,4 +151,4 @@ def explain(error: Exception) -> str:
             return NO_ANSWER
         case av.InvalidDataError():
             return "this is no video data"
-    return getattr(error, "strerror", None) or str(error)
+    return getattr(error, "strerror", None) or type(error).__name__

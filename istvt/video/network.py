@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from istvt.errors import SourceError, UnreadableSourceError, UsageError
 from istvt.records import UInt8Array
-from istvt.video.address import printable, scheme_of, scrub
+from istvt.video.address import printable, scheme_of
 from istvt.video.decode import NO_ANSWER, SoundDecoder, explain, find_video, rate_of, to_upright_rgb
 from istvt.video.file import source_of
 from istvt.video.live import STALL_TIMEOUT_S, LiveSource
@@ -60,7 +60,7 @@ def _connect(url: str, *, name: str, timeouts_s: tuple[float, float]) -> InputCo
     try:
         return av.open(url, timeout=timeouts_s, options=options)
     except (av.FFmpegError, OSError) as error:
-        reason = scrub(explain(error), url)
+        reason = explain(error)
     if time.monotonic() - started_s >= timeouts_s[0]:  # FFmpeg's rtsp calls it invalid data
         reason = NO_ANSWER
     # raised here, not in the handler, so that the error holds no reference to the one with the URL
@@ -82,7 +82,6 @@ class StreamGrabber:
 
     def __init__(self, container: InputContainer, *, url: str) -> None:
         self.name = printable(url)
-        self._url = url
         self._container = container
         stream = find_video(container)
         if stream is None:
@@ -113,7 +112,7 @@ class StreamGrabber:
         try:
             packet = next(self._packets, None)
         except (av.FFmpegError, OSError) as error:
-            reason = f"the connection was lost: {scrub(explain(error), self._url)}"
+            reason = f"the connection was lost: {explain(error)}"
         else:
             if packet is not None:
                 return packet

@@ -80,7 +80,8 @@ def test_an_edit_list_is_no_loss(clip: Clip, number_of: Callable[..., int]) -> N
 
 
 def test_images_are_not_shared(clip: Clip) -> None:
-    with open_source(clip("rgb.mov", codec="png", pix_fmt="rgb24")) as source:
+    path = clip("rgb.mov", codec="qtrle", pix_fmt="rgb24")  # paints changes over the last picture
+    with open_source(path) as source:
         frames = iter(source)
         first = next(frames)
         before = first.image.copy()
@@ -88,7 +89,7 @@ def test_images_are_not_shared(clip: Clip) -> None:
         second.image[:] = 99
         third = next(frames)
         np.testing.assert_array_equal(first.image, before)
-        assert third.image.mean() != 99
+        assert not (third.image == 99).any()
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,6 @@
 
 import subprocess
 import sys
-from importlib.util import find_spec
-
-import pytest
 
 # The heavy packages of the design, and those that bring them along.
 HEAVY = {
@@ -52,7 +49,6 @@ def test_import_loads_no_heavy_package() -> None:
     assert loaded & HEAVY == set()
 
 
-@pytest.mark.skipif(find_spec("istvt.cli") is None, reason="there is no command line yet")
 def test_help_loads_no_heavy_package() -> None:
     loaded = loaded_by(HELP)
     assert "typer" in loaded

@@ -188,6 +188,18 @@ def test_gradient_reaches_every_parameter(preset: ModelPreset, mode: str) -> Non
     assert dead == []
 
 
+def test_gradients_of_the_shortcut_are_those_of_the_whole() -> None:
+    model = random_model(SMALL).double()
+    faces = random_windows(SMALL, batch=2).flatten(0, 1)
+    gradients = []
+    for in_full in (False, True):
+        features = model.encode(faces).unflatten(0, (2, SMALL.num_frames))
+        logits = model.score(features, last_block_in_full=in_full)
+        gradients.append(torch.autograd.grad(logits.sum(), list(model.parameters())))
+    for name, short, full in zip(dict(model.named_parameters()), *gradients, strict=True):
+        torch.testing.assert_close(short, full, rtol=1e-7, atol=1e-9, msg=name)
+
+
 @torch.no_grad()
 def test_takes_an_empty_batch(model: ISTVT, preset: ModelPreset) -> None:
     assert model(random_windows(preset, batch=0)).shape == (0,)

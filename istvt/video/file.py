@@ -4,6 +4,7 @@ The declared number of frames, or where there is none the declared duration, is 
 came out, because FFmpeg ends a cut file like a finished one.
 """
 
+import os
 from collections.abc import Generator
 from math import ceil
 from pathlib import Path
@@ -19,6 +20,7 @@ from istvt.video.recorded import RecordedSource
 
 DEFAULT_FPS = 25.0  # spaces pictures that carry no time, in a stream that declares no rate
 COUNT_TOLERANCE = (2, 0.01)  # frames, and share of the declared ones: lost at a stream's ends
+GIF_TAIL_BYTES = 64  # some programs write a little after the trailer
 TIME_TOLERANCE = (0.25, 0.01)  # seconds, and share of the declared duration
 
 
@@ -45,11 +47,28 @@ def open_video(path: Path) -> RecordedSource:
         ) from None
     except (av.FFmpegError, OSError) as error:
         raise UnreadableSourceError(f"{path}: cannot be opened: {error.strerror}") from error
-    return source_of(container, name=str(path))
+    is_cut = container.format.name == "gif" and not _has_gif_end(path)
+    damage = "it lacks the end mark of a gif" if is_cut else None
+    return source_of(container, name=str(path), known_damage=damage)
 
 
-def source_of(container: InputContainer, *, name: str) -> RecordedSource:
-    """Read an opened recording as a source; the source closes it."""
+def _has_gif_end(path: Path) -> bool:
+    """Look for the trailer: FFmpeg counts a cut gif's frames as its declared ones."""
+    with path.open("rb") as file:
+        file.seek(-min(GIF_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
+        return b"\x00;" in file.read()
+
+
+def source_of(
+    container: InputContainer, *, name: str, known_damage: str | None = None
+) -> RecordedSource:
+    """Read an opened recording as a source; the source closes it.
+
+    Args:
+        container: opened for reading.
+        name: printable.
+        known_damage: what is already known to be missing; told when the frames are read.
+    """
     stream = find_video(container)
     if stream is None:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
@@ -60,7 +79,8 @@ def source_of(container: InputContainer, *, name: str) -> RecordedSource:
         )
     stream.thread_type = "AUTO"
     declared = count_declared(container, stream)
-    frames = _read(container, stream, name=name, frames_declared=declared)
+    progress = _Progress(name, declared, known_damage)
+    frames = _read(container, stream, progress)
     return RecordedSource(name, frames, fps=rate_of(stream), frames_declared=declared)
 
 
@@ -75,11 +95,10 @@ def count_declared(container: InputContainer, stream: VideoStream) -> int | None
 
 
 def _read(
-    container: InputContainer, stream: VideoStream, *, name: str, frames_declared: int | None
+    container: InputContainer, stream: VideoStream, progress: "_Progress"
 ) -> Generator[Frame, None, None]:
     decoder = SoundDecoder()
     clock = Clock(1.0 / (rate_of(stream) or DEFAULT_FPS))
-    progress = _Progress(name, frames_declared)
     index = -1
     try:
         for packet in container.demux():
@@ -89,7 +108,9 @@ def _read(
             for picture, lost in decoder.decode(packet):
                 index += 1 + lost
                 time_s = clock.tell(picture.time)
-                yield Frame(to_upright_rgb(picture), index=index, time_s=time_s, source=name)
+                yield Frame(
+                    to_upright_rgb(picture), index=index, time_s=time_s, source=progress.name
+                )
                 progress.frames_read += 1
         failure = None
     except av.FFmpegError as error:
@@ -108,8 +129,9 @@ def _declared_end_s(container: InputContainer) -> float | None:
 class _Progress:
     """How much of a recording came out, against what it declared."""
 
-    def __init__(self, name: str, frames_declared: int | None) -> None:
+    def __init__(self, name: str, frames_declared: int | None, known_damage: str | None) -> None:
         self.name = name
+        self.known_damage = known_damage
         self.frames_declared = frames_declared
         self.frames_read = 0
         self.reached_s = 0.0
@@ -121,7 +143,8 @@ class _Progress:
 
     def check(self, *, damaged: int, declared_end_s: float | None, failure: str | None) -> None:
         """Raise where frames are missing."""
-        reasons = [f"reading stopped: {failure}"] if failure else []
+        reasons = [self.known_damage] if self.known_damage else []
+        reasons += [f"reading stopped: {failure}"] if failure else []
         reasons += [f"{damaged} packets or pictures were damaged"] if damaged else []
         if not reasons and self._is_short(declared_end_s):
             reasons.append(f"it ends at {self.reached_s:.2f} s, before its declared end")

@@ -35,6 +35,7 @@ def read(path: Path) -> list[Frame]:
         ("a.webm", "libvpx-vp9", "yuv420p"),
         ("grey.mkv", "ffv1", "gray"),
         ("a.ts", "libx264", "yuv420p"),
+        ("a.gif", "gif", "rgb8"),
     ],
 )
 def test_every_frame_of_every_container_comes_in_order(
@@ -141,6 +142,13 @@ def test_a_cut_file_gives_what_it_has_and_then_says_so(
     assert (caught.value.frames_read, caught.value.frames_declared) == (len(frames), declared)
     assert source.frames_read == len(frames)
     assert str(path) in str(caught.value)
+
+
+def test_a_cut_gif_says_so(clip: Clip) -> None:
+    path = cut(clip("a.gif", codec="gif", pix_fmt="rgb8", noise=True), 0.6)
+    with open_source(path) as source, pytest.raises(BrokenSourceError, match="end mark of a gif"):
+        list(source)
+    assert 8 < source.frames_read < 18
 
 
 def test_frames_after_damage_are_held_back_until_the_next_key_frame(

@@ -39,7 +39,7 @@ def test_self_subtract_keeps_two_rows_and_subtracts_the_one_before() -> None:
 
 @torch.no_grad()
 def test_self_subtract_commutes_with_the_projection(model: ISTVT) -> None:
-    layer: TemporalAttention = model.blocks[0].temporal  # type: ignore[assignment,union-attr]
+    layer: TemporalAttention = model.blocks[0].temporal  # type: ignore[assignment]
     tokens = torch.randn(2, SMALL.num_frames + 1, 10, SMALL.embed_dim, dtype=torch.float64)
     before = layer.project_qkv(self_subtract(tokens))
     after = self_subtract(layer.project_qkv(tokens))
@@ -75,8 +75,8 @@ def test_attention_over_space(rows: int) -> None:
 @torch.no_grad()
 def test_shortened_layers_equal_the_whole_ones(model: ISTVT) -> None:
     block = model.blocks[0]
-    temporal: TemporalAttention = block.temporal  # type: ignore[assignment,union-attr]
-    spatial: SpatialAttention = block.spatial  # type: ignore[assignment,union-attr]
+    temporal: TemporalAttention = block.temporal  # type: ignore[assignment]
+    spatial: SpatialAttention = block.spatial  # type: ignore[assignment]
     tokens = torch.randn(2, SMALL.num_frames + 1, 10, SMALL.embed_dim, dtype=torch.float64)
     torch.testing.assert_close(temporal.forward_temporal_row(tokens), temporal(tokens)[:, 0])
     torch.testing.assert_close(spatial.forward_class_token(tokens[:, 0]), spatial(tokens)[:, 0, 0])

@@ -30,8 +30,8 @@ SHAPES = [
 
 def of_shape(shape: tuple[int, ...]) -> tuple[ModelPreset, int]:
     frames, size, batch, heads, head_dim, depth = shape
-    sizes = {"num_frames": frames, "image_size": size, "depth": depth}
-    return replace(SMALL, num_heads=heads, head_dim=head_dim, **sizes), batch
+    preset = replace(SMALL, num_frames=frames, image_size=size, depth=depth)
+    return replace(preset, num_heads=heads, head_dim=head_dim), batch
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 5e-5)])

@@ -1,8 +1,9 @@
 """Videos in, their tracked face crops out; each video is read once and kept in a cache.
 
-The cache holds two files a video: `<key>.npy`, the crops, which are mapped and not loaded, and
-`<key>.json`, written last, so that a killed run leaves no half entry behind. The key covers the
-file's path, size and time of change, the crop recipe, the sampling and the limit of frames.
+The cache holds two files a video: `<key>.rgb`, the crops one after another, of which only what is
+needed is read, and `<key>.json`, written last, so that a killed run leaves no half entry behind.
+The key covers the video's path, size and time of change, the crop recipe, the sampling and the
+limit of frames.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -20,9 +21,10 @@ from istvt.errors import BrokenSourceError, DataError, SourceError
 from istvt.files import atomic_file
 from istvt.presets import ModelConfig
 from istvt.records import UInt8Array
+from istvt.video.sampling import FrameSampler
 
 if TYPE_CHECKING:
-    from istvt.faces.track import FaceTracker
+    from istvt.faces.track import FaceTracker, TrackedFace
     from istvt.records import Frame
 
 CACHE_FOLDER = ".istvt-cache"
@@ -37,8 +39,11 @@ log = logging.getLogger(__name__)
 class VideoCrops:
     """The largest face of each sampled frame of one video, where there was one.
 
+    A bystander in a fake video is not what its label speaks of, so the others are left out.
+
     Attributes:
-        pixels: the file of the crops, `(n, S, S, 3)` uint8 RGB.
+        pixels: the file of the crops, `(n, S, S, 3)` uint8 RGB without a header.
+        size_px: S.
         track_ids, indices: `n` each; the track and the frame's number in the video.
         times_s: `n` times in the video.
         frames_read: sampled frames, with or without a face.
@@ -47,6 +52,7 @@ class VideoCrops:
 
     video: Video
     pixels: Path
+    size_px: int
     track_ids: tuple[int, ...]
     indices: tuple[int, ...]
     times_s: tuple[float, ...]
@@ -55,8 +61,14 @@ class VideoCrops:
 
     def load(self, rows: Sequence[int]) -> UInt8Array:
         """Read some crops: `(len(rows), S, S, 3)`. The file is open only meanwhile."""
-        crops: UInt8Array = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
-        return np.array(crops[list(rows)])
+        shape = (len(self.indices), self.size_px, self.size_px, 3)
+        return np.array(np.memmap(self.pixels, np.uint8, "r", shape=shape)[list(rows)])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file of the crops has the size it must have."""
+        expected = len(self.indices) * self.size_px**2 * 3
+        return self.pixels.is_file() and self.pixels.stat().st_size == expected
 
 
 def read_crops(
@@ -120,57 +132,60 @@ class _Reader:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
-    def read(self, video: Video) -> tuple[UInt8Array, dict[str, Any]]:
-        """Give the crops and the facts of a video, named as in `VideoCrops`."""
-        tracker = self._new_tracker()
-        faces: list[tuple[int, int, float, UInt8Array]] = []
+    def read(self, video: Video, pixels: BinaryIO) -> dict[str, Any]:
+        """Write the crops of a video as they come, and give its facts, named as in `VideoCrops`."""
+        from istvt.faces.align import cut_face
+
+        found: list[tuple[int, int, float]] = []
         frames_read, broken = 0, None
         try:
-            for frame in self._sampled(video.path):
+            for frame, faces in self._sampled_faces(video.path):
                 frames_read += 1
-                faces.extend(_largest_face(tracker, frame))
+                if faces:
+                    largest = max(faces, key=_area_px)
+                    pixels.write(cut_face(frame.image, largest.face, self.config.crop).tobytes())
+                    found.append((largest.track_id, frame.index, frame.time_s))
         except BrokenSourceError as error:
             broken = str(error)
-        size_px = self.config.crop.size_px
-        empty = np.empty((0, size_px, size_px, 3), np.uint8)
-        track_ids, indices, times_s, crops = zip(*faces, strict=True) if faces else ((),) * 4
-        facts = {
-            "track_ids": track_ids,
-            "indices": indices,
-            "times_s": times_s,
+        return {
+            "size_px": self.config.crop.size_px,
+            "track_ids": [track_id for track_id, _, _ in found],
+            "indices": [index for _, index, _ in found],
+            "times_s": [time_s for _, _, time_s in found],
             "frames_read": frames_read,
             "broken": broken,
         }
-        return np.stack(crops) if crops else empty, facts
 
-    def _sampled(self, path: Path) -> "Iterator[Frame]":
-        from istvt.video.sampling import FrameSampler
+    def _sampled_faces(self, path: Path) -> "Iterator[tuple[Frame, list[TrackedFace]]]":
+        """Follow the faces over every frame, as streaming does, and give the sampled ones."""
+        from istvt.video.cuts import CutDetector
         from istvt.video.source import open_source
 
-        sampler = FrameSampler(self.config.sampling)
+        sampler, cuts, tracker = FrameSampler(self.config.sampling), CutDetector(), self._tracker()
         taken = 0
         with open_source(path) as source:
             for frame in source:
+                if cuts.is_cut(frame.image):
+                    tracker.reset()
+                faces = tracker.update(frame)
                 if sampler.takes(frame.index, frame.time_s):
-                    yield frame
+                    yield frame, faces
                     taken += 1
                 if taken == self.max_frames:
                     return
 
-    def _new_tracker(self) -> "FaceTracker":
+    def _tracker(self) -> "FaceTracker":
         from istvt.faces.mtcnn import MtcnnDetector
         from istvt.faces.track import FaceTracker
 
         if self._detector is None:
             self._detector = MtcnnDetector()
-        return FaceTracker(self._detector, self.config.crop)
+        return FaceTracker(self._detector)
 
 
-def _largest_face(
-    tracker: "FaceTracker", frame: "Frame"
-) -> list[tuple[int, int, float, UInt8Array]]:
-    """Keep one face a frame: a bystander in a fake video is not what its label speaks of."""
-    raise NotImplementedError
+def _area_px(tracked: "TrackedFace") -> float:
+    left, top, right, bottom = tracked.face.box_xyxy
+    return float((right - left) * (bottom - top))
 
 
 def _cached(video: Video, reader: _Reader, cache: Path) -> VideoCrops:
@@ -178,23 +193,21 @@ def _cached(video: Video, reader: _Reader, cache: Path) -> VideoCrops:
         key = reader.key(video)
     except OSError as error:
         raise SourceError(f"{video.path} cannot be read: {error.strerror}") from error
-    pixels, facts = cache / f"{key}.npy", cache / f"{key}.json"
-    if not (facts.is_file() and pixels.is_file()):
-        crops, found = reader.read(video)
-        with atomic_file(pixels) as temporary:
-            np.save(temporary, crops, allow_pickle=False)
-        with atomic_file(facts) as temporary:
-            temporary.write_text(json.dumps({"video": str(video.path), **found}) + "\n")
+    pixels, facts = cache / f"{key}.rgb", cache / f"{key}.json"
+    if facts.is_file() and (stored := _load(video, pixels, facts)).is_whole:
+        return stored
+    with atomic_file(pixels) as temporary, temporary.open("wb") as stream:
+        found = reader.read(video, stream)
+    with atomic_file(facts) as temporary:
+        temporary.write_text(json.dumps(found) + "\n")
+    return _load(video, pixels, facts)
+
+
+def _load(video: Video, pixels: Path, facts: Path) -> VideoCrops:
     stored: dict[str, Any] = json.loads(facts.read_text())
-    return VideoCrops(
-        video=video,
-        pixels=pixels,
-        track_ids=tuple(stored["track_ids"]),
-        indices=tuple(stored["indices"]),
-        times_s=tuple(stored["times_s"]),
-        frames_read=stored["frames_read"],
-        broken=stored["broken"],
-    )
+    for name in ("track_ids", "indices", "times_s"):
+        stored[name] = tuple(stored[name])
+    return VideoCrops(video=video, pixels=pixels, **stored)
 
 
 def _make_folder(cache: Path) -> None:

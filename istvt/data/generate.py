@@ -33,15 +33,23 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PairCounts:
-    """Pairs of a real and a fake clip in each split."""
+class SplitSize:
+    """Pairs of a real and a fake clip, and the length of each clip."""
 
-    train: int = 40
-    val: int = 8
-    test: int = 8
+    pairs: int
+    num_frames: int
 
 
-DEFAULT_PAIRS, DEFAULT_CLIP, DEFAULT_BLEND = PairCounts(), ClipRecipe(), SelfBlend()
+@dataclass(frozen=True)
+class DatasetSize:
+    """Many short clips to learn from, since another clip teaches more than a longer one."""
+
+    train: SplitSize = SplitSize(pairs=40, num_frames=12)
+    val: SplitSize = SplitSize(pairs=8, num_frames=16)
+    test: SplitSize = SplitSize(pairs=6, num_frames=48)
+
+
+DEFAULT_SIZE, DEFAULT_CLIP, DEFAULT_BLEND = DatasetSize(), ClipRecipe(), SelfBlend()
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class _Pair:
     split: str
     number: int
     seed: int
+    num_frames: int
     portrait: Portrait
 
 
@@ -56,7 +65,7 @@ def make_dataset(
     folder: Path,
     portraits: Sequence[Portrait],
     *,
-    pairs: PairCounts = DEFAULT_PAIRS,
+    size: DatasetSize = DEFAULT_SIZE,
     clip: ClipRecipe = DEFAULT_CLIP,
     blend: SelfBlend = DEFAULT_BLEND,
     seed: int = 0,
@@ -67,8 +76,8 @@ def make_dataset(
     Args:
         folder: must not exist yet, or be empty.
         portraits: from `find_portraits`.
-        pairs: how many a split.
-        clip: size, length and liveliness.
+        size: pairs and frames of each split.
+        clip: size and liveliness; each split replaces its length.
         blend: how fakes are made; each clip replaces its seed.
         seed: fixes every frame.
         progress: told ("clips", pairs done, pairs).
@@ -83,7 +92,7 @@ def make_dataset(
         raise DataError(f"{folder} is not empty: name a new folder for the clips")
     if not portraits:
         raise DataError("there is no portrait to make clips of: give at least one")
-    plan = _plan(portraits, pairs, seed)
+    plan = _plan(portraits, size, seed)
     with atomic_folder(folder) as temporary, ThreadPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(_write_pair, temporary, pair, clip, blend) for pair in plan]
         try:
@@ -142,13 +151,15 @@ def _read_rgb(path: Path) -> UInt8Array:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def _plan(portraits: Sequence[Portrait], pairs: PairCounts, seed: int) -> list[_Pair]:
+def _plan(portraits: Sequence[Portrait], size: DatasetSize, seed: int) -> list[_Pair]:
     people = _share_out(portraits)
     plan: list[_Pair] = []
     for split in SPLITS:
-        for number in range(getattr(pairs, split)):
+        part: SplitSize = getattr(size, split)
+        for number in range(part.pairs):
             portrait = people[split][number % len(people[split])]
-            plan.append(_Pair(split, number, seed * 1_000_000 + len(plan), portrait))
+            clip_seed = seed * 1_000_000 + len(plan)
+            plan.append(_Pair(split, number, clip_seed, part.num_frames, portrait))
     return plan
 
 
@@ -170,6 +181,7 @@ def _share_out(portraits: Sequence[Portrait]) -> dict[str, Sequence[Portrait]]:
 
 
 def _write_pair(folder: Path, pair: _Pair, clip: ClipRecipe, blend: SelfBlend) -> None:
+    clip = replace(clip, num_frames=pair.num_frames)
     frames = list(make_clip(pair.portrait, seed=pair.seed, recipe=clip))
     fakes = blend_clip(frames, replace(blend, seed=pair.seed))
     low, high = CRF_RANGE

@@ -18,12 +18,13 @@ CONFIG = ModelConfig(replace(TINY, image_size=SIZE_PX, num_frames=3), CropRecipe
 def make_video(tmp_path):
     def make(indices, *, tracks=None, label=Label.REAL, name="v", fps=25.0):
         count = len(indices)
-        pixels = tmp_path / f"{name}.npy"
+        pixels = tmp_path / f"{name}.rgb"
         levels = np.arange(count, dtype=np.uint8)[:, None, None, None]
-        np.save(pixels, np.broadcast_to(levels, (count, SIZE_PX, SIZE_PX, 3)))
+        np.broadcast_to(levels, (count, SIZE_PX, SIZE_PX, 3)).tofile(pixels)
         return VideoCrops(
             video=Video(Path(f"{name}.mp4"), label, "train"),
             pixels=pixels,
+            size_px=SIZE_PX,
             track_ids=tuple(tracks or [0] * count),
             indices=tuple(indices),
             times_s=tuple(i / fps for i in indices),

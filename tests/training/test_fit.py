@@ -43,11 +43,12 @@ def make_split(folder, split, *, labels_tell=True, videos=8):
         crops = rng.integers(60, 180, (8, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
         if label if labels_tell else rng.random() < 0.5:
             crops[:, 10:22, 10:22] += 60
-        pixels = folder / f"{split}{number}.npy"
-        np.save(pixels, crops)
+        pixels = folder / f"{split}{number}.rgb"
+        crops.tofile(pixels)
         video = VideoCrops(
             video=Video(Path(split) / f"{number}.mp4", label, split),
             pixels=pixels,
+            size_px=SIZE_PX,
             track_ids=(0,) * 8,
             indices=tuple(range(8)),
             times_s=tuple(i / 25 for i in range(8)),

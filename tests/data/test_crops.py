@@ -1,0 +1,146 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from istvt.data import crops as module
+from istvt.data.crops import read_crops
+from istvt.data.manifest import Label, Video
+from istvt.data.synthetic import ClipRecipe, cut_portrait, make_clip
+from istvt.data.windows import load_split
+from istvt.errors import DataError
+from istvt.presets import TINY, CropRecipe, ModelConfig
+from istvt.video.writer import VideoWriter
+
+pytest.importorskip("onnxruntime", reason="face detection needs ONNX Runtime")
+
+CONFIG = ModelConfig(TINY, CropRecipe(96))
+NUM_FRAMES = 12
+
+
+def write(path, images):
+    with VideoWriter(path, fps=25, size_wh=(192, 192)) as writer:
+        for image in images:
+            writer.write(image)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(astronaut, face):
+    portrait = cut_portrait(astronaut, [face], name="astronaut", size_px=192)
+    recipe = ClipRecipe(size_px=192, num_frames=NUM_FRAMES)
+    return list(make_clip(portrait, seed=2, recipe=recipe))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, clip):
+    """Four files: a face, no face, a face that is lost for a while, and a file cut short."""
+    folder = tmp_path_factory.mktemp("videos")
+    images = [image for image, _ in clip]
+    blank = np.full_like(images[0], 90)
+    write(folder / "face.mp4", images)
+    write(folder / "empty.mp4", [blank] * NUM_FRAMES)
+    write(folder / "gap.mp4", [*images[:7], blank, blank, *images[7:]])
+    whole = (folder / "face.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def videos(folder, *names):
+    return [Video(folder / f"{name}.mp4", Label.REAL, "train") for name in names]
+
+
+def test_every_frame_gives_one_levelled_crop_centred_on_the_nose(made, clip, tmp_path):
+    [video], skipped = read_crops(videos(made, "face"), CONFIG, cache=tmp_path)
+    assert skipped == []
+    assert video.indices == tuple(range(NUM_FRAMES))
+    assert len(set(video.track_ids)) == 1
+    crops = video.load(range(NUM_FRAMES))
+    assert crops.shape == (NUM_FRAMES, 96, 96, 3)
+    assert crops.std() > 30
+
+
+def test_a_lost_face_leaves_a_gap_that_no_window_spans(made, tmp_path):
+    [video], _ = read_crops(videos(made, "gap"), CONFIG, cache=tmp_path)
+    assert {7, 8}.isdisjoint(video.indices)
+    for ref in module_windows(video):
+        assert 7 not in range(video.indices[ref.rows[0]], video.indices[ref.rows[-1]])
+
+
+def module_windows(video):
+    from istvt.data.windows import windows_of
+
+    refs = windows_of(video, replace(CONFIG, preset=replace(TINY, num_frames=3)))
+    assert refs
+    return refs
+
+
+def test_a_second_reading_opens_no_video(made, tmp_path, monkeypatch):
+    first, _ = read_crops(videos(made, "face"), CONFIG, cache=tmp_path)
+    monkeypatch.setattr(module._Reader, "read", None)
+    again, _ = read_crops(videos(made, "face"), CONFIG, cache=tmp_path)
+    assert again == first
+
+
+@pytest.mark.parametrize("change", ["recipe", "video", "half an entry", "limit"])
+def test_a_change_is_read_anew(made, tmp_path, change):
+    path = shutil.copy(made / "face.mp4", tmp_path / "face.mp4")
+    cache, config, limit = tmp_path / "cache", CONFIG, None
+    [before], _ = read_crops(videos(tmp_path, "face"), config, cache=cache)
+    match change:
+        case "recipe":
+            config = replace(CONFIG, crop=CropRecipe(96, scale=1.6))
+        case "video":
+            shutil.copy(made / "gap.mp4", path)
+        case "half an entry":
+            before.pixels.write_bytes(b"half")
+        case "limit":
+            limit = 5
+    [after], _ = read_crops(videos(tmp_path, "face"), config, cache=cache, max_frames=limit)
+    if change == "half an entry":
+        assert after.is_whole
+    else:
+        assert after.pixels != before.pixels
+    assert after.frames_read == {"limit": 5, "video": NUM_FRAMES + 2}.get(change, NUM_FRAMES)
+
+
+def test_what_cannot_be_read_is_listed_with_its_reason(made, tmp_path):
+    read, skipped = read_crops(videos(made, "cut", "face", "missing"), CONFIG, cache=tmp_path)
+    assert [video.video.path.name for video in read] == ["face.mp4"]
+    assert [item.path.name for item in skipped] == ["cut.mp4", "missing.mp4"]
+    assert all(str(item.path) in item.reason for item in skipped)
+
+
+def test_a_cache_that_cannot_be_made_is_an_error(made, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match="name another folder"):
+        read_crops(videos(made, "face"), CONFIG, cache=tmp_path / "file" / "cache")
+
+
+@pytest.fixture
+def data(made, tmp_path):
+    for kind, names in (("real", ("face", "empty", "cut")), ("fake", ("face",))):
+        part = tmp_path / "data" / "val" / kind
+        part.mkdir(parents=True)
+        for name in names:
+            shutil.copy(made / f"{name}.mp4", part)
+    return tmp_path / "data"
+
+
+def test_a_split_counts_what_gives_no_window(data):
+    seen = []
+    split = load_split(data, "val", CONFIG, progress=lambda *args: seen.append(args))
+    assert [refs[0].label for refs in split.videos] == [0, 1]
+    assert [len(refs) for refs in split.videos] == [NUM_FRAMES - 5] * 2
+    reasons = {item.path.name: item.reason for item in split.skipped}
+    assert set(reasons) == {"cut.mp4", "empty.mp4"}
+    assert reasons["empty.mp4"] == f"no face in {NUM_FRAMES} frames"
+    assert seen == [("faces in val", done, 4) for done in (1, 2, 3, 4)]
+    assert (data / ".istvt-cache").is_dir()
+
+
+def test_a_class_that_gives_nothing_is_an_error_with_the_reasons(data):
+    (data / "val" / "real" / "face.mp4").unlink()
+    with pytest.raises(DataError, match=r"no real video .*2 skipped: .*empty.mp4: no face"):
+        load_split(data, "val", CONFIG)

@@ -84,7 +84,7 @@ DEMO_RECIPE = TrainRecipe(
     warmup_steps=10,
     budget_s=60.0,
     batch_size=16,
-    windows_per_video=8,
+    windows_per_video=6,
     max_grad_norm=1.0,
 )
 

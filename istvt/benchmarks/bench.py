@@ -1,0 +1,174 @@
+"""A bundle in, every backend measured beside the naive way out.
+
+All subjects are loaded at once and take turns, A B C A B C, so that a machine that slows down
+meanwhile slows all of them down.
+"""
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+from istvt.benchmarks.environment import describe_environment
+from istvt.benchmarks.process import Loaded, Turn, Worker, WorkerProcess
+from istvt.benchmarks.report import BenchModel, BenchReport, Row, row_of
+from istvt.benchmarks.worker import NAIVE, Job
+from istvt.errors import BackendError, UsageError
+from istvt.export.bundle import Bundle
+from istvt.presets import CropRecipe, ModelConfig, ModelPreset
+from istvt.runtime.scorer import check_device
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+BACKENDS = ("torch", "onnxruntime", "openvino")
+ROUNDS, SECONDS = 5, 1.0
+QUICK_ROUNDS, QUICK_SECONDS = 2, 0.2
+
+
+def run_bench(
+    bundle: Bundle,
+    *,
+    backends: Sequence[str] = BACKENDS,
+    device: str = "auto",
+    threads: int | None = None,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+    random_weights: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+    start: Callable[[Job], Worker] = WorkerProcess,
+) -> BenchReport:
+    """Measure the naive way and each backend, in processes of their own.
+
+    A backend that is not installed or fails is a row with the reason.
+
+    Args:
+        bundle: written to disk with its manifest; the processes open it themselves.
+        backends: of `BACKENDS`.
+        device: `cpu`, `cuda` or `auto`, for every row.
+        threads: CPU threads for the model; all cores where None.
+        rounds: turns of each row.
+        seconds: measuring time of each row over all rounds; a turn has at least two frames.
+        random_weights: goes into the report.
+        progress: is told `(stage, done, total)`.
+        start: gives what measures a job.
+
+    Raises:
+        UsageError: an unknown backend or device, or nothing to measure.
+    """
+    _check(backends, rounds, seconds)
+    jobs = [
+        Job(subject, str(bundle.folder), check_device(device), threads)
+        for subject in (NAIVE, *dict.fromkeys(backends))
+    ]
+    environment = describe_environment()
+    with ExitStack() as stack:
+        entries = [_Entry(job, stack.enter_context(closing(start(job)))) for job in jobs]
+        _measure(entries, rounds=rounds, turn_s=seconds / rounds, progress=progress)
+    return BenchReport(
+        model=BenchModel.of(
+            bundle.config.preset,
+            precision=bundle.precision,
+            digest=bundle.digest,
+            folder="" if random_weights else str(bundle.folder),
+            random_weights=random_weights,
+        ),
+        environment=environment,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        rounds=rounds,
+        seconds=seconds,
+        threads=threads,
+        rows=tuple(entry.row(naive=entries[0]) for entry in entries),
+    )
+
+
+@contextmanager
+def random_bundle(
+    preset: ModelPreset, *, progress: Callable[[str], None] = lambda step: None
+) -> Iterator[Bundle]:
+    """Give a bundle of a preset with random weights; it is gone when the block ends.
+
+    Raises:
+        MissingExtraError: PyTorch or onnx is not installed.
+    """
+    from istvt.extras import require
+
+    for module in ("torch", "onnx", "onnxscript"):
+        require(module, extra="cpu")
+    from istvt.export.build import write_graphs
+    from istvt.model.istvt import ISTVT
+
+    config = ModelConfig(preset=preset, crop=CropRecipe(size_px=preset.image_size))
+    with TemporaryDirectory(prefix="istvt-bench-") as scratch:
+        folder = Path(scratch) / f"{preset.name}.istvt"
+        folder.mkdir()
+        bundle = write_graphs(ISTVT(preset).eval(), config, folder, progress=progress)
+        bundle.write_manifest()
+        yield bundle
+
+
+class _Entry:
+    """One subject on its way through the rounds; after a failure it sits out."""
+
+    def __init__(self, job: Job, worker: Worker) -> None:
+        self._name, self._worker = job.subject, worker
+        self._loaded: Loaded | None = None
+        self._warm_up_calls = 0
+        self._turns: list[Turn] = []
+        self._reason = ""
+
+    def load(self) -> None:
+        self._loaded = self._worker.load()
+
+    def warm_up(self) -> None:
+        self._warm_up_calls = self._worker.warm_up()
+
+    def measure(self, seconds: float) -> None:
+        self._turns.append(self._worker.measure(seconds))
+
+    def attempt(self, step: "Callable[[_Entry], None]") -> None:
+        if self._reason:
+            return
+        try:
+            step(self)
+        except BackendError as error:
+            self._reason = str(error)
+            self._turns.clear()
+            self._worker.close()
+
+    def row(self, *, naive: "_Entry") -> Row:
+        if self._reason or self._loaded is None:
+            return Row(name=self._name, reason=self._reason)
+        return row_of(
+            self._name,
+            self._loaded,
+            warm_up_calls=self._warm_up_calls,
+            turns=self._turns,
+            naive=naive._turns,
+        )
+
+
+def _measure(entries: list[_Entry], *, rounds: int, turn_s: float, progress: Progress) -> None:
+    stages: tuple[tuple[str, int, Callable[[_Entry], None]], ...] = (
+        ("load", 1, _Entry.load),
+        ("warm up", 1, _Entry.warm_up),
+        ("measure", rounds, lambda entry: entry.measure(turn_s)),
+    )
+    for stage, times, step in stages:
+        total = times * len(entries)
+        for done in range(total):
+            progress(stage, done, total)
+            entries[done % len(entries)].attempt(step)
+        progress(stage, total, total)
+
+
+def _check(backends: Sequence[str], rounds: int, seconds: float) -> None:
+    unknown = [name for name in backends if name not in BACKENDS]
+    if unknown or not backends:
+        raise UsageError(
+            f"cannot measure {', '.join(unknown) or 'no backend'}: "
+            f"choose from {', '.join(BACKENDS)}"
+        )
+    if rounds < 1 or not 0 < seconds < float("inf"):
+        raise UsageError(f"{rounds} rounds of {seconds} s together: both must be above 0")

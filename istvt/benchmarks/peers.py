@@ -1,0 +1,66 @@
+"""A bundle in, the times of the naive way out: what every other row is compared with.
+
+PyTorch in fp32 as one writes it down first: all T faces of a window are encoded again for each new
+frame, and the last block computes all tokens although one of them is read.
+"""
+
+import time
+from collections import deque
+from itertools import cycle
+
+import numpy as np
+
+from istvt.benchmarks.stages import Clock, noise_faces
+from istvt.benchmarks.timing import FrameTime
+from istvt.errors import BackendError
+from istvt.export.bundle import Bundle
+from istvt.extras import require
+from istvt.runtime.scorer import DeviceName
+
+
+class NaiveFrame:
+    """One window of T faces through the whole model.
+
+    Raises:
+        MissingExtraError: PyTorch is not installed.
+        BackendError: CUDA was asked for and is not there.
+    """
+
+    precision = "fp32"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: DeviceName,
+        threads: int | None = None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        torch = self._torch = require("torch", extra="cpu")
+        has_cuda = torch.cuda.is_available()
+        if device == "cuda" and not has_cuda:
+            raise BackendError("PyTorch sees no CUDA device here: use --device cpu")
+        self.device = "cuda" if device != "cpu" and has_cuda else "cpu"
+        if threads is not None:
+            torch.set_num_threads(threads)
+        from istvt.runs import load_model
+
+        self._model = load_model(bundle.weights, bundle.config).to(self.device)
+        self._clock = clock
+        faces = noise_faces(bundle.config.preset)
+        self._window = deque(faces, maxlen=len(faces))
+        self._faces = cycle(faces)
+
+    def __call__(self) -> FrameTime:
+        """Time the next frame."""
+        face = next(self._faces)
+        start = self._clock()
+        self._window.append(face)
+        with self._torch.inference_mode():
+            pixels = self._torch.from_numpy(np.stack(self._window)).to(self.device)
+            features = self._model.encode(pixels)
+            if self.device == "cuda":
+                self._torch.cuda.synchronize()
+            encoded = self._clock()
+            self._model.score(features[None], last_block_in_full=True).cpu()
+        return FrameTime(encoder_s=encoded - start, window_s=self._clock() - encoded)

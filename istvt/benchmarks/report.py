@@ -1,0 +1,205 @@
+"""Turns in, one row per subject out; rows to JSON and back."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from istvt.benchmarks.environment import Environment
+from istvt.benchmarks.process import Loaded, Turn
+from istvt.benchmarks.timing import FrameTime, total_s
+from istvt.benchmarks.worker import NAIVE
+from istvt.errors import UsageError
+from istvt.presets import ModelPreset
+from istvt.runtime.stages import percentiles_ms
+
+SCHEMA_VERSION = 1
+STAGES = ("encoder", "window", "frame")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long one stage of one frame took, in ms, over all turns."""
+
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One subject.
+
+    Attributes:
+        name: `naive`, or the backend.
+        reason: why there are no figures; empty where there are.
+        calls: frames behind the figures; percentiles say little where they are few.
+        stages: by name, see `STAGES`; `frame` is encoder and window together.
+        windows_per_s: over all measured frames.
+        peak_rss_mib: the most main memory that its process held, loading included.
+        speedup: how many times less than the naive row a frame takes: the median over the rounds
+            of the ratio of the two medians within the round.
+        round_speedups: that ratio in every round in which both ran.
+    """
+
+    name: str
+    device: str = ""
+    precision: str = ""
+    reason: str = ""
+    warm_up_calls: int = 0
+    calls: int = 0
+    stages: Mapping[str, Latency] | None = None
+    windows_per_s: float | None = None
+    peak_rss_mib: float | None = None
+    speedup: float | None = None
+    round_speedups: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """What was measured.
+
+    Attributes:
+        folder: the bundle; empty where it was made for the benchmark.
+        random_weights: the preset without training; speed does not depend on the weights.
+    """
+
+    preset: str
+    image_size: int
+    num_frames: int
+    depth: int
+    precision: str
+    digest: str
+    folder: str
+    random_weights: bool
+
+    @classmethod
+    def of(cls, preset: ModelPreset, **others: Any) -> "BenchModel":
+        """Take the sizes from a preset."""
+        return cls(
+            preset=preset.name,
+            image_size=preset.image_size,
+            num_frames=preset.num_frames,
+            depth=preset.depth,
+            **others,
+        )
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """A whole benchmark; the naive row comes first.
+
+    Attributes:
+        seconds: measuring time per row, over all rounds.
+        threads: as asked for; None is all cores.
+    """
+
+    model: BenchModel
+    environment: Environment
+    created: str
+    rounds: int
+    seconds: float
+    threads: int | None
+    rows: tuple[Row, ...]
+
+
+def row_of(
+    name: str,
+    loaded: Loaded,
+    *,
+    warm_up_calls: int,
+    turns: Sequence[Turn],
+    naive: Sequence[Turn],
+) -> Row:
+    """Sum up a subject that was measured in every round.
+
+    Args:
+        name: the row's.
+        loaded: what it runs on.
+        warm_up_calls: before the first turn.
+        turns: its own, one a round.
+        naive: those of the naive row; empty where that one failed.
+    """
+    times = [time for turn in turns for time in turn.times]
+    ratios = round_speedups(turns, naive)
+    return Row(
+        name=name,
+        device=loaded.device,
+        precision=loaded.precision,
+        warm_up_calls=warm_up_calls,
+        calls=len(times),
+        stages={stage: _latency(stage, times) for stage in STAGES},
+        windows_per_s=len(times) / total_s(times),
+        peak_rss_mib=max(turn.peak_rss_mib for turn in turns),
+        speedup=statistics.median(ratios) if ratios else None,
+        round_speedups=ratios,
+    )
+
+
+def round_speedups(turns: Sequence[Turn], naive: Sequence[Turn]) -> tuple[float, ...]:
+    """Compare with the naive way round by round: a machine that drifts drifts for both."""
+    return tuple(
+        _median_frame_s(theirs) / _median_frame_s(ours)
+        for ours, theirs in zip(turns, naive, strict=False)
+    )
+
+
+def to_json(report: BenchReport) -> dict[str, Any]:
+    """Turn into what JSON can hold."""
+    return {"schema_version": SCHEMA_VERSION, **asdict(report)}
+
+
+def from_json(values: Mapping[str, Any]) -> BenchReport:
+    """Read what `to_json` wrote, also after a round trip through a file.
+
+    Raises:
+        UsageError: it is no such report, or of another schema.
+    """
+    fields = dict(values)
+    version = fields.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"the report has schema version {version}, this istvt reads {SCHEMA_VERSION}: "
+            "run `istvt bench` again"
+        )
+    try:
+        environment = dict(fields.pop("environment"))
+        for name in ("instruction_sets", "gpus"):
+            environment[name] = tuple(environment[name])
+        return BenchReport(
+            model=BenchModel(**fields.pop("model")),
+            environment=Environment(**environment),
+            rows=tuple(_row(row) for row in fields.pop("rows")),
+            **fields,
+        )
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"not a benchmark report: {error!r}") from error
+
+
+def naive_row(report: BenchReport) -> Row | None:
+    """Find the row that the others are compared with."""
+    return next((row for row in report.rows if row.name == NAIVE), None)
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    stages = values["stages"]
+    return Row(
+        **{
+            **values,
+            "stages": stages and {name: Latency(**latency) for name, latency in stages.items()},
+            "round_speedups": tuple(values["round_speedups"]),
+        }
+    )
+
+
+def _latency(stage: str, times: Sequence[FrameTime]) -> Latency:
+    seconds: list[float] = [getattr(time, f"{stage}_s") for time in times]
+    p50, p90, p95, p99 = percentiles_ms(seconds)
+    mean_ms = statistics.fmean(seconds) * 1e3
+    return Latency(mean_ms=mean_ms, p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99)
+
+
+def _median_frame_s(turn: Turn) -> float:
+    return statistics.median(time.frame_s for time in turn.times)

@@ -1,0 +1,89 @@
+"""A benchmark report in, text for the terminal out."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from istvt.benchmarks.environment import Environment
+from istvt.benchmarks.report import STAGES, BenchModel, BenchReport, Latency, Row, naive_row
+
+BUSY_LOAD_PER_CORE = 0.5
+
+
+def format_report(report: BenchReport) -> str:
+    """Lay a report out: what, where, one line a row, then each stage's percentiles."""
+    measured = [(row, row.stages) for row in report.rows if row.stages]
+    lines = [
+        *_header(report),
+        "",
+        f"{'':<13}{'runs on':<11}{'encoder':>9}{'window':>9}{'frame':>9}{'p95':>9}"
+        f"{'windows/s':>11}{'MiB':>8}{'vs naive':>10}{'frames':>8}",
+        *(_line(row, row.stages) for row in report.rows),
+    ]
+    if measured:
+        lines += ["", f"{'':<13}{'stage':<11}{'p50 ms':>9}{'p90 ms':>9}{'p95 ms':>9}{'p99 ms':>9}"]
+        lines += [line for row, stages in measured for line in _stage_lines(row, stages)]
+    return "\n".join([*lines, "", *_notes(report)])
+
+
+def describe_model(model: BenchModel) -> str:
+    """Say what was measured."""
+    name = f"preset {model.preset}"
+    folder = Path(model.folder).name
+    what = f"{name} with random weights" if model.random_weights else f"{folder}, {name}"
+    return (
+        f"{what}: {model.image_size} px, {model.num_frames} faces a window, "
+        f"{model.depth} blocks, graphs in {model.precision}"
+    )
+
+
+def describe_machine(environment: Environment) -> str:
+    """Say where it was measured, in short."""
+    cores = f"{environment.cores} of {environment.cores_of_machine} cores"
+    return ", ".join([environment.cpu, cores, *environment.gpus])
+
+
+def _header(report: BenchReport) -> Iterable[str]:
+    environment = report.environment
+    packages = (f"{name} {version}" for name, version in environment.packages.items())
+    yield f"model:    {describe_model(report.model)}"
+    yield f"machine:  {describe_machine(environment)}, {environment.memory_gib:.0f} GiB"
+    yield f"          {' '.join(environment.instruction_sets) or 'no known instruction set'}"
+    yield f"system:   {environment.system}, {environment.kernel}, Python {environment.python}"
+    yield f"packages: {', '.join(packages)}"
+    load, cores = environment.load_average, environment.cores
+    if load is not None and load > BUSY_LOAD_PER_CORE * cores:
+        yield f"busy:     load average {load:.1f} on {cores} cores before it began; expect noise"
+
+
+def _line(row: Row, stages: Mapping[str, Latency] | None) -> str:
+    if not stages:
+        return f"{row.name:<13}not measured: {row.reason}"
+    p50s = "".join(f"{stages[stage].p50_ms:>9.2f}" for stage in STAGES)
+    ratio = "-" if row.speedup is None else f"{row.speedup:.2f}x"
+    return (
+        f"{row.name:<13}{row.device + ' ' + row.precision:<11}{p50s}"
+        f"{stages['frame'].p95_ms:>9.2f}{row.windows_per_s:>11.2f}{row.peak_rss_mib:>8.0f}"
+        f"{ratio:>10}{row.calls:>8}"
+    )
+
+
+def _stage_lines(row: Row, stages: Mapping[str, Latency]) -> Iterable[str]:
+    for name, stage in zip((row.name, "", ""), STAGES, strict=True):
+        found = stages[stage]
+        figures = (found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms)
+        yield f"{name:<13}{stage:<11}" + "".join(f"{figure:>9.2f}" for figure in figures)
+
+
+def _notes(report: BenchReport) -> Iterable[str]:
+    yield (
+        "encoder, window, frame: median ms of one streamed frame; p95 of the whole frame; "
+        "MiB: peak memory of the process."
+    )
+    faces = report.model.num_frames
+    yield (
+        f"naive: PyTorch fp32 that encodes all {faces} faces again for every window and computes "
+        "the last block in full."
+    )
+    if (naive := naive_row(report)) is not None and naive.stages:
+        rounds = f"{report.rounds} interleaved rounds"
+        yield f"vs naive: how many times less a frame takes; median of the ratios of {rounds}."

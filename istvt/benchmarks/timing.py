@@ -1,0 +1,69 @@
+"""A callable that times its own frames in, settled and counted frame times out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+WARM_UP_CALLS, WARM_UP_S = 30, 10.0  # given up after either; a noisy machine never settles
+STEADY_CALLS, STEADY_TOLERANCE = 3, 0.1
+
+
+@dataclass(frozen=True)
+class FrameTime:
+    """How long one frame took, in its two parts."""
+
+    encoder_s: float
+    window_s: float
+
+    @property
+    def frame_s(self) -> float:
+        """The whole frame."""
+        return self.encoder_s + self.window_s
+
+
+TimeFrame: TypeAlias = Callable[[], FrameTime]
+
+
+def warm_up(time_frame: TimeFrame) -> list[FrameTime]:
+    """Run frames until their time has settled, or for `WARM_UP_CALLS` or `WARM_UP_S`.
+
+    Settled means that the slowest of the last `STEADY_CALLS` took at most `STEADY_TOLERANCE` more
+    than the fastest. First calls are slow for many reasons: OpenVINO compiles for the shape it
+    sees, allocators grow, caches fill.
+    """
+    times = [time_frame()]
+    while not _is_settled(times) and len(times) < WARM_UP_CALLS and total_s(times) < WARM_UP_S:
+        times.append(time_frame())
+    return times
+
+
+def sample(
+    time_frame: TimeFrame, *, seconds: float, at_least: int, usual_s: float
+) -> list[FrameTime]:
+    """Run frames for so many seconds.
+
+    The first call after a pause finds cold caches. It is not counted, unless calls are so long
+    beside the turn that it would cost more than it distorts.
+
+    Args:
+        time_frame: is called again and again.
+        seconds: time in which counted calls start.
+        at_least: counted calls, however long they take.
+        usual_s: of one call, as the warm-up found it.
+    """
+    if usual_s < seconds / 10:
+        time_frame()
+    times: list[FrameTime] = []
+    while len(times) < at_least or total_s(times) < seconds:
+        times.append(time_frame())
+    return times
+
+
+def total_s(times: list[FrameTime]) -> float:
+    """Sum the frames up."""
+    return sum(time.frame_s for time in times)
+
+
+def _is_settled(times: list[FrameTime]) -> bool:
+    latest = [time.frame_s for time in times[-STEADY_CALLS:]]
+    return len(latest) == STEADY_CALLS and max(latest) <= (1 + STEADY_TOLERANCE) * min(latest)

@@ -1,0 +1,130 @@
+"""`istvt bench` and `istvt checks`: what this machine does with the model, and what it has."""
+
+import json as json_format
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from istvt import locate
+from istvt.commands import options
+from istvt.console import stage_bars, step_lines
+from istvt.errors import ExitCode, ModelNotFoundError, UsageError
+from istvt.presets import preset_named
+
+if TYPE_CHECKING:
+    from istvt.benchmarks.report import BenchReport
+    from istvt.export.bundle import Bundle
+
+FALLBACK_PRESET = "paper"
+
+
+def bench(
+    model: options.ModelOption = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="torch, onnxruntime or openvino; may be repeated. Default: all."),
+    ] = None,
+    device: options.DeviceOption = "auto",
+    threads: options.ThreadsOption = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Measure paper, edge or tiny with random weights, not a bundle."),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of each row, interleaved. Default: 5.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Measuring time of each row over all rounds. Default: 1."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw whole-frame latencies here.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A short look: 2 rounds, 0.2 s.")] = False,
+) -> int:
+    """Measure every backend beside naive PyTorch: latency, windows a second, memory."""
+    from istvt.benchmarks import bench as benches
+    from istvt.benchmarks.table import format_report
+    from istvt.extras import require
+
+    if png is not None:
+        require("matplotlib", extra="train")  # before the long part, not after it
+    default_rounds, default_seconds = (
+        (benches.QUICK_ROUNDS, benches.QUICK_SECONDS)
+        if quick
+        else (benches.ROUNDS, benches.SECONDS)
+    )
+    with _bundle_or_preset(model, preset) as (bundle, is_random), stage_bars() as progress:
+        report = benches.run_bench(
+            bundle,
+            backends=backend or benches.BACKENDS,
+            device=device,
+            threads=threads,
+            rounds=default_rounds if rounds is None else rounds,
+            seconds=default_seconds if seconds is None else seconds,
+            random_weights=is_random,
+            progress=progress,
+        )
+    typer.echo(format_report(report))
+    _write(report, json=json, png=png)
+    return _exit_code(report, named=backend or [])
+
+
+def checks() -> int:
+    """Say what this machine has, what works, and how to mend the rest."""
+    from istvt.checks import exit_code, format_checks, run_checks
+
+    results = run_checks()
+    typer.echo(format_checks(results))
+    return exit_code(results)
+
+
+@contextmanager
+def _bundle_or_preset(model: Path | None, preset: str | None) -> "Iterator[tuple[Bundle, bool]]":
+    """Give what to measure and whether its weights are random; print which and why."""
+    if model is not None and preset is not None:
+        raise UsageError("give either --model or --preset: a bundle has its own preset")
+    bundle = None if preset else _bundle_if_any(model)
+    if bundle is not None:
+        yield bundle, False
+        return
+    from istvt.benchmarks.bench import random_bundle
+
+    chosen = preset_named(preset or FALLBACK_PRESET)
+    why = "--preset" if preset else "there is no bundle here, and speed depends on none"
+    typer.echo(f"model: preset {chosen.name} with random weights ({why})", err=True)
+    with random_bundle(chosen, progress=step_lines) as bundle:
+        yield bundle, True
+
+
+def _bundle_if_any(model: Path | None) -> "Bundle | None":
+    try:
+        return options.open_bundle(model)
+    except ModelNotFoundError:
+        if model is not None or os.environ.get(locate.MODEL_VARIABLE):
+            raise
+        return None
+
+
+def _write(report: "BenchReport", *, json: Path | None, png: Path | None) -> None:
+    from istvt.benchmarks.chart import draw
+    from istvt.benchmarks.report import to_json
+
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(json_format.dumps(to_json(report), indent=2) + "\n")
+    if png is not None:
+        draw(report, png)
+    for path in (json, png):
+        if path is not None:
+            typer.echo(f"wrote {path}", err=True)
+
+
+def _exit_code(report: "BenchReport", *, named: list[str]) -> int:
+    """Fail where a backend that was named did not run, or none did."""
+    failed = {row.name for row in report.rows if row.reason}
+    is_failure = failed.intersection(named) or len(failed) == len(report.rows)
+    return ExitCode.ENVIRONMENT if is_failure else ExitCode.DONE

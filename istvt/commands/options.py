@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from istvt.runtime.policy import VerdictPolicy
     from istvt.runtime.scorer import Scorer
 
-DETECT_EVERY = 5  # frames, in recordings: fixed, so that a file is judged alike on every machine
-
 ModelOption = Annotated[
     Path | None,
     typer.Option(
@@ -87,5 +85,5 @@ def make_pipeline(
     from istvt.faces.track import FaceTracker
     from istvt.runtime.pipeline import Pipeline
 
-    tracker = FaceTracker(detector, detect_every=None if is_live else DETECT_EVERY)
+    tracker = FaceTracker(detector, detect_every=None) if is_live else FaceTracker(detector)
     return Pipeline(scorer, tracker, bundle.config, verdicts=policy, scores=bundle.policy)

@@ -37,11 +37,46 @@ def test_a_clock_at_the_native_rate_takes_every_frame(fps: float) -> None:
     assert [index for index, _ in taken] == list(range(round(20 * fps)))
 
 
+@pytest.mark.parametrize("native_fps", [12.5, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.7, 0.8, 0.834, 0.9, 0.99, 1.0])
+def test_a_clock_up_to_the_native_rate_leaves_no_gap(native_fps: float, share: float) -> None:
+    sampler = FrameSampler(Sampling(frame_step=None, sample_fps=share * native_fps))
+    frames = [(index, index / native_fps) for index in range(500)]
+    taken = [frame for frame in frames if sampler.takes(*frame)]
+    assert len(taken) == pytest.approx(500 * share, abs=2)
+    assert not any(sampler.is_gap(before, after) for before, after in pairwise(taken))
+
+
+@given(st.lists(st.floats(-0.008, 0.008), min_size=300, max_size=300))
+def test_a_jittery_camera_at_the_clocks_own_rate_keeps_it(jitter_s: list[float]) -> None:
+    sampler = FrameSampler(Sampling(frame_step=None, sample_fps=25.0))
+    frames = [(index, 1 + index / 25 + late_s) for index, late_s in enumerate(jitter_s)]
+    taken = [frame for frame in frames if sampler.takes(*frame)]
+    assert len(taken) >= 299
+    assert not any(sampler.is_gap(before, after) for before, after in pairwise(taken[10:]))
+
+
+def test_a_source_slower_than_the_clock_never_fills_a_window() -> None:
+    sampler = FrameSampler(Sampling(frame_step=None, sample_fps=25.0))
+    frames = [(index, index / 12.5) for index in range(50)]
+    taken = [frame for frame in frames if sampler.takes(*frame)]
+    assert all(sampler.is_gap(before, after) for before, after in pairwise(taken))
+
+
+def test_one_lost_frame_at_the_clocks_own_rate_is_a_gap() -> None:
+    sampler = FrameSampler(Sampling(frame_step=None, sample_fps=25.0))
+    frames = [(index, index / 25) for index in range(20) if index != 10]
+    taken = [frame for frame in frames if sampler.takes(*frame)]
+    gaps = [after[0] for before, after in pairwise(taken) if sampler.is_gap(before, after)]
+    assert gaps == [11]
+
+
 def test_a_clock_does_not_catch_up_after_a_pause() -> None:
     sampler = FrameSampler(Sampling(frame_step=None, sample_fps=10.0))
-    times_s = [0.0, 0.1, 0.2, 5.03, 5.06, 5.1, 5.15, 5.2]
-    taken = [time_s for index, time_s in enumerate(times_s) if sampler.takes(index, time_s)]
-    assert taken == [0.0, 0.1, 0.2, 5.03, 5.1, 5.2]
+    times_s = [index / 50 for index in range(11)] + [5.03 + index / 50 for index in range(10)]
+    taken = [(at, time_s) for at, time_s in enumerate(times_s) if sampler.takes(at, time_s)]
+    assert [time_s for _, time_s in taken] == pytest.approx([0.0, 0.1, 0.2, 5.03, 5.11, 5.19])
+    assert [sampler.is_gap(*pair) for pair in pairwise(taken)] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""`istvt demo`: every step of the product, one after another, and a page about it."""
+
+import contextlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from istvt.commands import build, learn, measure, watch
+from istvt.console import stage_bars
+from istvt.errors import ExitCode
+
+if TYPE_CHECKING:
+    from istvt.demo.story import Places, StepTimes
+
+WARNING = (
+    "This model is a toy, trained on {faces}: it learnt in about a minute, from random weights, "
+    "to tell animated portraits from blended copies of them. It knows nothing of real deepfakes "
+    "or of other people, so its verdicts mean nothing outside this demo."
+)
+BAND = 0.1
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for clips, pictures and page.")] = Path("demo"),
+    portraits: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures with one face each. Default: scikit-image's."),
+    ] = None,
+    train_s: Annotated[float, typer.Option(min=1, help="Seconds of training.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Fixes clips and weights.")] = 0,
+) -> int:
+    """Make clips, train, export, stream, bench, and write one page; minutes on any CPU."""
+    from istvt.demo.story import LABELS, Places, StepTimes, clear
+
+    places = Places(folder=out, run=Path("runs/demo"))
+    clear(places)
+    times = StepTimes(echo=typer.echo)
+    with times.step("clips: talking heads, and fakes blended from them"):
+        faces = _make_clips(places, portraits, seed=seed)
+    with times.step(
+        "training from random weights",
+        f"istvt train {places.data} --out {places.run} --preset tiny --budget-s {train_s:g}",
+    ):
+        learn.train(places.data, places.run, preset="tiny", budget_s=train_s, seed=seed)
+    with times.step("test split", f"istvt evaluate --data {places.data} --model {places.run}"):
+        test_result = _kept(lambda: learn.evaluate(places.data, places.run))
+    with times.step("export", f"istvt export --model {places.run}"):
+        build.export(places.run)
+    for label in LABELS:
+        _stream(places, label, times)
+    with times.step("latency", f"istvt bench --model {places.bundle} --quick"):
+        chart = places.picture("bench")
+        table = _kept(lambda: measure.bench(places.bundle, quick=True, png=chart))
+    warning = WARNING.format(faces="one face" if faces == 1 else f"{faces} faces")
+    _write_page(places, times, warning=warning, test_result=test_result, bench_table=table)
+    typer.echo(f"\n{warning}\n\nwrote {places.page} in {times.total_s:.0f} s; next:")
+    for command in ("istvt export", "istvt bench", "istvt stream --camera 0"):
+        typer.echo(f"  {command}")
+    return ExitCode.DONE
+
+
+def _make_clips(places: "Places", portraits: Path | None, *, seed: int) -> int:
+    from istvt.data.generate import find_portraits, make_dataset
+    from istvt.faces.mtcnn import MtcnnDetector
+
+    found = find_portraits(portraits, detect=MtcnnDetector().detect)
+    with stage_bars() as progress:
+        make_dataset(places.data, found, seed=seed, progress=progress)
+    return len(found)
+
+
+def _stream(places: "Places", label: str, times: "StepTimes") -> None:
+    clip, overlay, lines = places.held_out(label), places.overlay(label), places.lines(label)
+    command = (
+        f"istvt stream --source {clip} --model {places.bundle} --save {overlay} --json {lines}"
+    )
+    with times.step(f"streaming a held-out {label} clip", command):
+        watch.stream(
+            source=str(clip), model=places.bundle, save=overlay, json=str(lines), band=BAND
+        )
+
+
+def _kept(command: Callable[[], int]) -> str:
+    """Run a command, print what it prints, and give it back for the page."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        command()
+    typer.echo(text.getvalue(), nl=False)
+    return text.getvalue()
+
+
+def _write_page(
+    places: "Places", times: "StepTimes", *, warning: str, test_result: str, bench_table: str
+) -> None:
+    from istvt.demo.page import write_page
+    from istvt.demo.sections import make_sections
+
+    sections = make_sections(
+        places,
+        band=BAND,
+        test_result=test_result,
+        bench_table=bench_table,
+        seconds=times.seconds,
+    )
+    write_page(places.page, title="istvt demo", warning=warning, sections=sections)

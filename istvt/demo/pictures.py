@@ -1,0 +1,59 @@
+"""Clips and score lines in, the demo's pictures out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from istvt.extras import require
+from istvt.records import UInt8Array
+from istvt.video.source import open_source
+
+STRIP_FRAMES = 6
+
+
+@dataclass(frozen=True)
+class StreamedClip:
+    """What `istvt stream` left of one clip.
+
+    Attributes:
+        label: what the clip is: real or fake.
+        windows: the lines of type "window".
+        summary: the line of type "summary".
+    """
+
+    label: str
+    windows: tuple[dict[str, Any], ...]
+    summary: dict[str, Any]
+
+
+def film_strip(clip: Path, *, frames: int = STRIP_FRAMES) -> UInt8Array:
+    """Put evenly spaced frames of a clip side by side: `(H, frames * W, 3)` RGB."""
+    with open_source(clip) as source:
+        images = [frame.image for frame in source]
+    chosen = np.linspace(0, len(images) - 1, frames).round().astype(int)
+    return np.concatenate([images[index] for index in chosen], axis=1)
+
+
+def draw_scores(path: Path, clips: list[StreamedClip], *, threshold: float, band: float) -> None:
+    """Plot each clip's fake probability over time, with the inconclusive band."""
+    figure_module = require("matplotlib.figure", extra="cpu")
+    figure = figure_module.Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhspan(threshold - band, threshold + band, color="0.9", label="inconclusive band")
+    for clip, colour in zip(clips, ("#238b45", "#de2d26"), strict=True):
+        times_s = [window["time_s"] for window in clip.windows]
+        scores = [window["fake_probability"] for window in clip.windows]
+        axes.plot(times_s, scores, ".", color=colour, alpha=0.5)
+        running = [window["running_probability"] for window in clip.windows]
+        axes.plot(times_s, running, color=colour, label=f"held-out {clip.label} clip")
+    axes.set(xlabel="time (s)", ylabel="fake probability", ylim=(-0.02, 1.02))
+    axes.legend(loc="center right")
+    figure.savefig(path, dpi=120)
+
+
+def write_png(path: Path, image: UInt8Array) -> None:
+    """Write an RGB image."""
+    cv2 = require("cv2", extra="cpu")
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -1,0 +1,95 @@
+"""The demo's steps: each is a command that a user could type, run in the same process."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from istvt.errors import UsageError
+
+LABELS = ("real", "fake")
+MARKER_FILE = ".istvt-demo"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the demo puts things: all but the run and its bundle under one folder.
+
+    Attributes:
+        run: under `runs/`, where `istvt export` looks for the newest run.
+    """
+
+    folder: Path
+    run: Path
+
+    @property
+    def data(self) -> Path:
+        """The clips, in the plain layout."""
+        return self.folder / "data"
+
+    @property
+    def bundle(self) -> Path:
+        """The exported model, beside the run."""
+        return self.run.with_name(self.run.name + ".istvt")
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "index.html"
+
+    def held_out(self, label: str) -> Path:
+        """The first test clip of a label."""
+        return sorted((self.data / "test" / label).glob("*.mp4"))[0]
+
+    def overlay(self, label: str) -> Path:
+        """The streamed clip with its overlay."""
+        return self.folder / f"{label}_overlay.mp4"
+
+    def lines(self, label: str) -> Path:
+        """The streamed clip's scores."""
+        return self.folder / f"{label}.jsonl"
+
+    def picture(self, name: str) -> Path:
+        """A picture for the page."""
+        return self.folder / f"{name}.png"
+
+
+@dataclass
+class StepTimes:
+    """How long each step took, in the order in which they ran."""
+
+    echo: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all steps so far."""
+        return sum(self.seconds.values())
+
+    @contextmanager
+    def step(self, title: str, command: str = "") -> Iterator[None]:
+        """Announce a step with the command that does the same, and time it."""
+        self.echo(f"\n== {title}" + (f"\n$ {command}" if command else ""))
+        start = time.perf_counter()
+        yield
+        self.seconds[title] = time.perf_counter() - start
+
+
+def clear(places: Places) -> None:
+    """Remove what an earlier demo left; nothing else is ever removed.
+
+    Raises:
+        UsageError: the folder holds something that no demo made.
+    """
+    marker = places.folder / MARKER_FILE
+    if places.folder.exists() and any(places.folder.iterdir()) and not marker.exists():
+        raise UsageError(
+            f"{places.folder} holds files that no demo made: name another folder with --out"
+        )
+    for folder in (places.folder, places.run, places.bundle):
+        if folder.exists():
+            shutil.rmtree(folder)
+    places.folder.mkdir(parents=True)
+    marker.touch()

@@ -1,0 +1,129 @@
+import io
+import json
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+
+from istvt.errors import RuntimeEnvironmentError
+from istvt.records import Frame, Score, Verdict, VerdictKind
+from istvt.runtime.results import FrameResult, TrackView
+from istvt.runtime.session import SessionReport
+from istvt.runtime.sinks.display import Display
+from istvt.runtime.sinks.json_lines import JsonLines
+from istvt.runtime.sinks.overlay import COLOURS, draw, label_of
+from istvt.runtime.sinks.pictures import Pictures
+from istvt.runtime.stages import StageTimers
+from tests.fakes import face_at
+
+SCORE = Score(logit=2.0, fake_probability=0.88, calibrated=False)
+
+
+def view(box=(100, 100, 200, 220), **values):
+    defaults = {
+        "track_id": 3, "kind": VerdictKind.FAKE, "probability": 0.9, "window": SCORE,
+        "filled": 6, "needed": 6,
+    }  # fmt: skip
+    return TrackView(face=face_at(box), **{**defaults, **values})
+
+
+def result(*tracks, index=0, ended=(), size=(360, 640)):
+    image = np.full((*size, 3), 90, dtype=np.uint8)
+    frame = Frame(image=image, index=index, time_s=index / 25, source="clip.mp4")
+    return FrameResult(frame=frame, tracks=tracks, ended=ended, is_cut=False)
+
+
+def report(**values):
+    verdict = Verdict(VerdictKind.FAKE, SCORE, None, 0.0, 1.0, "track 3", 12)
+    defaults = {
+        "source": "clip.mp4", "verdict": verdict, "last_tracks": (verdict,), "tracks": 1,
+        "frames_read": 25, "frames_declared": 25, "frames_dropped": 0, "partial": None,
+        "was_interrupted": False,
+    }  # fmt: skip
+    return SessionReport(**{**defaults, **values})
+
+
+def lines_of(*results):
+    text = io.StringIO()
+    sink = JsonLines(text)
+    for one in results:
+        assert sink.take(one)
+    sink.finish(report())
+    return [json.loads(line) for line in text.getvalue().splitlines()]
+
+
+def test_a_scored_window_is_a_line():
+    first, *_ = lines_of(result(view()))
+    assert first["type"] == "window"
+    assert (first["track"], first["frame"], first["source"]) == (3, 0, "clip.mp4")
+    assert (first["logit"], first["fake_probability"]) == (2.0, 0.88)
+    assert first["running_verdict"] == "fake"
+    assert first["box_xyxy"] == [100, 100, 200, 220]
+
+
+def test_frames_without_a_window_are_no_lines():
+    kinds = [line["type"] for line in lines_of(result(), result(view(window=None)))]
+    assert kinds == ["verdict", "summary"]
+
+
+def test_ended_tracks_and_the_summary_are_lines():
+    ended = Verdict(VerdictKind.REAL, None, 9, 0.0, 0.5, "too short")
+    first, second, summary = lines_of(result(ended=(ended,)))
+    assert (first["type"], first["track"], first["verdict"]) == ("verdict", 9, "real")
+    assert first["logit"] is None
+    assert second["type"] == "verdict"
+    assert summary["type"] == "summary"
+    assert summary["schema_version"] == 1
+    assert summary["frames_read"] == 25
+
+
+def test_labels_say_what_is_known():
+    assert label_of(view()) == "#3 fake 90% fake"
+    assert label_of(view(probability=None, filled=2)) == "#3 waiting 2/6"
+
+
+def test_the_overlay_leaves_the_frame_alone_and_colours_the_box():
+    one = result(view(kind=VerdictKind.REAL))
+    before = one.frame.image.copy()
+    picture = draw(one, footer="a footer")
+    np.testing.assert_array_equal(one.frame.image, before)
+    assert picture.shape == before.shape
+    assert (picture[160, 100] == COLOURS[VerdictKind.REAL]).all()
+    assert (picture[300, 400] == before[300, 400]).all()
+    assert picture[-5:].mean() < before[-5:].mean()
+
+
+@pytest.mark.parametrize("box", [(-20, -30, 60, 50), (600, 320, 700, 400), (0, 0, 640, 360)])
+@pytest.mark.parametrize("size", [(360, 640), (48, 64), (2160, 3840)])
+def test_faces_at_the_edge_and_all_sizes_can_be_drawn(box, size):
+    picture = draw(result(view(box), size=size), footer="x" * 500)
+    assert picture.shape == (*size, 3)
+
+
+def test_the_bar_grows_with_the_probability():
+    def filled(probability):
+        column = draw(result(view(probability=probability)))[100:221, 208]
+        return int((column == COLOURS[VerdictKind.FAKE]).all(axis=1).sum())
+
+    heights = [filled(probability) for probability in (0.1, 0.5, 0.9)]
+    assert all(low < high for low, high in pairwise(heights))
+
+
+def test_pictures_become_a_video_with_the_sources_times(tmp_path):
+    path = tmp_path / "out.mp4"
+    sink = Pictures(display=None, save=path, fps=25.0, footer="x", timers=StageTimers())
+    for index in (10, 11, 13):
+        assert sink.take(result(view(), index=index))
+    sink.finish(report())
+    with av.open(path) as container:
+        times = [float(frame.time) for frame in container.decode(video=0)]
+    assert times == pytest.approx([0.0, 0.04, 0.12], abs=1e-3)
+
+
+def test_a_window_without_a_display_is_an_error_before_anything_opens(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(RuntimeEnvironmentError, match=r"needs a display.*--save out.mp4"):
+        Display("title")

@@ -1,0 +1,59 @@
+import pytest
+
+from istvt.files import atomic_file, atomic_folder, recover_folder, sha256_of
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as temporary:
+        temporary.write_text(f"half {1 / 0}")
+    assert path.read_text() == "old"
+    with atomic_file(path) as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_folder_is_swapped_whole(tmp_path):
+    path = tmp_path / "deep" / "model.istvt"
+    for content in ("first", "second"):
+        with atomic_folder(path) as temporary:
+            (temporary / "file").write_text(content)
+            (temporary / content).touch()
+        assert (path / "file").read_text() == content
+        assert names(path) == sorted(["file", content])
+    with pytest.raises(ZeroDivisionError), atomic_folder(path) as temporary:
+        (temporary / "file").write_text(f"half {1 / 0}")
+    assert (path / "file").read_text() == "second"
+    assert names(path.parent) == ["model.istvt"]
+
+
+def test_a_swap_cut_between_its_renames_gives_the_old_folder_back(tmp_path):
+    path, aside = tmp_path / "model.istvt", tmp_path / ".model.istvt.old"
+    aside.mkdir()
+    (aside / "file").write_text("old")
+    recover_folder(path)
+    assert (path / "file").read_text() == "old"
+    assert names(tmp_path) == ["model.istvt"]
+
+
+def test_a_swap_cut_after_its_renames_keeps_the_new_folder(tmp_path):
+    path, aside = tmp_path / "model.istvt", tmp_path / ".model.istvt.old"
+    aside.mkdir()
+    path.mkdir()
+    (path / "file").write_text("new")
+    recover_folder(path)
+    assert (path / "file").read_text() == "new"
+    assert names(tmp_path) == ["model.istvt"]
+
+
+def test_digest_is_sha256(tmp_path):
+    (tmp_path / "empty").touch()
+    expected = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert sha256_of(tmp_path / "empty") == expected

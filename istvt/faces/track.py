@@ -1,0 +1,241 @@
+"""Frames of one source in, its faces with lasting ids out.
+
+Every track is carried from frame to frame by the detector's cheap second look. The search of the
+whole picture, every k-th frame and wherever a track is lost, finds new and lost faces only: what a
+carried face looks like does not depend on k, so crops are alike in training and on any device.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from istvt.errors import UsageError
+from istvt.faces import boxes as bx
+from istvt.faces.cadence import AdaptiveCadence, FixedCadence
+from istvt.faces.detector import FaceDetector
+from istvt.records import Face, FloatArray, Frame
+
+DETECT_EVERY = 5
+
+
+@dataclass(frozen=True)
+class TrackRules:
+    """When tracks begin, go on and end.
+
+    Attributes:
+        certain: a face found with this confidence is shown at once.
+        likely: one that keeps this is shown after `confirm_after` sightings in a row; below, never.
+        confirm_after: sightings, each in a frame of its own.
+        max_missed: updates without a sighting after which a track ends.
+        max_unfound: searches in a row that do not find what is carried after which a track ends.
+        least_iou: overlap with its last box that makes a found face a track's.
+        same_iou: overlap of two tracks, one of which is then the other's double.
+    """
+
+    certain: float = 0.99
+    likely: float = 0.9
+    confirm_after: int = 3
+    max_missed: int = 10
+    max_unfound: int = 6
+    least_iou: float = 0.3
+    same_iou: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A face of one frame.
+
+    Attributes:
+        track_id: stays with the person through the shot; never used twice by a tracker.
+        is_new: the track is shown for the first time.
+        is_found: the search of the whole picture saw it in this frame too.
+    """
+
+    track_id: int
+    face: Face
+    is_new: bool
+    is_found: bool
+
+
+@dataclass(eq=False)
+class _Track:
+    """What is kept of a track; it has no id until it is confirmed."""
+
+    face: Face
+    track_id: int | None = None
+    sightings: int = 1
+    missed: int = 0
+    unfound: int = 0
+    is_found: bool = True
+
+    def take(self, face: Face | None) -> None:
+        """Note that it was seen in this frame, or was not."""
+        if face is None:
+            self.sightings, self.missed = 0, self.missed + 1
+        else:
+            self.face, self.sightings, self.missed = face, self.sightings + 1, 0
+
+
+class FaceTracker:
+    """Follows the faces of one source; tell it of cuts by `reset`.
+
+    Args:
+        detector: finds and follows faces.
+        detect_every: search the whole picture every k-th update. None adapts k, 1 to 12, to what
+            the machine sustains: for live sources, whose results are not repeatable anyway.
+        rules: when tracks begin and end.
+        clock: seconds, for the adaptive k.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        *,
+        detect_every: int | None = DETECT_EVERY,
+        rules: TrackRules = TrackRules(),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if detect_every is not None and detect_every < 1:
+            raise UsageError(f"detect_every is {detect_every}: it must be at least 1, or None")
+        self._detector = detector
+        self._rules = rules
+        self._clock = clock
+        self._cadence: FixedCadence | AdaptiveCadence = (
+            AdaptiveCadence() if detect_every is None else FixedCadence(detect_every)
+        )
+        self._tracks: list[_Track] = []
+        self._next_id = 0
+        self._since_search: int | None = None
+        self._last: tuple[int, float] | None = None
+
+    @property
+    def ids(self) -> set[int]:
+        """Tracks that have not ended, those out of sight for a moment included."""
+        return {track.track_id for track in self._tracks if track.track_id is not None}
+
+    @property
+    def detect_every(self) -> int:
+        """The k in force."""
+        return self._cadence.every
+
+    def reset(self) -> None:
+        """End every track: after a cut or a gap, faces are searched anew and get new ids."""
+        self._tracks.clear()
+        self._since_search = None
+        self._last = None
+
+    def update(self, frame: Frame) -> list[TrackedFace]:
+        """Take the next frame.
+
+        Returns:
+            The faces seen in it, the largest first; without crops.
+        """
+        started_s = self._clock()
+        carried = self._detector.refine(frame.image, _boxes(track.face for track in self._tracks))
+        searched = self._must_search(carried)
+        if searched:
+            self._join(carried, self._detector.detect(frame.image))
+        else:
+            self._go_on(carried)
+        self._since_search = 0 if searched else (self._since_search or 0) + 1
+        self._end()
+        shown = self._show()
+        self._note_times(frame, searched=searched, spent_s=self._clock() - started_s)
+        return shown
+
+    def _must_search(self, carried: Sequence[Face | None]) -> bool:
+        """At the start, every k-th time, and where a face was lost just now."""
+        if self._since_search is None or self._since_search + 1 >= self._cadence.every:
+            return True
+        return any(
+            face is None and track.missed == 0 and track.track_id is not None
+            for track, face in zip(self._tracks, carried, strict=True)
+        )
+
+    def _go_on(self, carried: Sequence[Face | None]) -> None:
+        """Take what the second look gave."""
+        for track, face in zip(self._tracks, carried, strict=True):
+            track.take(face)
+            track.is_found = False
+
+    def _join(self, carried: Sequence[Face | None], found: Sequence[Face]) -> None:
+        """Take what both looks gave: lost tracks may be found again, and new ones begin.
+
+        A carried face stands against a found one that overlaps it, so that crops do not jump
+        whenever the picture is searched.
+        """
+        expected = [face or track.face for track, face in zip(self._tracks, carried, strict=True)]
+        overlap = bx.iou(_boxes(expected), _boxes(found))
+        pairs = _best_pairs(overlap, least=self._rules.least_iou)
+        seen = list(carried)
+        for at, index in pairs.items():
+            if seen[at] is None or overlap[at, index] < self._rules.same_iou:
+                seen[at] = found[index]
+        self._go_on(seen)
+        for at, track in enumerate(self._tracks):
+            track.is_found = at in pairs
+            track.unfound = 0 if track.is_found else track.unfound + 1
+        self._tracks += [
+            _Track(face)
+            for index, face in enumerate(found)
+            if index not in pairs.values() and face.confidence >= self._rules.likely
+        ]
+
+    def _end(self) -> None:
+        """Drop tracks that were out of sight or unfound for too long, and doubles."""
+        rules, kept = self._rules, list[_Track]()
+        for track in self._tracks:
+            if track.missed > rules.max_missed or track.unfound > rules.max_unfound:
+                continue
+            if track.track_id is None and (track.missed or track.face.confidence < rules.likely):
+                continue
+            overlap = bx.iou(_boxes([track.face]), _boxes(other.face for other in kept))
+            if (overlap < rules.same_iou).all():
+                kept.append(track)
+        self._tracks = kept
+
+    def _show(self) -> list[TrackedFace]:
+        """Give ids to the tracks that have earned one, and list those in sight."""
+        shown = []
+        for track in self._tracks:
+            is_new = track.track_id is None and self._is_confirmed(track)
+            if is_new:
+                track.track_id, self._next_id = self._next_id, self._next_id + 1
+            if track.track_id is not None and track.missed == 0:
+                shown.append(TrackedFace(track.track_id, track.face, is_new, track.is_found))
+        return sorted(shown, key=lambda tracked: -_area(tracked.face))
+
+    def _is_confirmed(self, track: _Track) -> bool:
+        rules = self._rules
+        return track.face.confidence >= rules.certain or track.sightings >= rules.confirm_after
+
+    def _note_times(self, frame: Frame, *, searched: bool, spent_s: float) -> None:
+        period_s = None
+        if self._last is not None and frame.index > self._last[0]:
+            period_s = (frame.time_s - self._last[1]) / (frame.index - self._last[0])
+        self._last = (frame.index, frame.time_s)
+        self._cadence.note(searched=searched, spent_s=spent_s, period_s=period_s)
+
+
+def _best_pairs(overlap: FloatArray, *, least: float) -> dict[int, int]:
+    """Pair rows with columns `(n, m)`, the greatest overlap first, each at most once."""
+    pairs: dict[int, int] = {}
+    for flat in np.argsort(-overlap, axis=None, kind="stable"):
+        row, column = divmod(int(flat), overlap.shape[1])
+        if overlap[row, column] < least:
+            break
+        if row not in pairs and column not in pairs.values():
+            pairs[row] = column
+    return pairs
+
+
+def _boxes(faces: Iterable[Face]) -> FloatArray:
+    """Their boxes `(n, 4)`."""
+    return np.array([face.box_xyxy for face in faces], np.float32).reshape(-1, 4)
+
+
+def _area(face: Face) -> float:
+    left, top, right, bottom = face.box_xyxy
+    return float((right - left) * (bottom - top))

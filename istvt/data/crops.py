@@ -9,7 +9,10 @@ limit of frames.
 import hashlib
 import json
 import logging
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 CACHE_FOLDER = ".istvt-cache"
 CACHE_VERSION = 1
+MAX_WORKERS = 8  # videos read side by side, each with a detector of its own
 
 Progress = Callable[[str, int, int], None]
 
@@ -96,28 +100,37 @@ def read_crops(
     """
     _make_folder(cache)
     reader = _Reader(config, max_frames)
-    read: list[VideoCrops] = []
-    skipped: list[Skipped] = []
-    for done, video in enumerate(videos, start=1):
+    with ThreadPoolExecutor(_count_workers()) as pool:
+        jobs = [pool.submit(_cached_or_reason, video, reader, cache) for video in videos]
         try:
-            crops = _cached(video, reader, cache)
-        except SourceError as error:
-            skipped.append(Skipped(video.path, str(error)))
-        else:
-            read.append(crops)
-            if crops.broken is not None:
-                skipped.append(Skipped(video.path, f"read in part only: {crops.broken}"))
-        if progress is not None:
-            progress("faces", done, len(videos))
+            for done, job in enumerate(as_completed(jobs), start=1):
+                job.result()
+                if progress is not None:
+                    progress("faces", done, len(videos))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    found = [job.result() for job in jobs]
+    read = [item for item in found if isinstance(item, VideoCrops)]
+    skipped = [item for item in found if isinstance(item, Skipped)]
+    skipped += [
+        Skipped(item.video.path, f"read in part only: {item.broken}")
+        for item in read
+        if item.broken is not None
+    ]
     return read, skipped
 
 
+def _count_workers() -> int:
+    return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+
 class _Reader:
-    """Decodes, detects, tracks and crops; builds the detector for the first video that needs it."""
+    """Decodes, detects, tracks and crops; each thread builds its detector when it needs one."""
 
     def __init__(self, config: ModelConfig, max_frames: int | None) -> None:
         self.config, self.max_frames = config, max_frames
-        self._detector: Any = None
+        self._of_thread = threading.local()
 
     def key(self, video: Video) -> str:
         status = video.path.stat()
@@ -178,14 +191,21 @@ class _Reader:
         from istvt.faces.mtcnn import MtcnnDetector
         from istvt.faces.track import FaceTracker
 
-        if self._detector is None:
-            self._detector = MtcnnDetector()
-        return FaceTracker(self._detector)
+        if not hasattr(self._of_thread, "detector"):
+            self._of_thread.detector = MtcnnDetector(threads=1)
+        return FaceTracker(self._of_thread.detector)
 
 
 def _area_px(tracked: "TrackedFace") -> float:
     left, top, right, bottom = tracked.face.box_xyxy
     return float((right - left) * (bottom - top))
+
+
+def _cached_or_reason(video: Video, reader: _Reader, cache: Path) -> VideoCrops | Skipped:
+    try:
+        return _cached(video, reader, cache)
+    except SourceError as error:
+        return Skipped(video.path, str(error))
 
 
 def _cached(video: Video, reader: _Reader, cache: Path) -> VideoCrops:

@@ -54,7 +54,7 @@ class FakeScorer(ClosesOnExit):
 
 
 class FakeWorker:
-    """Frames of the given durations, one list a round; fails at the step named in `fails_at`."""
+    """Frames of the given durations, one list a round; fails at `fails_at` or after the last."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class FakeWorker:
         self._rounds = iter(rounds)
         self._fails_at, self._log, self._name = fails_at, log, name
         self.closed = 0
+        self.turns_s: list[float] = []
 
     def load(self) -> Loaded:
         self._step("load")
@@ -78,7 +79,11 @@ class FakeWorker:
 
     def measure(self, seconds: float) -> Turn:
         self._step("measure")
-        return Turn(times=tuple(next(self._rounds)), peak_rss_mib=64.0)
+        self.turns_s.append(seconds)
+        times = next(self._rounds, None)
+        if times is None:
+            raise BackendError("broke after its last round")
+        return Turn(times=tuple(times), peak_rss_mib=64.0)
 
     def close(self) -> None:
         self.closed += 1

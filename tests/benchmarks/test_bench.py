@@ -75,6 +75,12 @@ def test_the_options_reach_every_job(tmp_path: Path) -> None:
     assert house.jobs == [Job("naive", bundle, "cpu", 2), Job("torch", bundle, "cpu", 2)]
 
 
+def test_the_measuring_time_is_shared_out_over_the_rounds(tmp_path: Path) -> None:
+    house = FakeHouse(ROUNDS)
+    run_bench(empty_bundle(tmp_path), backends=["torch"], rounds=3, seconds=1.5, start=house)
+    assert house.workers["torch"].turns_s == [0.5, 0.5, 0.5]
+
+
 @pytest.mark.parametrize("step", ["load", "warm_up", "measure"])
 def test_a_failing_backend_is_a_row_with_its_reason(tmp_path: Path, step: str) -> None:
     house = FakeHouse(ROUNDS, fails_at={"torch": step})
@@ -89,11 +95,14 @@ def test_a_failing_backend_is_a_row_with_its_reason(tmp_path: Path, step: str) -
     assert house.workers["torch"].closed > 0
 
 
-def test_without_the_naive_row_there_are_figures_and_no_ratios(tmp_path: Path) -> None:
-    house = FakeHouse(ROUNDS, fails_at={"naive": "measure"})
+@pytest.mark.parametrize("rounds_of_naive", [0, 2])
+def test_without_the_naive_row_there_are_figures_and_no_ratios(
+    tmp_path: Path, rounds_of_naive: int
+) -> None:
+    house = FakeHouse({**ROUNDS, "naive": ROUNDS["naive"][:rounds_of_naive]})
     report = run_bench(empty_bundle(tmp_path), backends=["openvino"], rounds=3, start=house)
     naive, openvino = report.rows
-    assert naive.reason
+    assert naive.reason == "broke after its last round"
     assert openvino.stages is not None
     assert openvino.speedup is None
     assert openvino.round_speedups == ()

@@ -25,6 +25,22 @@ for line in sys.stdin:
 """
 
 
+NOISY = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from istvt.benchmarks import worker
+from tests.benchmarks.test_worker import Steady
+
+def open_noisily(job):
+    print("loaded with a friendly banner", flush=True)
+    os.write(1, b"and so does the native library\\n")
+    return Steady()
+
+worker.open_subject = open_noisily
+worker.main()
+"""
+
+
 def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
@@ -50,6 +66,15 @@ def test_requests_and_answers() -> None:
         worker.close()
     assert turn.times == (FrameTime(encoder_s=0.5, window_s=1.5),)
     assert turn.peak_rss_mib == 12.5
+
+
+def test_libraries_that_print_do_not_disturb_the_answers() -> None:
+    worker = WorkerProcess(JOB, command=python(NOISY))
+    try:
+        assert worker.load().precision == "fp32"
+        assert worker.warm_up() == 3
+    finally:
+        worker.close()
 
 
 def test_a_native_crash_says_which_signal() -> None:

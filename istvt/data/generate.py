@@ -49,7 +49,11 @@ class DatasetSize:
     test: SplitSize = SplitSize(pairs=6, num_frames=48)
 
 
-DEFAULT_SIZE, DEFAULT_CLIP, DEFAULT_BLEND = DatasetSize(), ClipRecipe(), SelfBlend()
+DEFAULT_SIZE, DEFAULT_CLIP = DatasetSize(), ClipRecipe()
+
+# Plainer than self-blending for training: they must show in small crops, to a model that has a
+# minute to learn from random weights.
+DEFAULT_BLEND = SelfBlend(gain=0.18, offset=20.0, ratios=(0.5, 0.75, 1.0, 1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ class SplitSize:
 class DatasetSize:
     """Many short clips to learn from, since another clip teaches more than a longer one."""
 
-    train: SplitSize = SplitSize(pairs=40, num_frames=12)
-    val: SplitSize = SplitSize(pairs=8, num_frames=16)
+    train: SplitSize = SplitSize(pairs=48, num_frames=10)
+    val: SplitSize = SplitSize(pairs=16, num_frames=10)
     test: SplitSize = SplitSize(pairs=6, num_frames=48)
 
 

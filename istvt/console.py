@@ -59,23 +59,18 @@ def run_app(app: Callable[..., object]) -> int:
 
     Errors of `IstvtError` are messages for the user; any other is a bug and keeps its trace.
     """
-    import click
-
     try:
         result = app(standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.DONE
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted", err=True)
+        return ExitCode.INTERRUPTED
     except IstvtError as error:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
-
-
-def _interrupted() -> int:
-    typer.echo("interrupted", err=True)
-    return ExitCode.INTERRUPTED
+    except Exception as error:
+        show = getattr(error, "show", None)  # wrong usage; typer carries its own copy of click
+        if show is None:
+            raise
+        show()
+        return ExitCode.USAGE

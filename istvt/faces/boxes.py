@@ -68,10 +68,10 @@ def suppress_by_smaller(boxes_xyxy: FloatArray, scores: FloatArray, *, limit: fl
     return np.array(kept, np.intp)
 
 
-def squared(boxes_xyxy: FloatArray) -> FloatArray:
-    """Grow the shorter side about the centre until both are equal."""
+def squared(boxes_xyxy: FloatArray, *, scale: float = 1.0) -> FloatArray:
+    """Make every side the longer one, times a scale, about the centre."""
     wh = sides(boxes_xyxy)
-    longest = wh.max(axis=1, keepdims=True)
+    longest = wh.max(axis=1, keepdims=True) * np.float32(scale)
     corners = boxes_xyxy[:, :2] + wh * np.float32(0.5) - longest * np.float32(0.5)
     return np.hstack([corners, corners + longest])
 

@@ -26,7 +26,7 @@ class TrackRules:
 
     Attributes:
         certain: a face found with this confidence is shown at once.
-        likely: one that keeps this is shown after `confirm_after` sightings in a row; below, never.
+        likely: one found with this is shown after `confirm_after` sightings in a row; below, never.
         confirm_after: sightings, each in a frame of its own.
         max_missed: updates without a sighting after which a track ends.
         max_unfound: searches in a row that do not find what is carried after which a track ends.
@@ -35,7 +35,7 @@ class TrackRules:
     """
 
     certain: float = 0.99
-    likely: float = 0.9
+    likely: float = 0.97
     confirm_after: int = 3
     max_missed: int = 10
     max_unfound: int = 6
@@ -176,7 +176,10 @@ class FaceTracker:
         self._go_on(seen)
         for at, track in enumerate(self._tracks):
             track.is_found = at in pairs
-            track.unfound = 0 if track.is_found else track.unfound + 1
+            if track.is_found:
+                track.unfound = 0
+            elif track.missed == 0:
+                track.unfound += 1
         self._tracks += [
             _Track(face)
             for index, face in enumerate(found)
@@ -189,7 +192,7 @@ class FaceTracker:
         for track in self._tracks:
             if track.missed > rules.max_missed or track.unfound > rules.max_unfound:
                 continue
-            if track.track_id is None and (track.missed or track.face.confidence < rules.likely):
+            if track.track_id is None and track.missed:
                 continue
             overlap = bx.iou(_boxes([track.face]), _boxes(other.face for other in kept))
             if (overlap < rules.same_iou).all():

@@ -107,7 +107,7 @@ def stream(
     ):
         detector = options.open_detector(bundle, min_face_px=min_face_px)
         pipeline = options.make_pipeline(bundle, scorer, detector, policy, is_live=opened.is_live)
-        footer = f"{opened.name}  {scorer.info.backend} {scorer.info.precision}"
+        footer = f"{Path(opened.name).name}  {scorer.info.backend} {scorer.info.precision}"
         sinks = [
             tracks,
             *_sinks(pipeline, opened, show=show, save=save, lines=lines, footer=footer),

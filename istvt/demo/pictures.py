@@ -49,7 +49,7 @@ def draw_scores(path: Path, clips: list[StreamedClip], *, threshold: float, band
         running = [window["running_probability"] for window in clip.windows]
         axes.plot(times_s, running, color=colour, label=f"held-out {clip.label} clip")
     axes.set(xlabel="time (s)", ylabel="fake probability", ylim=(-0.02, 1.02))
-    axes.legend(loc="center right")
+    figure.legend(loc="outside right center")
     figure.savefig(path, dpi=120)
 
 

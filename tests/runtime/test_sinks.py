@@ -110,6 +110,15 @@ def test_the_bar_grows_with_the_probability():
     assert all(low < high for low, high in pairwise(heights))
 
 
+def test_labels_of_neighbours_do_not_cover_each_other():
+    one, other = (200, 105, 260, 200), (230, 105, 290, 200)
+    kind = VerdictKind.INCONCLUSIVE
+    near = [view(one, kind=kind), view(other, kind=kind)]
+    label_rows = (draw(result(*near)) == COLOURS[kind]).all(axis=2).any(axis=1)
+    assert label_rows[80:100].any()
+    assert label_rows[205:225].any(), "the second label moves below its box"
+
+
 def test_pictures_become_a_video_with_the_sources_times(tmp_path):
     path = tmp_path / "out.mp4"
     sink = Pictures(display=None, save=path, fps=25.0, footer="x", timers=StageTimers())

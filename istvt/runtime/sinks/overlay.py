@@ -1,10 +1,16 @@
 """A frame and its tracks in, a picture that a person can read out."""
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 
 from istvt.records import UInt8Array, VerdictKind
 from istvt.runtime.results import FrameResult, TrackView
+
+Colour: TypeAlias = tuple[int, int, int]  # RGB
+Rectangle: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom, px
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
@@ -30,9 +36,14 @@ def draw(result: FrameResult, *, footer: str = "") -> UInt8Array:
     picture = result.frame.image.copy()
     scale = max(0.4, min(picture.shape[:2]) / 720)
     for track in result.tracks:
-        _draw_track(picture, track, scale=scale)
+        _draw_box(picture, track, scale=scale)
+    taken: list[Rectangle] = []
+    for track in result.tracks:
+        left, top, _, bottom = _whole_px(track)
+        label = _Label(label_of(track), _colour_of(track), scale)
+        taken.append(label.draw_at_free((left, top), below=bottom, picture=picture, taken=taken))
     if not result.tracks:
-        _draw_label(picture, "no face", (8, 8), COLOURS[VerdictKind.NO_FACE], scale=scale)
+        _Label("no face", COLOURS[VerdictKind.NO_FACE], scale).draw(picture, (8, 8))
     if footer:
         _draw_footer(picture, footer, scale=scale)
     return picture
@@ -45,23 +56,60 @@ def label_of(track: TrackView) -> str:
     return f"#{track.track_id} {track.kind.value} {track.probability:.0%} fake"
 
 
-def _draw_track(picture: UInt8Array, track: TrackView, *, scale: float) -> None:
-    is_waiting = track.probability is None
-    colour = COLOURS[VerdictKind.NO_FACE if is_waiting else track.kind]
-    left, top, right, bottom = (round(float(edge)) for edge in track.face.box_xyxy)
-    thickness = max(1, round(3 * scale))
+class _Label:
+    """A line of text on a filled rectangle, kept inside the picture."""
+
+    def __init__(self, text: str, colour: Colour, scale: float) -> None:
+        self._text, self._colour, self._scale = text, colour, scale
+        self._thickness = max(1, round(2 * scale))
+        (width, self._ascent), descent = cv2.getTextSize(text, FONT, scale, self._thickness)
+        self._padding = round(6 * scale) + 1
+        self.width = width + 2 * self._padding
+        self.height = self._ascent + descent + 2 * self._padding
+
+    def draw_at_free(
+        self,
+        corner: tuple[int, int],
+        *,
+        below: int,
+        picture: UInt8Array,
+        taken: Sequence[Rectangle],
+    ) -> Rectangle:
+        """Draw above a box, else below it, else above again and higher, where no label is."""
+        left, top = corner
+        places = [(left, top - self.height), (left, below), (left, top - 2 * self.height)]
+        inside = [self._inside(picture, place) for place in places]
+        free = [place for place in inside if not any(_overlap(place, other) for other in taken)]
+        return self.draw(picture, (free or inside)[0][:2])
+
+    def draw(self, picture: UInt8Array, corner: tuple[int, int]) -> Rectangle:
+        """Draw at a corner; returns the rectangle that was filled."""
+        left, top, right, bottom = place = self._inside(picture, corner)
+        cv2.rectangle(picture, (left, top), (right, bottom), self._colour, cv2.FILLED)
+        origin = (left + self._padding, top + self._padding + self._ascent)
+        ink = _ink_on(self._colour)
+        cv2.putText(
+            picture, self._text, origin, FONT, self._scale, ink, self._thickness, cv2.LINE_AA
+        )
+        return place
+
+    def _inside(self, picture: UInt8Array, corner: tuple[int, int]) -> Rectangle:
+        left = int(np.clip(corner[0], 0, max(0, picture.shape[1] - self.width)))
+        top = int(np.clip(corner[1], 0, max(0, picture.shape[0] - self.height)))
+        return left, top, left + self.width, top + self.height
+
+
+def _draw_box(picture: UInt8Array, track: TrackView, *, scale: float) -> None:
+    left, top, right, bottom = _whole_px(track)
+    colour, thickness = _colour_of(track), max(1, round(3 * scale))
     cv2.rectangle(picture, (left, top), (right, bottom), BLACK, thickness + 2, cv2.LINE_AA)
     cv2.rectangle(picture, (left, top), (right, bottom), colour, thickness, cv2.LINE_AA)
     if track.probability is not None:
         _draw_bar(picture, (right, top, bottom), track.probability, colour)
-    _draw_label(picture, label_of(track), (left, top), colour, scale=scale, above=True)
 
 
 def _draw_bar(
-    picture: UInt8Array,
-    edge: tuple[int, int, int],
-    probability: float,
-    colour: tuple[int, int, int],
+    picture: UInt8Array, edge: tuple[int, int, int], probability: float, colour: Colour
 ) -> None:
     """Fill a bar beside the box from below, in the share of the fake probability."""
     right, top, bottom = edge
@@ -70,28 +118,6 @@ def _draw_bar(
     level = round(bottom - probability * (bottom - top))
     cv2.rectangle(picture, (left, top), (left + width, bottom), BLACK, cv2.FILLED)
     cv2.rectangle(picture, (left, level), (left + width, bottom), colour, cv2.FILLED)
-
-
-def _draw_label(
-    picture: UInt8Array,
-    text: str,
-    corner: tuple[int, int],
-    colour: tuple[int, int, int],
-    *,
-    scale: float,
-    above: bool = False,
-) -> None:
-    thickness = max(1, round(2 * scale))
-    (width, height), descent = cv2.getTextSize(text, FONT, scale, thickness)
-    padding = round(6 * scale) + 1
-    box_height = height + descent + 2 * padding
-    left = int(np.clip(corner[0], 0, max(0, picture.shape[1] - width - 2 * padding)))
-    top = corner[1] - box_height if above else corner[1]
-    top = int(np.clip(top, 0, max(0, picture.shape[0] - box_height)))
-    right, bottom = left + width + 2 * padding, top + box_height
-    cv2.rectangle(picture, (left, top), (right, bottom), colour, cv2.FILLED)
-    origin = (left + padding, top + padding + height)
-    cv2.putText(picture, text, origin, FONT, scale, _ink_on(colour), thickness, cv2.LINE_AA)
 
 
 def _draw_footer(picture: UInt8Array, text: str, *, scale: float) -> None:
@@ -103,6 +129,19 @@ def _draw_footer(picture: UInt8Array, text: str, *, scale: float) -> None:
     cv2.putText(picture, text, origin, FONT, scale, WHITE, 1, cv2.LINE_AA)
 
 
-def _ink_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+def _whole_px(track: TrackView) -> Rectangle:
+    left, top, right, bottom = (round(float(edge)) for edge in track.face.box_xyxy)
+    return left, top, right, bottom
+
+
+def _colour_of(track: TrackView) -> Colour:
+    return COLOURS[VerdictKind.NO_FACE if track.probability is None else track.kind]
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _ink_on(colour: Colour) -> Colour:
     red, green, blue = colour
     return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else WHITE

@@ -46,14 +46,14 @@ class DatasetSize:
 
     train: SplitSize = SplitSize(pairs=48, num_frames=10)
     val: SplitSize = SplitSize(pairs=16, num_frames=10)
-    test: SplitSize = SplitSize(pairs=6, num_frames=48)
+    test: SplitSize = SplitSize(pairs=12, num_frames=32)
 
 
 DEFAULT_SIZE, DEFAULT_CLIP = DatasetSize(), ClipRecipe()
 
 # Plainer than self-blending for training: they must show in small crops, to a model that has a
 # minute to learn from random weights.
-DEFAULT_BLEND = SelfBlend(gain=0.18, offset=20.0, ratios=(0.5, 0.75, 1.0, 1.0, 1.0, 1.0))
+DEFAULT_BLEND = SelfBlend(gain=0.18, offset=20.0, ratios=(0.75, 1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class ClipRecipe:
     turn: float = 0.06
     zoom: float = 0.03
     tilt_deg: float = 2.5
-    mouth: float = 0.06
+    mouth: float = 0.035
     light: float = 0.05
     noise: float = 2.0
     blinks_per_s: float = 0.6

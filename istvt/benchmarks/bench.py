@@ -17,8 +17,9 @@ from istvt.benchmarks.report import BenchModel, BenchReport, Row, row_of
 from istvt.benchmarks.worker import NAIVE, Job
 from istvt.errors import BackendError, UsageError
 from istvt.export.bundle import Bundle
+from istvt.extras import require
 from istvt.presets import CropRecipe, ModelConfig, ModelPreset
-from istvt.runtime.scorer import check_device
+from istvt.runtime.scorer import DeviceName, check_device
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 
@@ -57,9 +58,9 @@ def run_bench(
     Raises:
         UsageError: an unknown backend or device, or nothing to measure.
     """
-    _check(backends, rounds, seconds)
+    checked = check_request(backends=backends, device=device, rounds=rounds, seconds=seconds)
     jobs = [
-        Job(subject, str(bundle.folder), check_device(device), threads)
+        Job(subject, str(bundle.folder), checked, threads)
         for subject in (NAIVE, *dict.fromkeys(backends))
     ]
     environment = describe_environment()
@@ -83,6 +84,25 @@ def run_bench(
     )
 
 
+def check_request(
+    *, backends: Sequence[str], device: str, rounds: int, seconds: float
+) -> DeviceName:
+    """Refuse what `run_bench` cannot measure, before anything long begins; give the device.
+
+    Raises:
+        UsageError: an unknown backend or device, or nothing to measure.
+    """
+    unknown = [name for name in backends if name not in BACKENDS]
+    if unknown or not backends:
+        raise UsageError(
+            f"cannot measure {', '.join(unknown) or 'no backend'}: "
+            f"choose from {', '.join(BACKENDS)}"
+        )
+    if rounds < 1 or not 0 < seconds < float("inf"):
+        raise UsageError(f"{rounds} rounds of {seconds} s together: both must be above 0")
+    return check_device(device)
+
+
 @contextmanager
 def random_bundle(
     preset: ModelPreset, *, progress: Callable[[str], None] = lambda step: None
@@ -92,8 +112,6 @@ def random_bundle(
     Raises:
         MissingExtraError: PyTorch or onnx is not installed.
     """
-    from istvt.extras import require
-
     for module in ("torch", "onnx", "onnxscript"):
         require(module, extra="cpu")
     from istvt.export.build import write_graphs
@@ -161,14 +179,3 @@ def _measure(entries: list[_Entry], *, rounds: int, turn_s: float, progress: Pro
             progress(stage, done, total)
             entries[done % len(entries)].attempt(step)
         progress(stage, total, total)
-
-
-def _check(backends: Sequence[str], rounds: int, seconds: float) -> None:
-    unknown = [name for name in backends if name not in BACKENDS]
-    if unknown or not backends:
-        raise UsageError(
-            f"cannot measure {', '.join(unknown) or 'no backend'}: "
-            f"choose from {', '.join(BACKENDS)}"
-        )
-    if rounds < 1 or not 0 < seconds < float("inf"):
-        raise UsageError(f"{rounds} rounds of {seconds} s together: both must be above 0")

@@ -52,19 +52,20 @@ def bench(
 
     if png is not None:
         require("matplotlib", extra="train")  # before the long part, not after it
-    default_rounds, default_seconds = (
-        (benches.QUICK_ROUNDS, benches.QUICK_SECONDS)
-        if quick
-        else (benches.ROUNDS, benches.SECONDS)
-    )
+    if rounds is None:
+        rounds = benches.QUICK_ROUNDS if quick else benches.ROUNDS
+    if seconds is None:
+        seconds = benches.QUICK_SECONDS if quick else benches.SECONDS
+    backends = backend or benches.BACKENDS
+    benches.check_request(backends=backends, device=device, rounds=rounds, seconds=seconds)
     with _bundle_or_preset(model, preset) as (bundle, is_random), stage_bars() as progress:
         report = benches.run_bench(
             bundle,
-            backends=backend or benches.BACKENDS,
+            backends=backends,
             device=device,
             threads=threads,
-            rounds=default_rounds if rounds is None else rounds,
-            seconds=default_seconds if seconds is None else seconds,
+            rounds=rounds,
+            seconds=seconds,
             random_weights=is_random,
             progress=progress,
         )

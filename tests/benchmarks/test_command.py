@@ -108,6 +108,16 @@ def test_model_and_preset_exclude_each_other(asked: list[dict[str, object]]) -> 
         measure.bench(model=Path("a.istvt"), preset="tiny")
 
 
+def test_a_wrong_option_is_found_before_anything_long_begins(
+    asked: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="tensorflow"):
+        measure.bench(preset="paper", backend=["tensorflow"])
+    with pytest.raises(UsageError, match="tpu"):
+        measure.bench(preset="paper", device="tpu")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.fixture(scope="module")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> object:
     with random_bundle(TINY) as bundle:

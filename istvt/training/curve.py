@@ -8,7 +8,7 @@ from istvt.extras import require
 from istvt.files import atomic_file
 
 if TYPE_CHECKING:
-    from istvt.training.fit import EpochResult
+    from istvt.training.trainer import EpochResult
 
 
 def draw_curve(path: Path, epochs: "Sequence[EpochResult]") -> None:

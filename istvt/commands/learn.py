@@ -49,6 +49,16 @@ def train(
     sample_fps: Annotated[
         float | None, typer.Option(help="Sample at this rate, in place of --frame-step.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="First weights: a run's folder, or imagenet (encoder, through timm)."),
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Sampled frames read of each video. Default: all.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for the cut faces. Default: inside DATA.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
     ] = None,
@@ -61,7 +71,8 @@ def train(
     if resume and out is None:
         raise UsageError("--resume needs --out: the run to go on with")
     shape = preset_named(preset)
-    sampling = Sampling() if frame_step is sample_fps is None else Sampling(frame_step, sample_fps)
+    is_sampling_given = frame_step is not None or sample_fps is not None
+    sampling = Sampling(frame_step, sample_fps) if is_sampling_given else Sampling()
     config = ModelConfig(preset=shape, crop=CropRecipe(shape.image_size), sampling=sampling)
     chosen = _recipe(recipe, config, epochs=epochs, budget_s=budget_s)
     given = {"lr": lr, "batch_size": batch_size}
@@ -75,6 +86,9 @@ def train(
             config,
             chosen,
             resume=resume,
+            start=start,
+            cache=cache,
+            max_frames=max_frames,
             device=device,
             progress=progress,
             on_epoch=lambda epoch: typer.echo(_describe(epoch), err=True),
@@ -87,6 +101,9 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Holds {train,val,test}/{real,fake}/*.mp4.")],
     model: options.ModelOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for the cut faces. Default: inside DATA.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
     ] = None,
@@ -99,7 +116,9 @@ def evaluate(
     typer.echo(f"run: {run.folder} ({run.reason})", err=True)
     loaded, config = load_run(run.folder)
     with stage_bars() as progress:
-        found = measure(data, loaded, config, split=split, device=device, progress=progress)
+        found = measure(
+            data, loaded, config, split=split, cache=cache, device=device, progress=progress
+        )
     typer.echo(f"{found.split} windows: {_metrics(found.windows)}")
     typer.echo(f"{found.split} videos:  {_metrics(found.videos)}")
     for skipped in found.skipped:

@@ -2,8 +2,9 @@
 
 The run folder holds `config.json` and `weights.safetensors` (the best epoch by validation AUC over
 windows), `last.safetensors` (to resume from), `training.json` (what went in), `metrics.jsonl` (one
-line an epoch) and `curve.png`. Each file is replaced as a whole after an epoch, so a training that
-is stopped leaves its last finished epoch. The test split is never read.
+line an epoch), `sample_windows.npz` (a few validation windows, for the parity check of exports) and
+`curve.png`. Each file is replaced as a whole after an epoch, so a training that is stopped leaves
+its last finished epoch. The test split is never read.
 """
 
 import json
@@ -12,26 +13,30 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from istvt import __version__
 from istvt.data.crops import Progress
 from istvt.data.manifest import Skipped
-from istvt.data.windows import load_split
+from istvt.data.windows import SplitWindows, load_split, spread
 from istvt.errors import UsageError
 from istvt.files import atomic_file
 from istvt.presets import ModelConfig
-from istvt.runs import CONFIG_FILE
+from istvt.records import UInt8Array
+from istvt.runs import CONFIG_FILE, save_sample_windows
 from istvt.training.checkpoint import LAST_FILE, read_facts
 from istvt.training.curve import draw_curve
 from istvt.training.precision import find_device
 from istvt.training.recipe import Precision, TrainRecipe
+from istvt.training.start import load_start
 from istvt.training.trainer import EpochResult, Trainer, best_of
 
 __all__ = ["EpochResult", "FitResult", "fit"]
 
 CURVE_FILE = "curve.png"
 TRAINING_FILE = "training.json"
+SAMPLE_WINDOWS = 16
 MAY_CHANGE_ON_RESUME = ("epochs", "budget_s", "workers")
 
 
@@ -59,6 +64,7 @@ def fit(
     recipe: TrainRecipe,
     *,
     resume: bool = False,
+    start: str | None = None,
     cache: Path | None = None,
     max_frames: int | None = None,
     device: str | None = None,
@@ -73,6 +79,7 @@ def fit(
         config: the model's shape, crop and sampling.
         recipe: how to train.
         resume: go on from `last.safetensors` in `out`.
+        start: `imagenet` or a run's folder to take the first weights from; None draws them.
         cache: the folder of crops; None takes one inside `data`.
         max_frames: sampled frames read from each video; None reads all.
         device: None takes a GPU where there is one.
@@ -93,7 +100,10 @@ def fit(
     if resume:
         trainer.restore(out)
     else:
+        if start is not None:
+            load_start(trainer.state.model, start)
         trainer.settle_precision(recipe.precision)
+        save_sample_windows(out, _sample(val))
     _describe(out, data, trainer)
     try:
         while not trainer.is_done():
@@ -111,6 +121,13 @@ def fit(
         precision=trainer.precision,
         skipped=train.skipped + val.skipped,
     )
+
+
+def _sample(val: SplitWindows) -> UInt8Array:
+    """Take one window of each of some videos, evenly over the split: `(m, T, S, S, 3)`."""
+    refs = spread(val, 1)
+    chosen = refs[:: max(1, len(refs) // SAMPLE_WINDOWS)][:SAMPLE_WINDOWS]
+    return np.stack([ref.video.load(ref.rows) for ref in chosen])
 
 
 def _check_out(out: Path, config: ModelConfig, recipe: TrainRecipe, *, resume: bool) -> None:

@@ -11,7 +11,7 @@ from istvt.data.manifest import Label, Skipped, Video
 from istvt.data.windows import SplitWindows, windows_of
 from istvt.errors import ModelNotFoundError, UsageError
 from istvt.presets import TINY, CropRecipe, ModelConfig
-from istvt.runs import load_run
+from istvt.runs import load_run, load_sample_windows
 from istvt.training import fit as fit_module
 from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
@@ -130,8 +130,12 @@ def test_the_run_folder_is_whole(train):
         "last.safetensors",
         "metrics.jsonl",
         "training.json",
+        "sample_windows.npz",
         "curve.png",
     }
+    windows = load_sample_windows(result.run)
+    assert windows.shape[1:] == (CONFIG.preset.num_frames, *[CONFIG.preset.image_size] * 2, 3)
+    assert 1 <= len(windows) <= 16
     lines = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     told = json.loads((result.run / "training.json").read_text())

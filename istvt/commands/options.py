@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from istvt import locate
+from istvt.faces.detector import STREAM_MIN_FACE_PX
 
 if TYPE_CHECKING:
     from istvt.export.bundle import Bundle
@@ -34,6 +35,7 @@ ThresholdOption = Annotated[
 BandOption = Annotated[
     float, typer.Option(help="Half-width around the threshold where nothing is concluded.")
 ]
+MIN_FACE_PX = STREAM_MIN_FACE_PX
 MinFaceOption = Annotated[
     int, typer.Option(min=12, help="Smallest face that is looked for, in px of the frame.")
 ]

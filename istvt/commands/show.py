@@ -51,11 +51,21 @@ def demo(
         build.export(places.run)
     for label in LABELS:
         _stream(places, label, times)
+    test = places.data / "test"
+    with times.step("all test clips", f"istvt score {test} --model {places.bundle}"):
+        score_table = _kept(lambda: watch.score([test], model=places.bundle, band=BAND))
     with times.step("latency", f"istvt bench --model {places.bundle} --quick"):
         chart = places.picture("bench")
-        table = _kept(lambda: measure.bench(places.bundle, quick=True, png=chart))
+        bench_table = _kept(lambda: measure.bench(places.bundle, quick=True, png=chart))
     warning = WARNING.format(faces="one face" if faces == 1 else f"{faces} faces")
-    _write_page(places, times, warning=warning, test_result=test_result, bench_table=table)
+    _write_page(
+        places,
+        times,
+        warning=warning,
+        test_result=test_result,
+        score_table=score_table,
+        bench_table=bench_table,
+    )
     typer.echo(f"\n{warning}\n\nwrote {places.page} in {times.total_s:.0f} s; next:")
     for command in ("istvt export", "istvt bench", "istvt stream --camera 0"):
         typer.echo(f"  {command}")
@@ -92,17 +102,9 @@ def _kept(command: Callable[[], int]) -> str:
     return text.getvalue()
 
 
-def _write_page(
-    places: "Places", times: "StepTimes", *, warning: str, test_result: str, bench_table: str
-) -> None:
+def _write_page(places: "Places", times: "StepTimes", *, warning: str, **outputs: str) -> None:
     from istvt.demo.page import write_page
     from istvt.demo.sections import make_sections
 
-    sections = make_sections(
-        places,
-        band=BAND,
-        test_result=test_result,
-        bench_table=bench_table,
-        seconds=times.seconds,
-    )
+    sections = make_sections(places, band=BAND, seconds=times.seconds, **outputs)
     write_page(places.page, title="istvt demo", warning=warning, sections=sections)

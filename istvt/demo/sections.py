@@ -8,11 +8,18 @@ from istvt.demo.page import Figure, Section
 from istvt.demo.pictures import StreamedClip, draw_scores, film_strip, write_png
 from istvt.demo.story import LABELS, Places
 from istvt.errors import UsageError
-from istvt.training.fit import CURVE_FILE, METRICS_FILE
+from istvt.training.fit import CURVE_FILE
+from istvt.training.trainer import METRICS_FILE
 
 
 def make_sections(
-    places: Places, *, band: float, test_result: str, bench_table: str, seconds: Mapping[str, float]
+    places: Places,
+    *,
+    band: float,
+    test_result: str,
+    score_table: str,
+    bench_table: str,
+    seconds: Mapping[str, float],
 ) -> list[Section]:
     """Draw the pictures and gather all sections, in the order of the steps."""
     bundle = json.loads((places.bundle / "bundle.json").read_text())
@@ -24,6 +31,11 @@ def make_sections(
         _training_section(places, test_result),
         _export_section(bundle),
         _verdict_section(places, clips),
+        Section(
+            title="All test clips",
+            text="What `istvt score` says of every held-out clip; the folder names the truth.",
+            output=score_table,
+        ),
         Section(
             title="Latency",
             text="Each backend beside the naive way: PyTorch in fp32, six frames encoded anew for "
@@ -65,7 +77,7 @@ def _training_section(places: Places, test_result: str) -> Section:
     epochs = len((places.run / METRICS_FILE).read_text().splitlines())
     return Section(
         title="Training",
-        text=f"{epochs} epochs from random weights; the best on the validation clips was kept.",
+        text=f"Epochs from random weights: {epochs}. The best on the validation clips was kept.",
         figures=(Figure(places.run / CURVE_FILE, "loss and validation AUC by epoch"),),
         output=test_result,
     )
@@ -111,5 +123,8 @@ def _verdict_section(places: Places, clips: list[StreamedClip]) -> Section:
         figures.append(Figure(picture, f"what `istvt stream` drew over the {clip.label} clip"))
     scores = Figure(places.picture("scores"), "points: single windows; lines: the running mean")
     return Section(
-        title="Streaming two held-out clips", table=tuple(rows), figures=(scores, *figures)
+        title="Streaming two held-out clips",
+        text="The first test clip of each label, whatever the model says of it.",
+        table=tuple(rows),
+        figures=(scores, *figures),
     )

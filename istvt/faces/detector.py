@@ -4,6 +4,8 @@ from typing import Protocol
 
 from istvt.records import Face, FloatArray, UInt8Array
 
+STREAM_MIN_FACE_PX = 40  # half of MTCNN's time goes into looking for faces smaller than this
+
 
 class FaceDetector(Protocol):
     """Finds faces in a picture, and follows known ones cheaply into the next."""

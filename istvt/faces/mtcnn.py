@@ -17,7 +17,6 @@ from istvt.faces.area import AreaTable, IntArray
 from istvt.faces.mtcnn_weights import FILE_NAMES, detector_folder, is_detector
 from istvt.records import Face, FloatArray, UInt8Array
 
-STREAM_MIN_FACE_PX = 40
 CELL_PX, STRIDE_PX = 12, 2  # what one cell of P-Net's map sees, and how far apart cells are
 REJECTION_PX, OUTPUT_PX = 24, 48  # the crops that R-Net and O-Net take
 REFINE_SCALE = 0.9  # of 0.9 to 1.3, O-Net was surest and its boxes steadiest from frame to frame
@@ -30,8 +29,8 @@ class MtcnnDetector:
     Args:
         folder: where the three networks lie; None takes this user's, built on first use.
         min_face_px: the smallest face that is looked for. The time of a search grows with the
-            square of the picture's side over this. 20 is facenet-pytorch's; `STREAM_MIN_FACE_PX`
-            suits cameras: a smaller face fills too little of the model's crop to judge it.
+            square of the picture's side over this. 20 is facenet-pytorch's; for cameras see
+            `detector.STREAM_MIN_FACE_PX`: a smaller face fills too little of the model's crop.
         thresholds: least probability after each of the three networks.
         refine_threshold: least probability of a face that `refine` still follows.
         factor: size of each level of the picture's pyramid over the one before.
@@ -179,6 +178,9 @@ def _open_session(path: Path, *, threads: int | None) -> Any:
     onnxruntime = require("onnxruntime", extra="cpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # others need the cores
     options.enable_mem_pattern = False  # every level and every batch has a shape of its own
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

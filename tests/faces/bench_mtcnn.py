@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """Measure face detection against facenet-pytorch, in one process, with the same threads.
 
-    python tests/faces/bench_mtcnn.py path/to/stage_four_shots_640x360.mp4 --threads 2
+    python -m tests.faces.bench_mtcnn path/to/stage_four_shots_640x360.mp4 --threads 2
 
 Rounds of both are interleaved, frame by frame, so that whatever else the machine does meets both.
 On a busy machine compare the processor's time with one thread: waiting is not in it.
@@ -14,12 +14,13 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from facenet_reference import make_reference
 
-from istvt.faces.mtcnn import STREAM_MIN_FACE_PX, MtcnnDetector
+from istvt.faces.detector import STREAM_MIN_FACE_PX
+from istvt.faces.mtcnn import MtcnnDetector
 from istvt.faces.track import DETECT_EVERY, FaceTracker
 from istvt.records import Frame
 from istvt.video.cuts import CutDetector
+from tests.faces.facenet_reference import make_reference
 
 
 def main():

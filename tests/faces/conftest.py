@@ -1,14 +1,10 @@
-import sys
 from functools import cache
-from pathlib import Path
 
 import av
 import cv2
 import pytest
 
 from istvt.records import Frame
-
-sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside the tests
 
 
 @cache

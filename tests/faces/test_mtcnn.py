@@ -3,10 +3,10 @@ import sys
 
 import numpy as np
 import pytest
-from facenet_reference import make_reference, reference_faces
 
 from istvt.errors import BundleError, UsageError
 from istvt.faces.mtcnn import MtcnnDetector
+from tests.faces.facenet_reference import make_reference, reference_faces
 
 TOLERANCE_PX = 2.0
 

@@ -4,10 +4,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from facenet_reference import make_reference
 
 from istvt.errors import MissingExtraError, RuntimeEnvironmentError, UsageError
 from istvt.faces import mtcnn_weights
+from tests.faces.facenet_reference import make_reference
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,11 @@ def _draw_bar(axes: Any, position: int, row: Row, frame: Latency, *, gap_ms: flo
         frame.p50_ms, position, xerr=whisker_ms, color=WHISKER_COLOUR, capsize=4, linewidth=1.2
     )
     ratio = "" if row.speedup is None else f"  {row.speedup:.1f}x"
-    axes.text(frame.p95_ms + gap_ms, position, f"{frame.p50_ms:.3g} ms{ratio}", va="center")
+    axes.text(frame.p95_ms + gap_ms, position, f"{_rounded(frame.p50_ms)} ms{ratio}", va="center")
+
+
+def _rounded(figure: float) -> str:
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def _label(row: Row) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-WARM_UP_CALLS, WARM_UP_S = 30, 10.0  # given up after either; a noisy machine never settles
+WARM_UP_CALLS, WARM_UP_S = 30, 6.0  # given up after either; a noisy machine never settles
 STEADY_CALLS, STEADY_TOLERANCE = 3, 0.1
 
 

@@ -15,9 +15,9 @@ from istvt.errors import UsageError
 from tests.benchmarks.fakes import FakeHouse, empty_bundle, frame
 
 ROUNDS = {
-    "naive": [[frame(600), frame(640)]] * 2,
-    "torch": [[frame(300), frame(330)]] * 2,
-    "openvino": [[frame(100), frame(110)]] * 2,
+    "naive": [[frame(6000), frame(6400)]] * 2,
+    "torch": [[frame(3000), frame(3300)]] * 2,
+    "openvino": [[frame(1000), frame(1100)]] * 2,
 }
 
 
@@ -43,7 +43,7 @@ def test_json_says_what_was_measured(report: BenchReport) -> None:
     assert values["model"]["random_weights"] is True
     assert values["model"]["preset"] == "tiny"
     assert values["environment"]["cores"] >= 1
-    assert values["rows"][2]["stages"]["frame"]["p50_ms"] == pytest.approx(105)
+    assert values["rows"][2]["stages"]["frame"]["p50_ms"] == pytest.approx(1050)
 
 
 @pytest.mark.parametrize("damage", [{"schema_version": 99}, {"rows": [{}]}, {"model": {}}])
@@ -59,8 +59,8 @@ def test_the_table_has_a_line_for_every_row(report: BenchReport) -> None:
     )
     first = {line.split()[0]: line.split() for line in reversed(lines) if line}
     assert first["naive"] == [
-        *("naive", "cpu", "fp32", "1.00", "619.00", "620.00", "640.00"),
-        *("1.61", "64", "1.00x", "4"),
+        *("naive", "cpu", "fp32", "1.00", "6199.00", "6200.00", "6400.00"),
+        *("0.16", "64", "1.00x", "4"),
     ]
     assert first["openvino"][-2:] == ["5.90x", "4"]
     assert " ".join(first["torch"]) == "torch not measured: broke at load"
@@ -92,6 +92,13 @@ def test_the_picture_has_a_bar_for_each_measured_row(report: BenchReport, tmp_pa
     naive = (abs(picture - (0xC6, 0xBE, 0xB9)).max(axis=2) < 4).sum()
     other = (abs(picture - (0xB5, 0x6D, 0x2F)).max(axis=2) < 4).sum()
     assert naive / other == pytest.approx(620 / 105, rel=0.1)
+
+
+def test_labels_are_plain_numbers(report: BenchReport, tmp_path: Path) -> None:
+    draw(report, tmp_path / "bench.svg")
+    drawn = (tmp_path / "bench.svg").read_text()
+    assert "<!-- 6200 ms  1.0x -->" in drawn
+    assert "<!-- 1050 ms  5.9x -->" in drawn
 
 
 def test_a_picture_without_any_figure_shows_the_reasons(

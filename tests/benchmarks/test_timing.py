@@ -34,7 +34,7 @@ def test_warm_up_gives_up_after_a_number_of_calls() -> None:
 
 
 def test_warm_up_gives_up_after_a_time() -> None:
-    time_frame, _ = script(7_000, 4_000, 1_000)
+    time_frame, _ = script(4_000, 3_000, 1_000)
     assert len(warm_up(time_frame)) == 2
 
 

@@ -95,7 +95,7 @@ def _bundle_or_preset(model: Path | None, preset: str | None) -> "Iterator[tuple
     from istvt.benchmarks.bench import random_bundle
 
     chosen = preset_named(preset or FALLBACK_PRESET)
-    why = "--preset" if preset else "there is no bundle here, and speed depends on none"
+    why = "--preset" if preset else "there is no bundle here; speed does not depend on the weights"
     typer.echo(f"model: preset {chosen.name} with random weights ({why})", err=True)
     with random_bundle(chosen, progress=step_lines) as bundle:
         yield bundle, True

@@ -169,6 +169,25 @@ def test_export_says_what_comes_next(cli, tiny_run, tmp_path):
     assert text.count(str(out)) == 4
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_device_needs_no_torch_to_stream(tiny_bundle, clip, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    without_torch = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnxscript', 'safetensors', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from istvt.cli import main\n"
+        "main()"
+    )
+    options = ["--source", clip, "--backend", backend, "--model", tiny_bundle.folder]
+    done = subprocess.run(
+        [sys.executable, "-c", without_torch, "stream", *options], capture_output=True, text=True
+    )
+    assert done.returncode == 6, done.stderr
+    assert "no-face" in done.stdout
+
+
 def test_ctrl_c_ends_with_verdicts_and_a_playable_file(tiny_bundle, tmp_path):
     clip, saved = tmp_path / "long.mp4", tmp_path / "saved.mp4"
     with VideoWriter(clip, fps=25, size_wh=(640, 360)) as writer:

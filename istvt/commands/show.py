@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,11 +50,14 @@ def demo(
         test_result = _kept(lambda: learn.evaluate(places.data, places.run))
     with times.step("export", f"istvt export --model {places.run}"):
         build.export(places.run)
+    with times.step(
+        "all test clips",
+        f"istvt score {places.data / 'test'} --model {places.bundle} --format csv "
+        f"--output {places.scores}",
+    ):
+        _score(places)
     for label in LABELS:
         _stream(places, label, times)
-    test = places.data / "test"
-    with times.step("all test clips", f"istvt score {test} --model {places.bundle}"):
-        score_table = _kept(lambda: watch.score([test], model=places.bundle, band=BAND))
     with times.step("latency", f"istvt bench --model {places.bundle} --quick"):
         chart = places.picture("bench")
         bench_table = _kept(lambda: measure.bench(places.bundle, quick=True, png=chart))
@@ -63,7 +67,6 @@ def demo(
         times,
         warning=warning,
         test_result=test_result,
-        score_table=score_table,
         bench_table=bench_table,
     )
     typer.echo(f"\n{warning}\n\nwrote {places.page} in {times.total_s:.0f} s; next:")
@@ -80,6 +83,22 @@ def _make_clips(places: "Places", portraits: Path | None, *, seed: int) -> int:
     with stage_bars() as progress:
         make_dataset(places.data, found, seed=seed, progress=progress)
     return len(found)
+
+
+def _score(places: "Places") -> None:
+    from istvt.demo.story import LABELS
+
+    watch.score(
+        [places.data / "test"],
+        model=places.bundle,
+        format=watch.ScoreFormat.CSV,
+        output=places.scores,
+        band=BAND,
+    )
+    for label in LABELS:
+        counts = Counter(clip.verdict for clip in places.test_clips(label))
+        said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+        typer.echo(f"{label} clips: {said}")
 
 
 def _stream(places: "Places", label: str, times: "StepTimes") -> None:

@@ -1,5 +1,6 @@
 """The demo's steps: each is a command that a user could type, run in the same process."""
 
+import csv
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -7,10 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from istvt.errors import UsageError
+from istvt.errors import DataError, UsageError
 
 LABELS = ("real", "fake")
 MARKER_FILE = ".istvt-demo"
+
+
+@dataclass(frozen=True)
+class ScoredClip:
+    """A line of the scores."""
+
+    path: Path
+    verdict: str
+    fake_probability: float
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,28 @@ class Places:
         """The report."""
         return self.folder / "index.html"
 
+    @property
+    def scores(self) -> Path:
+        """What `istvt score` wrote of the test clips."""
+        return self.folder / "scores.csv"
+
+    def test_clips(self, label: str) -> list["ScoredClip"]:
+        """Every test clip of a label with its score, the least fake first."""
+        with self.scores.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        clips = [
+            ScoredClip(Path(row["source"]), row["verdict"], float(row["fake_probability"]))
+            for row in rows
+            if Path(row["source"]).parent.name == label and row["fake_probability"]
+        ]
+        if not clips:
+            raise DataError(f"no {label} clip of {self.data / 'test'} could be scored")
+        return sorted(clips, key=lambda clip: clip.fake_probability)
+
     def held_out(self, label: str) -> Path:
-        """The first test clip of a label."""
-        return sorted((self.data / "test" / label).glob("*.mp4"))[0]
+        """The clip in the middle of its label's scores: neither the best nor the worst."""
+        clips = self.test_clips(label)
+        return clips[len(clips) // 2].path
 
     def overlay(self, label: str) -> Path:
         """The streamed clip with its overlay."""

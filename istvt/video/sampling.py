@@ -45,7 +45,10 @@ class FrameSampler:
         return True
 
     def is_gap(self, before: tuple[int, float], after: tuple[int, float]) -> bool:
-        """Say whether two sampled frames, each `(index, time_s)`, cannot share a window."""
+        """Say whether two sampled frames, each `(index, time_s)`, cannot share a window.
+
+        They can where no step, or no tick of the clock, lies between them.
+        """
         if self.sampling.frame_step is not None:
             return after[0] - before[0] > GAP_TOLERANCE * self.sampling.frame_step
         ticks = self._tick(after[1]) - self._tick(before[1])

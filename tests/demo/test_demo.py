@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 def test_the_page_shows_every_step(folder):
     html = (folder / "demo" / "index.html").read_text()
-    assert html.count("<img") == 8
+    assert html.count("<img") == 7
     for title in ("Clips", "Training", "Export", "Streaming two held-out clips", "Latency"):
         assert f"<h2>{title}</h2>" in html
     assert "trained on one face" in html

@@ -4,8 +4,12 @@ Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convo
 (2016); boxes and landmarks agree with those of facenet-pytorch 2.5.3.
 """
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +25,10 @@ CELL_PX, STRIDE_PX = 12, 2  # what one cell of P-Net's map sees, and how far apa
 REJECTION_PX, OUTPUT_PX = 24, 48  # the crops that R-Net and O-Net take
 REFINE_SCALE = 0.9  # of 0.9 to 1.3, O-Net was surest and its boxes steadiest from frame to frame
 MAX_BATCH = 256  # bounds the memory that a crowded picture takes
+LEAST_BATCH = 4  # fewer are not worth another thread
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class MtcnnDetector:
@@ -34,7 +42,7 @@ class MtcnnDetector:
         thresholds: least probability after each of the three networks.
         refine_threshold: least probability of a face that `refine` still follows.
         factor: size of each level of the picture's pyramid over the one before.
-        threads: ONNX Runtime's; None leaves the choice to it.
+        threads: over which a search is spread; None takes one for each core.
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed, or what builds the user's networks.
@@ -60,9 +68,9 @@ class MtcnnDetector:
         folder = detector_folder() if folder is None else folder
         if not is_detector(folder):
             raise BundleError(f"{folder} is no face detector: it must hold {', '.join(FILE_NAMES)}")
-        self._pnet, self._rnet, self._onet = (
-            _open_session(folder / name, threads=threads) for name in FILE_NAMES
-        )
+        self._pnet, self._rnet, self._onet = (_open_session(folder / name) for name in FILE_NAMES)
+        self._threads = count_cores() if threads is None else threads
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     def detect(self, image: UInt8Array) -> list[Face]:
         """Search the whole picture.
@@ -121,7 +129,7 @@ class MtcnnDetector:
 
     def _propose(self, areas: AreaTable) -> FloatArray:
         """P-Net at every level of the pyramid: boxes `(n, 4)`, squared."""
-        levels = [self._propose_at(areas, scale) for scale in self._scales(areas)]
+        levels = self._map(lambda scale: self._propose_at(areas, scale), self._scales(areas))
         boxes, scores, offsets = (np.concatenate(parts) for parts in zip(*levels, strict=True))
         kept = bx.suppress_by_union(boxes, scores, limit=0.7)
         return bx.squared(bx.regressed(boxes[kept], offsets[kept]))
@@ -150,10 +158,28 @@ class MtcnnDetector:
         kept = bx.suppress_by_union(boxes, scores, limit=0.5)
         return boxes[kept], scores[kept], offsets[0][:, rows[kept], columns[kept]].T
 
+    def _map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Do the work of each item, on several threads where there are several items."""
+        if self._pool is None or len(items) < 2:
+            return [work(item) for item in items]
+        return list(self._pool.map(work, items))
+
+    def _run(
+        self, session: Any, areas: AreaTable, boxes_px: IntArray, size: int
+    ) -> list[FloatArray]:
+        """Cut the boxes out and pass them through a network; every output has a row per box."""
+        parts = min(max(len(boxes_px) // LEAST_BATCH, 1), self._threads)
+        parts = max(parts, ceil(len(boxes_px) / MAX_BATCH))
+        outputs = self._map(
+            lambda boxes: session.run(None, {"pixels": areas.cut(boxes, size)}),
+            np.array_split(boxes_px, parts),
+        )
+        return [np.concatenate(output) for output in zip(*outputs, strict=True)]
+
     def _reject(self, areas: AreaTable, boxes: FloatArray) -> FloatArray:
         """R-Net on the candidates: boxes `(n, 4)`, fewer, better and squared."""
         boxes_px, inside = _whole_pixels(boxes, areas)
-        probability, offsets = _run(self._rnet, areas, boxes_px[inside], REJECTION_PX)
+        probability, offsets = self._run(self._rnet, areas, boxes_px[inside], REJECTION_PX)
         passed = probability[:, 0] > self.thresholds[1]
         boxes, scores, offsets = boxes[inside][passed], probability[passed, 0], offsets[passed]
         kept = bx.suppress_by_union(boxes, scores, limit=0.7)
@@ -167,33 +193,36 @@ class MtcnnDetector:
         scores = np.zeros(len(boxes), np.float32)
         offsets = np.zeros((len(boxes), 4), np.float32)
         points = np.zeros((len(boxes), 2, 5), np.float32)
-        probability, offsets[inside], flat = _run(self._onet, areas, boxes_px[inside], OUTPUT_PX)
+        probability, offsets[inside], flat = self._run(
+            self._onet, areas, boxes_px[inside], OUTPUT_PX
+        )
         scores[inside], points[inside] = probability[:, 0], flat.reshape(-1, 2, 5)
         wh = bx.sides(boxes) + 1
         landmarks = points.transpose(0, 2, 1) * wh[:, None] + boxes[:, None, :2] - 1
         return scores, bx.regressed(boxes, offsets, extra_px=1), landmarks
 
 
-def _open_session(path: Path, *, threads: int | None) -> Any:
+def count_cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open_session(path: Path) -> Any:
+    """Load a network for one thread: the detector spreads its work over threads itself.
+
+    Pyramid levels and candidates part evenly, whereas the threads inside a session wait for each
+    other at every small layer.
+    """
     onnxruntime = require("onnxruntime", extra="cpu")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # others need the cores
+    options.intra_op_num_threads = 1
     options.enable_mem_pattern = False  # every level and every batch has a shape of its own
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise BundleError(f"{path} cannot be loaded: delete its folder to build it anew") from error
-
-
-def _run(session: Any, areas: AreaTable, boxes_px: IntArray, size: int) -> list[FloatArray]:
-    """Cut the boxes out and pass them through a network; every output has a row per box."""
-    starts = range(0, max(len(boxes_px), 1), MAX_BATCH)
-    crops = (areas.cut(boxes_px[start : start + MAX_BATCH], size) for start in starts)
-    parts = [session.run(None, {"pixels": crop}) for crop in crops]
-    return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
 
 def _whole_pixels(boxes: FloatArray, areas: AreaTable) -> tuple[IntArray, NDArray[np.intp]]:

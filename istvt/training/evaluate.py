@@ -15,7 +15,7 @@ from istvt.data.windows import SplitWindows, WindowDataset, WindowRef, load_spli
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
 from istvt.training.metrics import Metrics, mean_per_video, measure
-from istvt.training.precision import autocast, find_device
+from istvt.training.precision import autocast, find_device, true_fp32
 from istvt.training.recipe import Precision
 
 
@@ -121,7 +121,7 @@ def score_windows(
     loader = DataLoader(WindowDataset(refs), batch_size=batch_size, num_workers=workers)
     logits: list[torch.Tensor] = []
     for done, (faces, _) in enumerate(loader, start=1):
-        with autocast(device, precision):
+        with true_fp32(), autocast(device, precision):
             logits.append(model(faces.to(device)).double().cpu())
         if progress is not None:
             progress(stage, min(done * batch_size, len(refs)), len(refs))

@@ -126,8 +126,9 @@ def fit(
 def _sample(val: SplitWindows) -> UInt8Array:
     """Take one window of each of some videos, evenly over the split: `(m, T, S, S, 3)`."""
     refs = spread(val, 1)
-    chosen = refs[:: max(1, len(refs) // SAMPLE_WINDOWS)][:SAMPLE_WINDOWS]
-    return np.stack([ref.video.load(ref.rows) for ref in chosen])
+    # Both ends are in it, and the split is in order of its classes.
+    positions = np.linspace(0, len(refs) - 1, min(len(refs), SAMPLE_WINDOWS)).round().astype(int)
+    return np.stack([refs[i].video.load(refs[i].rows) for i in positions])
 
 
 def _check_out(out: Path, config: ModelConfig, recipe: TrainRecipe, *, resume: bool) -> None:

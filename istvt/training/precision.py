@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -34,6 +35,18 @@ def find_device(name: str | None = None) -> torch.device:
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Give the context in which the forward pass runs."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+
+@contextmanager
+def true_fp32() -> Iterator[None]:
+    """Keep a GPU from rounding fp32 factors to TF32, as it does in convolutions unless told."""
+    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, matrices.allow_tf32
+    convolutions.allow_tf32 = matrices.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, matrices.allow_tf32 = before
 
 
 def choose_precision(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+MAX_WARMUP_SHARE = 0.1  # of a training: a short one reaches its rate too
+
 
 @dataclass(frozen=True)
 class TrainRecipe:
@@ -21,7 +23,8 @@ class TrainRecipe:
 
     Attributes:
         lr: the highest learning rate, reached when the warm-up ends.
-        warmup_steps: steps over which the rate rises linearly from near 0.
+        warmup_steps: steps over which the rate rises linearly from near 0; a tenth of the
+            training at most.
         schedule: after the warm-up the rate falls to 0 along a cosine, or stays.
         epochs: passes over the training videos; None where `budget_s` ends it.
         budget_s: wall-clock seconds for training and validation together, without reading the
@@ -111,10 +114,14 @@ def lr_factor(step: int, done: float, recipe: TrainRecipe) -> float:
         done: the finished share of the training, 0 to 1.
         recipe: says how long the warm-up is and what follows it.
     """
-    warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+    steps = recipe.warmup_steps
+    warm = min(1.0, max((step + 1) / steps, done / MAX_WARMUP_SHARE)) if steps else 1.0
     if recipe.schedule == "constant":
         return warm
-    return warm * 0.5 * (1.0 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+    # The share of a step is known from those taken: with a budget of seconds it varies.
+    warm_share = min(MAX_WARMUP_SHARE, steps * done / max(step, 1))
+    fallen = (done - warm_share) / (1.0 - warm_share)
+    return warm * 0.5 * (1.0 + math.cos(math.pi * min(max(fallen, 0.0), 1.0)))
 
 
 def make_schedule(

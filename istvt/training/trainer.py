@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from istvt.data.augment import Augmentation
 from istvt.data.crops import Progress
 from istvt.data.windows import SplitWindows, WindowDataset, WindowRef, draw_balanced
-from istvt.errors import UsageError
+from istvt.errors import RuntimeEnvironmentError, UsageError
 from istvt.files import atomic_file
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
@@ -104,11 +104,23 @@ class Trainer:
         return bool(self.epochs) and self._out_of_time()
 
     def run_epoch(self) -> EpochResult:
-        """Train on one draw of windows, or on what the budget leaves of it, and validate."""
+        """Train on one draw of windows, or on what the budget leaves of it, and validate.
+
+        Raises:
+            UsageError: the loss is no longer a number.
+            RuntimeEnvironmentError: the GPU's memory does not suffice.
+        """
         number = len(self.epochs) + 1
-        loss, steps = self._train_epoch(number)
-        started = time.perf_counter()
-        evaluation = self._validate()
+        try:
+            loss, steps = self._train_epoch(number)
+            started = time.perf_counter()
+            evaluation = self._validate()
+        except torch.OutOfMemoryError as error:
+            raise RuntimeEnvironmentError(
+                f"{self.recipe.batch_size} windows a step of preset {self.config.preset.name!r} do "
+                f"not fit into the memory of {self.device}: start again with a smaller "
+                "--batch-size, or a smaller --preset"
+            ) from error
         self._val_s = time.perf_counter() - started
         result = EpochResult(
             epoch=number,

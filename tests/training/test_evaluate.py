@@ -70,3 +70,12 @@ def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split,
     assert found.skipped == SKIPPED
     means = {refs[0].video.video.path: score_windows(model, refs).mean() for refs in split.videos}
     assert dict(found.fake_probabilities) == pytest.approx(means)
+
+
+def test_scores_are_computed_in_full_fp32(model, split, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    seen = []
+    model.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    score_windows(model, split.videos[0])
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32

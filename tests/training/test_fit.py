@@ -9,10 +9,12 @@ import torch
 from istvt.data.crops import VideoCrops
 from istvt.data.manifest import Label, Skipped, Video
 from istvt.data.windows import SplitWindows, windows_of
-from istvt.errors import ModelNotFoundError, UsageError
+from istvt.errors import ModelNotFoundError, RuntimeEnvironmentError, UsageError
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.runs import load_run, load_sample_windows
 from istvt.training import fit as fit_module
+from istvt.training import precision as precision_module
+from istvt.training import trainer as trainer_module
 from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
 from istvt.training.recipe import TrainRecipe
@@ -161,11 +163,19 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(train, tmp_path, opt
         assert value.equal(weights(tmp_path / "broken")[name]), name
 
 
-def test_a_resumed_training_keeps_its_precision(train, tmp_path):
+@pytest.mark.parametrize(("first", "second"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_a_resumed_training_keeps_its_precision(train, monkeypatch, first, second):
+    def let_win(fastest):
+        monkeypatch.setattr(
+            trainer_module, "measure_step_s", lambda *args: 1.0 if args[-1] == fastest else 2.0
+        )
+
+    monkeypatch.setattr(precision_module, "has_bf16", lambda: True)
     auto = replace(RECIPE, precision="auto", epochs=1)
-    before = train(auto).precision
-    for epochs in (2, 3):
-        assert train(replace(auto, epochs=epochs), resume=True).precision == before
+    let_win(first)
+    assert train(auto).precision == first
+    let_win(second)
+    assert train(replace(auto, epochs=2), resume=True).precision == first
 
 
 def test_a_stopped_training_leaves_its_last_finished_epoch(train, tmp_path):
@@ -183,6 +193,30 @@ def test_a_stopped_training_leaves_its_last_finished_epoch(train, tmp_path):
 def test_a_loss_that_is_no_number_is_named(train):
     with pytest.raises(UsageError, match=r"loss became (nan|inf) in step \d+ of epoch 1"):
         train(replace(RECIPE, optimizer="sgd", lr=1e30))
+
+
+def test_too_little_memory_names_the_option(train, monkeypatch):
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer_module.Trainer, "_step", step)
+    with pytest.raises(RuntimeEnvironmentError, match=r"8 windows a step .* smaller --batch"):
+        train()
+
+
+@pytest.mark.parametrize("videos", [3, 16, 17, 24, 31, 40])
+def test_the_sample_windows_are_of_both_classes(tmp_path, videos):
+    val = make_split(tmp_path, "val", videos=videos)
+    in_order = sorted(val.videos, key=lambda refs: refs[0].label)
+    sample = fit_module._sample(replace(val, videos=tuple(in_order)))
+    assert len(sample) == min(videos, 16)
+    reals = [refs[0].video.load(range(8)) for refs in in_order if not refs[0].label]
+    of_real = [
+        any((window == real[i : i + 3]).all() for real in reals for i in range(6))
+        for window in sample
+    ]
+    assert 0 < sum(of_real) < len(sample)
+    assert abs(sum(of_real) - len(sample) / 2) <= 1
 
 
 def test_a_run_is_not_overwritten(train):

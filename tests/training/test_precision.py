@@ -3,7 +3,7 @@ import torch
 
 from istvt.errors import BackendError, UsageError
 from istvt.training import precision as module
-from istvt.training.precision import choose_precision, find_device, measure_step_s
+from istvt.training.precision import choose_precision, find_device, measure_step_s, true_fp32
 
 CPU = torch.device("cpu")
 
@@ -52,3 +52,16 @@ def test_a_device_that_is_not_there_is_an_error():
     assert find_device("cpu") == CPU
     with pytest.raises(BackendError, match="'abacus'"):
         find_device("abacus")
+
+
+def test_fp32_is_not_rounded_to_tf32_and_the_setting_comes_back(monkeypatch):
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
+    def allowed():
+        return [switch.allow_tf32 for switch in switches]
+
+    before = allowed()
+    with true_fp32():
+        assert allowed() == [False, False]
+    assert allowed() == before

@@ -46,6 +46,30 @@ def test_the_cosine_falls_from_full_to_nothing():
     assert lr_factor(99, 1.7, recipe) == pytest.approx(0)
 
 
+def factors(recipe, steps, share=lambda step, steps: step / steps):
+    return [lr_factor(step, share(step, steps), recipe) for step in range(steps)]
+
+
+@pytest.mark.parametrize(("warmup_steps", "last"), [(1000, 12), (6, 6)])
+def test_the_warm_up_takes_a_tenth_at_most_and_ends_at_the_full_rate(warmup_steps, last):
+    course = factors(TrainRecipe("sgd", lr=1, warmup_steps=warmup_steps, epochs=1), 120)
+    assert course[: last + 1] == sorted(course[: last + 1])
+    assert course[last] == pytest.approx(1)
+    assert course[last:] == sorted(course[last:], reverse=True)
+    middle = (last + 120) // 2
+    assert course[middle] == pytest.approx(0.5)
+    assert course[-1] < 1e-3
+
+
+def test_a_budget_of_seconds_warms_up_too_although_its_steps_are_not_known():
+    recipe = TrainRecipe("sgd", lr=1, warmup_steps=10, budget_s=60.0)
+    slow_start = factors(recipe, 400, lambda step, steps: (step + 20) / (steps + 20))
+    assert slow_start[0] < 0.6
+    assert slow_start[9] == pytest.approx(1)
+    assert factors(recipe, 40)[4] == pytest.approx(1)
+    assert slow_start[10:] == sorted(slow_start[10:], reverse=True)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -90,10 +90,12 @@ def load_split(
 def windows_of(video: VideoCrops, config: ModelConfig) -> tuple[WindowRef, ...]:
     """List the windows of T consecutive sampled frames of one track; none spans a gap."""
     sampler = FrameSampler(config.sampling)
+    sampler.takes(0, 0.0)  # where a recording begins, and the clock with it
     buffers: dict[int, WindowBuffer[int]] = {}
     refs = []
     positions = zip(video.track_ids, video.indices, video.times_s, strict=True)
     for row, (track_id, index, time_s) in enumerate(positions):
+        sampler.takes(index, time_s)
         buffer = buffers.setdefault(
             track_id,
             WindowBuffer(track_id, config.preset.num_frames, is_gap=sampler.is_gap),

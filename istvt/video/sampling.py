@@ -4,11 +4,15 @@ Training, evaluation and streaming use this one module, so that a window means t
 """
 
 from collections import deque
-from statistics import median
+from statistics import median, median_low
 
 from istvt.presets import Sampling
 
 GAP_TOLERANCE = 1.5  # of the nominal distance between two sampled frames
+# A hole in time that the frames' numbers do not show: a recording that was paused, a stalled
+# stream. Shorter ones are the ups and downs of a variable frame rate.
+HOLE_TOLERANCE = 4.0
+LEAST_HOLE_S = 0.5
 REMEMBERED_INTERVALS = 9
 
 
@@ -20,11 +24,15 @@ class FrameSampler:
         self._period_s = 1.0 / sampling.sample_fps if sampling.sample_fps else 0.0
         self._origin_s: float | None = None
         self._due_s = 0.0
-        self._last_s: float | None = None
-        self._intervals_s: deque[float] = deque(maxlen=REMEMBERED_INTERVALS)
+        self._last: tuple[int, float] | None = None
+        self._last_taken: int | None = None
+        self._advances: deque[tuple[int, float]] = deque(maxlen=REMEMBERED_INTERVALS)
 
     def takes(self, index: int, time_s: float) -> bool:
         """Say whether this frame is sampled; call once a frame, in order.
+
+        With `frame_step` the first frame is taken, and then the first that lies at least a step
+        after the last one taken: a live source may not give the very frame.
 
         With `sample_fps` the first frame at a tick of the clock is taken, where a frame counts as
         at the tick from half a frame interval before it: the frame nearest to the tick.
@@ -33,9 +41,18 @@ class FrameSampler:
             index: the frame's position in the source.
             time_s: its time.
         """
+        self._note(index, time_s)
         if self.sampling.frame_step is not None:
-            return index % self.sampling.frame_step == 0
-        self._note(time_s)
+            return self._takes_step(index, self.sampling.frame_step)
+        return self._takes_tick(time_s)
+
+    def _takes_step(self, index: int, step: int) -> bool:
+        if self._last_taken is not None and index < self._last_taken + step:
+            return False
+        self._last_taken = index
+        return True
+
+    def _takes_tick(self, time_s: float) -> bool:
         if self._origin_s is None:
             self._origin_s = self._due_s = time_s
         early_s = time_s + self._interval_s / 2
@@ -47,24 +64,33 @@ class FrameSampler:
     def is_gap(self, before: tuple[int, float], after: tuple[int, float]) -> bool:
         """Say whether two sampled frames, each `(index, time_s)`, cannot share a window.
 
-        They can where no step, or no tick of the clock, lies between them.
+        They can where no step, or no tick of the clock, and no hole in time lies between them.
         """
+        apart_s = after[1] - before[1]
         if self.sampling.frame_step is not None:
-            return after[0] - before[0] > GAP_TOLERANCE * self.sampling.frame_step
+            is_far = after[0] - before[0] > GAP_TOLERANCE * self.sampling.frame_step
+            return is_far or apart_s > self._longest_step_s(self.sampling.frame_step)
         ticks = self._tick(after[1]) - self._tick(before[1])
-        return ticks > 1 and after[1] - before[1] > GAP_TOLERANCE * self._period_s
+        return ticks > 1 and apart_s > GAP_TOLERANCE * self._period_s
+
+    def _longest_step_s(self, step: int) -> float:
+        """The longest time that a step may take; counted by the frames' numbers, read or not."""
+        native_s = [seconds / frames for frames, seconds in self._advances]
+        usual_s = median_low(native_s) if native_s else 0.0
+        return max(HOLE_TOLERANCE * step * usual_s, LEAST_HOLE_S)
 
     @property
     def _interval_s(self) -> float:
-        """The source's usual time between frames, at most a tick of the clock."""
-        usual_s = median(self._intervals_s) if self._intervals_s else self._period_s
+        """The usual time between the frames read, at most a tick of the clock."""
+        seconds = [seconds for _, seconds in self._advances]
+        usual_s = median(seconds) if seconds else self._period_s
         return min(usual_s, self._period_s)
 
     def _tick(self, time_s: float) -> int:
         """The number of the tick that is nearest."""
         return round((time_s - (self._origin_s or 0.0)) / self._period_s)
 
-    def _note(self, time_s: float) -> None:
-        if self._last_s is not None and time_s > self._last_s:
-            self._intervals_s.append(time_s - self._last_s)
-        self._last_s = time_s
+    def _note(self, index: int, time_s: float) -> None:
+        if self._last is not None and index > self._last[0] and time_s > self._last[1]:
+            self._advances.append((index - self._last[0], time_s - self._last[1]))
+        self._last = (index, time_s)

@@ -10,7 +10,7 @@ from istvt.data.manifest import Label, Video
 from istvt.data.synthetic import ClipRecipe, cut_portrait, make_clip
 from istvt.data.windows import load_split
 from istvt.errors import DataError
-from istvt.presets import TINY, CropRecipe, ModelConfig
+from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
 from istvt.video.writer import VideoWriter
 
 pytest.importorskip("onnxruntime", reason="face detection needs ONNX Runtime")
@@ -144,3 +144,35 @@ def test_a_class_that_gives_nothing_is_an_error_with_the_reasons(data):
     (data / "val" / "real" / "face.mp4").unlink()
     with pytest.raises(DataError, match=r"no real video .*2 skipped: .*empty.mp4: no face"):
         load_split(data, "val", CONFIG)
+
+
+def stored(path, positions):
+    indices, times_s = zip(*positions, strict=True)
+    return module.VideoCrops(
+        video=Video(path, Label.REAL, "train"),
+        pixels=path.with_suffix(".rgb"),
+        size_px=96,
+        track_ids=(0,) * len(positions),
+        indices=indices,
+        times_s=times_s,
+        frames_read=len(positions),
+        broken=None,
+    )
+
+
+def test_stored_frames_are_judged_as_they_were_when_they_were_read(tmp_path):
+    from istvt.data.windows import windows_of
+
+    config = replace(CONFIG, preset=replace(TINY, num_frames=2))
+    paused = [(index, index / 25 + 10 * (index >= 4)) for index in range(8)]
+    refs = windows_of(stored(tmp_path, paused), config)
+    assert (3, 4) not in [ref.rows for ref in refs]
+    assert len(refs) == 6
+    fifth = replace(config, sampling=Sampling(frame_step=5))
+    refs = windows_of(stored(tmp_path, [(5 * i, t / 5) for i, t in enumerate([0, 1, 2, 8])]), fifth)
+    assert [ref.rows for ref in refs] == [(0, 1), (1, 2)]
+    clock = replace(config, sampling=Sampling(frame_step=None, sample_fps=10.0))
+    apart = [(11, 0.44), (15, 0.6)]  # at the ticks 4 and 6 of a clock from 0
+    assert windows_of(stored(tmp_path, apart), clock) == ()
+    together = [(12, 0.48), (16, 0.64)]  # at 5 and 6
+    assert len(windows_of(stored(tmp_path, together), clock)) == 1

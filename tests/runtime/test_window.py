@@ -62,8 +62,10 @@ def test_windows_hold_exactly_t_frames_with_increasing_times(
         assert len(window.items) == len(window.times_s) == num_frames
         assert all(before < after for before, after in pairwise(window.times_s))
         if sampling.frame_step is not None:
-            steps = {after[0] - before[0] for before, after in pairwise(window.items)}
-            assert steps <= {sampling.frame_step}
+            step = sampling.frame_step
+            for before, after in pairwise(window.items):
+                assert step <= after[0] - before[0] <= 1.5 * step
+                assert after[1] - before[1] <= max(0.5, 4 * step * 1.5 / 30)
         else:
             longest_s = 2.0 / (sampling.sample_fps or 0)  # each within half a tick of its own
             assert all(b - a <= longest_s + 1e-6 for a, b in pairwise(window.times_s))
@@ -77,14 +79,6 @@ def test_a_gap_costs_t_minus_one_frames(num_frames: int, before: int, jump: int)
     assert all(window is None for window in windows[before:-1])
     assert windows[-1] is not None
     assert windows[-1].items == tuple(frames[-num_frames:])
-
-
-def test_clear_starts_over() -> None:
-    buffer: WindowBuffer[int] = WindowBuffer(0, 2, is_gap=lambda *_: False)
-    buffer.push(0, index=0, time_s=0.0)
-    buffer.clear()
-    assert buffer.push(1, index=1, time_s=1.0) is None
-    assert buffer.push(2, index=2, time_s=2.0) is not None
 
 
 @pytest.mark.parametrize("num_frames", [1, 6])

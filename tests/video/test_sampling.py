@@ -1,5 +1,6 @@
 """Which frames a model sees: the same for any start, any rate and any hiccup."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -82,9 +83,11 @@ def test_a_clock_does_not_catch_up_after_a_pause() -> None:
 @pytest.mark.parametrize(
     ("sampling", "after", "is_gap"),
     [
-        (Sampling(frame_step=1), (1, 9.0), False),
+        (Sampling(frame_step=1), (1, 0.45), False),
+        (Sampling(frame_step=1), (1, 9.0), True),
         (Sampling(frame_step=1), (2, 0.04), True),
-        (Sampling(frame_step=4), (4, 9.0), False),
+        (Sampling(frame_step=4), (4, 0.45), False),
+        (Sampling(frame_step=4), (4, 9.0), True),
         (Sampling(frame_step=4), (8, 0.04), True),
         (Sampling(frame_step=None, sample_fps=10.0), (99, 0.15), False),
         (Sampling(frame_step=None, sample_fps=10.0), (1, 0.16), True),
@@ -94,3 +97,46 @@ def test_gaps_are_judged_in_the_samplings_own_unit(
     sampling: Sampling, after: tuple[int, float], is_gap: bool
 ) -> None:
     assert FrameSampler(sampling).is_gap((0, 0.0), after) is is_gap
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_hole_in_time_is_a_gap_though_the_frames_are_numbered_on(step: int) -> None:
+    sampler = FrameSampler(Sampling(frame_step=step))
+    times_s = [index / 25 for index in range(4)] + [10.16 + index / 25 for index in range(6)]
+    taken = [(at, time_s) for at, time_s in enumerate(times_s) if sampler.takes(at, time_s)]
+    gaps = [after[0] for before, after in pairwise(taken) if sampler.is_gap(before, after)]
+    assert gaps == [4]
+
+
+@pytest.mark.parametrize("fps", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_slow_source_is_no_row_of_gaps(fps: float, step: int) -> None:
+    sampler = FrameSampler(Sampling(frame_step=step))
+    last = None
+    for index in range(20):
+        if sampler.takes(index, index / fps):
+            assert last is None or not sampler.is_gap(last, (index, index / fps))
+            last = (index, index / fps)
+
+
+@pytest.mark.parametrize(
+    ("step", "read", "taken"),
+    [
+        (2, range(1, 12, 2), [1, 3, 5, 7, 9, 11]),
+        (3, range(0, 14, 2), [0, 4, 8, 12]),
+        (3, range(4, 14), [4, 7, 10, 13]),
+        (5, [0, 1, 7, 9, 12, 13, 40], [0, 7, 12, 40]),
+    ],
+)
+def test_a_step_takes_the_next_frame_where_its_own_was_not_read(
+    step: int, read: Sequence[int], taken: list[int]
+) -> None:
+    sampler = FrameSampler(Sampling(frame_step=step))
+    assert [index for index in read if sampler.takes(index, index / 25)] == taken
+
+
+def test_frames_that_were_not_read_do_not_make_a_hole_look_usual() -> None:
+    sampler = FrameSampler(Sampling(frame_step=3))
+    for index in range(0, 60, 15):  # a slow machine reads every 15th of 25 a second
+        sampler.takes(index, index / 25)
+    assert sampler.is_gap((45, 1.8), (48, 2.4))

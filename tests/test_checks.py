@@ -6,16 +6,31 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from istvt.checks import Check, Status, exit_code, format_checks, machine, packages, run_checks
 from istvt.checks.packages import PACKAGES, Package, check_package
+from istvt.checks.probes import probe_onnxruntime
 from istvt.errors import ExitCode
+from istvt.runtime.backends.choose import AUTO_ORDER
+from istvt.runtime.scorer import BackendName
 from istvt.video.devices import CameraInfo
 
 Fake = Callable[[str, str], None]
+HONEST_ONNXRUNTIME = """
+__version__ = "9.9"
+def set_default_logger_severity(level): pass
+def get_available_providers():
+    return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+class InferenceSession:
+    def __init__(self, model, providers): self.providers = providers
+    def get_providers(self): return self.providers
+    def run(self, names, feeds): return [feeds["x"].clip(0)]
+"""
 
 
 @pytest.fixture
@@ -144,7 +159,40 @@ class Runtime:
 """,
     )
     (found,) = check("tensorrt")
-    assert (found.status, found.runs_models) == (status, True)
+    assert (found.status, found.runs_models) == (status, False)
+
+
+def test_models_run_on_what_a_scorer_opens_and_on_nothing_else() -> None:
+    told = {(package.module, device) for package in PACKAGES for device in package.devices}
+    assert told == set(AUTO_ORDER)
+    assert {backend for backend, _ in told} == {*get_args(BackendName)} - {"auto"}
+
+
+def test_a_provider_that_no_scorer_asks_for_does_not_count(fake: Fake) -> None:
+    fake("onnxruntime", HONEST_ONNXRUNTIME)
+    found = {check.name: check.runs_models for check in check("onnxruntime")}
+    assert found == {
+        "onnxruntime cpu": True,
+        "onnxruntime cuda": True,
+        "onnxruntime tensorrt": False,
+    }
+
+
+@pytest.mark.parametrize("has_cpu_build", [True, False])
+def test_the_gpu_build_is_not_put_over_the_cpu_build(
+    monkeypatch: pytest.MonkeyPatch, has_cpu_build: bool
+) -> None:
+    def distribution(name: str) -> None:
+        if not has_cpu_build or name != "onnxruntime":
+            raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    pytest.importorskip("onnxruntime")
+    fixes = {finding.fix for finding in probe_onnxruntime() if finding.status == "absent"}
+    if not fixes:
+        pytest.skip("this onnxruntime is the build for GPUs")
+    install = "pip install 'istvt[gpu]' (needs an NVIDIA GPU)"
+    assert fixes == {f"pip uninstall onnxruntime, then {install}" if has_cpu_build else install}
 
 
 def test_all_checks_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

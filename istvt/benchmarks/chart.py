@@ -6,11 +6,25 @@ from typing import Any
 from istvt.benchmarks.report import BenchReport, Latency, Row
 from istvt.benchmarks.table import describe_machine, describe_model
 from istvt.benchmarks.worker import NAIVE
+from istvt.errors import UsageError
 from istvt.extras import require
 
 NAIVE_COLOUR, BAR_COLOUR, WHISKER_COLOUR, MUTED_COLOUR = "#b9bec6", "#2f6db5", "#1b2a3a", "#6b7280"
 WIDTH_IN, HEADER_IN, ROW_IN, AXIS_IN, DPI = 9.0, 0.65, 0.55, 0.9, 120
 REASON_CHARS = 80
+
+
+def check_format(path: Path) -> None:
+    """Refuse a name that `draw` cannot write.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        UsageError: matplotlib does not know the suffix.
+    """
+    figure = require("matplotlib.figure", extra="train").Figure()
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if path.suffix.lower().removeprefix(".") not in known:
+        raise UsageError(f"{path} names no format of pictures: end it in .{', .'.join(known)}")
 
 
 def draw(report: BenchReport, path: Path) -> None:

@@ -32,7 +32,7 @@ class Turn:
     """What one subject did in one round."""
 
     times: tuple[FrameTime, ...]
-    peak_rss_mib: float
+    peak_rss_mib: float | None
 
 
 class Worker(Protocol):

@@ -1,4 +1,4 @@
-"""Turns in, one row per subject out; rows to JSON and back."""
+"""Turns in, one row per subject out, and what `istvt bench --json` writes."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,6 @@ from istvt.benchmarks.environment import Environment
 from istvt.benchmarks.process import Loaded, Turn
 from istvt.benchmarks.timing import FrameTime, total_s
 from istvt.benchmarks.worker import NAIVE
-from istvt.errors import UsageError
 from istvt.presets import ModelPreset
 from istvt.runtime.stages import percentiles_ms
 
@@ -38,7 +37,8 @@ class Row:
         calls: frames behind the figures; percentiles say little where they are few.
         stages: by name, see `STAGES`; `frame` is encoder and window together.
         windows_per_s: over all measured frames.
-        peak_rss_mib: the most main memory that its process held, loading included.
+        peak_rss_mib: the most main memory that its process held, loading included; None where the
+            system does not say.
         speedup: how many times less than the naive row a frame takes: the median over the rounds
             of the ratio of the two medians within the round.
         round_speedups: that ratio in every round in which both ran.
@@ -132,7 +132,7 @@ def row_of(
         calls=len(times),
         stages={stage: _latency(stage, times) for stage in STAGES},
         windows_per_s=len(times) / total_s(times),
-        peak_rss_mib=max(turn.peak_rss_mib for turn in turns),
+        peak_rss_mib=max(filter(None, (turn.peak_rss_mib for turn in turns)), default=None),
         speedup=statistics.median(ratios) if ratios else None,
         round_speedups=ratios,
     )
@@ -151,47 +151,9 @@ def to_json(report: BenchReport) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, **asdict(report)}
 
 
-def from_json(values: Mapping[str, Any]) -> BenchReport:
-    """Read what `to_json` wrote, also after a round trip through a file.
-
-    Raises:
-        UsageError: it is no such report, or of another schema.
-    """
-    fields = dict(values)
-    version = fields.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise UsageError(
-            f"the report has schema version {version}, this istvt reads {SCHEMA_VERSION}: "
-            "run `istvt bench` again"
-        )
-    try:
-        environment = dict(fields.pop("environment"))
-        for name in ("instruction_sets", "gpus"):
-            environment[name] = tuple(environment[name])
-        return BenchReport(
-            model=BenchModel(**fields.pop("model")),
-            environment=Environment(**environment),
-            rows=tuple(_row(row) for row in fields.pop("rows")),
-            **fields,
-        )
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"not a benchmark report: {error!r}") from error
-
-
 def naive_row(report: BenchReport) -> Row | None:
     """Find the row that the others are compared with."""
     return next((row for row in report.rows if row.name == NAIVE), None)
-
-
-def _row(values: Mapping[str, Any]) -> Row:
-    stages = values["stages"]
-    return Row(
-        **{
-            **values,
-            "stages": stages and {name: Latency(**latency) for name, latency in stages.items()},
-            "round_speedups": tuple(values["round_speedups"]),
-        }
-    )
 
 
 def _latency(stage: str, times: Sequence[FrameTime]) -> Latency:

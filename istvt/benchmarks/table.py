@@ -60,9 +60,10 @@ def _line(row: Row, stages: Mapping[str, Latency] | None) -> str:
         return f"{row.name:<13}not measured: {row.reason}"
     p50s = "".join(f"{stages[stage].p50_ms:>9.2f}" for stage in STAGES)
     ratio = "-" if row.speedup is None else f"{row.speedup:.2f}x"
+    memory = "-" if row.peak_rss_mib is None else f"{row.peak_rss_mib:.0f}"
     return (
         f"{row.name:<13}{row.device + ' ' + row.precision:<11}{p50s}"
-        f"{stages['frame'].p95_ms:>9.2f}{row.windows_per_s:>11.2f}{row.peak_rss_mib:>8.0f}"
+        f"{stages['frame'].p95_ms:>9.2f}{row.windows_per_s:>11.2f}{memory:>8}"
         f"{ratio:>10}{row.calls:>8}"
     )
 

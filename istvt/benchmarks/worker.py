@@ -6,7 +6,6 @@ so that none outlives the benchmark.
 
 import json
 import os
-import resource
 import statistics
 import sys
 from dataclasses import astuple, dataclass
@@ -111,8 +110,8 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         print(json.dumps(answer), file=replies, flush=True)
 
 
-def peak_rss_mib() -> float:
-    """Give the most memory that this process has held.
+def peak_rss_mib() -> float | None:
+    """Give the most memory that this process has held; None where the system does not say.
 
     Linux hands `ru_maxrss` down from the parent through exec; `VmHWM` starts anew.
     """
@@ -121,7 +120,12 @@ def peak_rss_mib() -> float:
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def main() -> None:

@@ -17,25 +17,29 @@ PROBE_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Package:
-    """A package that is probed in a process of its own."""
+    """A package that is probed in a process of its own.
+
+    Attributes:
+        devices: on which `istvt.runtime.backends.choose` opens it as a backend.
+    """
 
     module: str
     install: str
     label: str = ""
     required: bool = False
-    runs_models: bool = False
+    devices: tuple[str, ...] = ()
 
 
 PACKAGES = (
     Package("av", "pip install av", label="video files", required=True),
     Package("cv2", "pip install opencv-python", label="pictures, cameras", required=True),
-    Package("torch", "pip install 'istvt[cpu]'", runs_models=True),
-    Package("onnxruntime", "pip install 'istvt[cpu]'", runs_models=True),
-    Package("openvino", "pip install 'istvt[openvino]'", runs_models=True),
-    Package("tensorrt_rtx", "pip install 'istvt[rtx]' (needs an RTX card)", runs_models=True),
-    Package("tensorrt", "pip install 'istvt[tensorrt]' (needs an NVIDIA GPU)", runs_models=True),
+    Package("torch", "pip install 'istvt[cpu]'", devices=("cpu", "cuda")),
+    Package("onnxruntime", "pip install 'istvt[cpu]'", devices=("cpu", "cuda")),
+    Package("openvino", "pip install 'istvt[openvino]'", devices=("cpu",)),
+    Package("tensorrt_rtx", "pip install 'istvt[rtx]' (needs an RTX card)"),
+    Package("tensorrt", "pip install 'istvt[tensorrt]' (needs an NVIDIA GPU)"),
     Package("pycuda", "pip install 'istvt[tensorrt]' (needs the CUDA toolkit)"),
-    Package("triton", "pip install 'istvt[gpu]' (comes with torch for CUDA)"),
+    Package("triton", "install a torch built for CUDA (see pytorch.org): it comes with it"),
 )
 
 
@@ -73,7 +77,7 @@ def check_package(
             Status(finding["status"]),
             finding["detail"],
             finding["fix"],
-            runs_models=package.runs_models,
+            runs_models=finding["part"].partition(":")[0] in package.devices,
         )
         for finding in json.loads(done.stdout.strip().splitlines()[-1])
     ]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from types import ModuleType
 from typing import Literal
 
@@ -21,7 +22,6 @@ RELU_ONNX = (
     b'\x08\x08:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n'
     b"\x02\x08\x02b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x02B\x04\n\x00\x10\x11"
 )
-GPU_FIX = "pip install 'istvt[gpu]' (needs an NVIDIA GPU)"
 RELU_INPUT = np.array([-1.0, 2.0], np.float32)
 RELU_OUTPUT = [0.0, 2.0]
 ORT_PROVIDERS = {
@@ -127,7 +127,7 @@ def probe_onnxruntime() -> list[Finding]:
             fix = _ort_fix(part)
             findings.append(_attempt(part, partial(run, provider), fix=fix))
         else:
-            findings.append(Finding(part, "absent", "not in this build", GPU_FIX))
+            findings.append(Finding(part, "absent", "not in this build", _gpu_fix()))
     return findings
 
 
@@ -135,6 +135,16 @@ def _ort_fix(part: str) -> str:
     if part == "tensorrt":
         return "pip install 'istvt[tensorrt]', and have libnvinfer on LD_LIBRARY_PATH"
     return "pip install --force-reinstall onnxruntime" + ("-gpu" if part == "cuda" else "")
+
+
+def _gpu_fix() -> str:
+    """Both builds are one module: installed over the other, the one for GPUs does not show."""
+    install = "pip install 'istvt[gpu]' (needs an NVIDIA GPU)"
+    try:
+        metadata.distribution("onnxruntime")
+    except metadata.PackageNotFoundError:
+        return install
+    return f"pip uninstall onnxruntime, then {install}"
 
 
 def probe_openvino() -> list[Finding]:

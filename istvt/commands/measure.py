@@ -42,16 +42,16 @@ def bench(
         typer.Option(help="Measuring time of each row over all rounds. Default: 1."),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Draw whole-frame latencies here.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw whole-frame latencies here (.png, .svg, .pdf).")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A short look: 2 rounds, 0.2 s.")] = False,
 ) -> int:
     """Measure every backend beside naive PyTorch: latency, windows a second, memory."""
     from istvt.benchmarks import bench as benches
     from istvt.benchmarks.table import format_report
-    from istvt.extras import require
 
-    if png is not None:
-        require("matplotlib", extra="train")  # before the long part, not after it
+    _check_outputs(json=json, png=png)  # before the long part, not after it
     if rounds is None:
         rounds = benches.QUICK_ROUNDS if quick else benches.ROUNDS
     if seconds is None:
@@ -110,12 +110,27 @@ def _bundle_if_any(model: Path | None) -> "Bundle | None":
         return None
 
 
+def _check_outputs(*, json: Path | None, png: Path | None) -> None:
+    from istvt.benchmarks.chart import check_format
+
+    if png is not None:
+        check_format(png)
+    for path in filter(None, (json, png)):
+        was_there = path.exists()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+        if not was_there:
+            path.unlink()
+
+
 def _write(report: "BenchReport", *, json: Path | None, png: Path | None) -> None:
     from istvt.benchmarks.chart import draw
     from istvt.benchmarks.report import to_json
 
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(json_format.dumps(to_json(report), indent=2) + "\n")
     if png is not None:
         draw(report, png)

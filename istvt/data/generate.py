@@ -12,9 +12,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from istvt.data.blend import SelfBlend, blend_clip
 from istvt.data.crops import Progress
 from istvt.data.manifest import SPLITS
@@ -23,9 +20,9 @@ from istvt.errors import DataError
 from istvt.extras import require
 from istvt.files import atomic_folder
 from istvt.records import Face, UInt8Array
+from istvt.video.images import IMAGE_SUFFIXES, is_image, read_image
 from istvt.video.writer import VideoWriter
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 CRF_RANGE = (18, 28)  # both ends included
 WORKERS = 2
 
@@ -131,10 +128,10 @@ def find_portraits(
     if folder is None:
         image = require("skimage.data", extra="train").astronaut()
         return [cut_portrait(image, detect(image), name="astronaut", size_px=size_px)]
-    paths = sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(filter(is_image, _files(folder)))
     if not paths:
-        raise DataError(f"{folder} holds no picture: expected {', '.join(IMAGE_SUFFIXES)}")
-    pictures = ((path, _read_rgb(path)) for path in paths)
+        raise DataError(f"{folder} holds no picture: expected {', '.join(sorted(IMAGE_SUFFIXES))}")
+    pictures = ((path, read_image(path)) for path in paths)
     return [
         cut_portrait(image, detect(image), name=str(path), size_px=size_px)
         for path, image in pictures
@@ -145,14 +142,6 @@ def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of portraits")
     return [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
-
-
-def _read_rgb(path: Path) -> UInt8Array:
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image: UInt8Array | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if image is None:
-        raise DataError(f"{path} is not a picture that can be read")
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _plan(portraits: Sequence[Portrait], size: DatasetSize, seed: int) -> list[_Pair]:

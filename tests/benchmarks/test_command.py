@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from istvt.benchmarks import bench as benches
 from istvt.benchmarks.bench import random_bundle, run_bench
-from istvt.benchmarks.report import BenchReport, Row, from_json
+from istvt.benchmarks.report import BenchReport
 from istvt.commands import measure
 from istvt.errors import ExitCode, ModelNotFoundError, UsageError
 from istvt.presets import TINY
@@ -68,9 +69,9 @@ def test_without_a_bundle_it_measures_paper_and_says_so(
     shown = capsys.readouterr()
     assert shown.err.startswith("model: preset paper with random weights (there is no bundle")
     assert shown.out.startswith("model:    preset paper with random weights: 300 px")
-    report = from_json(json.loads(Path("out/bench.json").read_text()))
-    assert report.model.random_weights
-    assert report.model.folder == ""
+    model = json.loads(Path("out/bench.json").read_text())["model"]
+    assert model["random_weights"]
+    assert model["folder"] == ""
 
 
 def test_a_named_preset_is_measured(asked: list[dict[str, object]], tmp_path: Path) -> None:
@@ -118,6 +119,35 @@ def test_a_wrong_option_is_found_before_anything_long_begins(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "told"),
+    [
+        ("png", "x.foo", r"x\.foo names no format of pictures: end it in .*\.png"),
+        ("png", "x", "names no format"),
+        ("png", "file/x.png", r"x\.png cannot be written: Not a directory|File exists"),
+        ("json", "file/x.json", r"x\.json cannot be written"),
+        ("json", "folder", "folder cannot be written: Is a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_found_before_measuring(
+    asked: list[dict[str, object]], tmp_path: Path, option: str, name: str, told: str
+) -> None:
+    (tmp_path / "file").write_text("keep")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=told):
+        measure.bench(preset="tiny", **{option: Path(name)})  # type: ignore[arg-type]
+    assert asked == []
+    assert {path.name for path in tmp_path.iterdir()} >= {"file", "folder"}
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_the_check_leaves_an_older_file_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    measure._check_outputs(json=tmp_path / "old.json", png=tmp_path / "new.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    assert (tmp_path / "old.json").read_text() == "old"
+
+
 @pytest.fixture(scope="module")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> object:
     with random_bundle(TINY) as bundle:
@@ -138,25 +168,24 @@ def test_measures_every_backend_for_real(tiny_bundle: object, tmp_path: Path) ->
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    report = from_json(json.loads(output.read_text()))
-    assert [row.name for row in report.rows] == ["naive", "torch", "onnxruntime", "openvino"]
-    for row in report.rows:
+    rows = json.loads(output.read_text())["rows"]
+    assert [row["name"] for row in rows] == ["naive", "torch", "onnxruntime", "openvino"]
+    for row in rows:
         assert_is_plausible(row)
     assert "measure (8)" in run.stderr
 
 
-def assert_is_plausible(row: Row) -> None:
-    assert row.reason == ""
-    assert row.stages is not None
-    assert row.calls >= 4
-    for stage in row.stages.values():
-        assert 0 < stage.p50_ms <= stage.p90_ms <= stage.p95_ms <= stage.p99_ms
-    parts = row.stages["encoder"].mean_ms + row.stages["window"].mean_ms
-    assert row.stages["frame"].mean_ms == pytest.approx(parts)
-    assert row.windows_per_s == pytest.approx(1e3 / row.stages["frame"].mean_ms)
-    assert row.peak_rss_mib is not None
-    assert 30 < row.peak_rss_mib < 2_000
-    assert len(row.round_speedups) == 2
+def assert_is_plausible(row: dict[str, Any]) -> None:
+    assert row["reason"] == ""
+    assert row["calls"] >= 4
+    stages = row["stages"]
+    for stage in stages.values():
+        assert 0 < stage["p50_ms"] <= stage["p90_ms"] <= stage["p95_ms"] <= stage["p99_ms"]
+    frame_ms = stages["frame"]["mean_ms"]
+    assert frame_ms == pytest.approx(stages["encoder"]["mean_ms"] + stages["window"]["mean_ms"])
+    assert row["windows_per_s"] == pytest.approx(1e3 / frame_ms)
+    assert 30 < row["peak_rss_mib"] < 2_000
+    assert len(row["round_speedups"]) == 2
 
 
 @pytest.mark.slow

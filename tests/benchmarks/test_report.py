@@ -1,7 +1,7 @@
 """A report on its way to the terminal, to a file and to a picture."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -9,9 +9,8 @@ import pytest
 
 from istvt.benchmarks.bench import run_bench
 from istvt.benchmarks.chart import draw
-from istvt.benchmarks.report import BenchReport, from_json, to_json
+from istvt.benchmarks.report import BenchReport, Row, to_json
 from istvt.benchmarks.table import format_report
-from istvt.errors import UsageError
 from tests.benchmarks.fakes import FakeHouse, empty_bundle, frame
 
 ROUNDS = {
@@ -33,8 +32,12 @@ def report(tmp_path: Path) -> BenchReport:
     )
 
 
-def test_json_keeps_everything(report: BenchReport) -> None:
-    assert from_json(json.loads(json.dumps(to_json(report)))) == report
+def test_json_keeps_every_field(report: BenchReport) -> None:
+    values = json.loads(json.dumps(to_json(report)))
+    assert set(values) == {"schema_version", *(field.name for field in fields(BenchReport))}
+    for row, written in zip(report.rows, values["rows"], strict=True):
+        assert set(written) == {field.name for field in fields(Row)}
+        assert written["round_speedups"] == list(row.round_speedups)
 
 
 def test_json_says_what_was_measured(report: BenchReport) -> None:
@@ -44,12 +47,6 @@ def test_json_says_what_was_measured(report: BenchReport) -> None:
     assert values["model"]["preset"] == "tiny"
     assert values["environment"]["cores"] >= 1
     assert values["rows"][2]["stages"]["frame"]["p50_ms"] == pytest.approx(1050)
-
-
-@pytest.mark.parametrize("damage", [{"schema_version": 99}, {"rows": [{}]}, {"model": {}}])
-def test_foreign_json_is_refused(report: BenchReport, damage: dict[str, object]) -> None:
-    with pytest.raises(UsageError):
-        from_json({**to_json(report), **damage})
 
 
 def test_the_table_has_a_line_for_every_row(report: BenchReport) -> None:
@@ -64,6 +61,12 @@ def test_the_table_has_a_line_for_every_row(report: BenchReport) -> None:
     ]
     assert first["openvino"][-2:] == ["5.90x", "4"]
     assert " ".join(first["torch"]) == "torch not measured: broke at load"
+
+
+def test_memory_that_is_not_known_is_a_dash(report: BenchReport) -> None:
+    rows = tuple(replace(row, peak_rss_mib=None) for row in report.rows)
+    lines = format_report(replace(report, rows=rows)).splitlines()
+    assert next(line for line in lines if line.startswith("naive")).split()[-3] == "-"
 
 
 def test_the_table_says_that_weights_are_random_and_the_machine_busy(report: BenchReport) -> None:

@@ -2,8 +2,11 @@
 
 import io
 import json
+import resource
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +65,22 @@ def test_peak_memory_is_this_process_own() -> None:
 def test_peak_memory_remembers_what_was_freed() -> None:
     code = "before = peak_rss_mib(); len(b'x' * (200 << 20)); print(peak_rss_mib() - before)"
     assert 190 < float(output_of(code)) < 250
+
+
+@pytest.mark.parametrize(("platform", "expected_mib"), [("darwin", 3), ("freebsd14", 3 * 1024)])
+def test_the_unit_of_peak_memory_is_the_systems(
+    monkeypatch: pytest.MonkeyPatch, platform: str, expected_mib: float
+) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda path: False)  # no /proc
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=3 * 2**20))
+    assert peak_rss_mib() == expected_mib
+
+
+def test_peak_memory_may_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda path: False)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_rss_mib() is None
 
 
 def output_of(code: str) -> str:

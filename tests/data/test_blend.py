@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from istvt.data.blend import SelfBlend, blend_clip, draw_clip, face_hull, face_to_image
+from istvt.data.blend import SelfBlend, blend_clip, blend_frame, draw_clip, face_hull, face_to_image
 from istvt.data.synthetic import make_clip
 from istvt.errors import DataError
 
@@ -69,11 +69,15 @@ def test_where_the_mask_is_empty_the_frame_is_one_of_the_two_copies(clip):
         assert differs is not drawn.changes_inner
 
 
-def test_parameters_are_drawn_once_a_clip(still_clip):
-    """With no tremble, blending half a clip gives the first half of the fake."""
-    recipe = SelfBlend(seed=9)
-    whole, half = stack(blend_clip(still_clip, recipe)), stack(blend_clip(still_clip[:5], recipe))
-    np.testing.assert_array_equal(whole[0][:5], half[0])
+@pytest.mark.parametrize("seed", range(4))
+def test_parameters_are_drawn_once_a_clip(clip, seed):
+    """With no tremble, the mask and the colour shift of the first frame are those of all."""
+    recipe = SelfBlend(seed=seed, jitter=0.0)
+    rng = np.random.default_rng([seed, 1])
+    drawn = draw_clip(recipe, clip[0][1], rng)
+    expected = stack(blend_frame(*frame, drawn, rng=rng) for frame in clip)
+    for found, known in zip(stack(blend_clip(clip, recipe)), expected, strict=True):
+        np.testing.assert_array_equal(found, known)
 
 
 def test_frames_without_a_face_pass_unchanged(clip):

@@ -3,6 +3,7 @@ import pytest
 from istvt.data.layouts.folder import scan_folder
 from istvt.data.manifest import Label
 from istvt.errors import DataError
+from istvt.video.suffixes import VIDEO_SUFFIXES
 
 
 @pytest.fixture
@@ -27,6 +28,13 @@ def test_label_and_split_come_from_the_folders_alone(data):
 def test_the_order_does_not_depend_on_the_file_system(data):
     paths = [v.path.name for v in scan_folder(data, splits=("val",))]
     assert paths == ["a.MOV", "b.mp4"] * 2
+
+
+def test_what_is_scored_can_be_trained_on_too(data):
+    for suffix in VIDEO_SUFFIXES:
+        (data / "val" / "fake" / f"c{suffix.upper()}").write_bytes(b"-")
+    found = {video.path.suffix.lower() for video in scan_folder(data, splits=("val",))}
+    assert found == VIDEO_SUFFIXES >= {".webm", ".m4v"}
 
 
 def test_only_the_asked_splits_must_be_there(data):

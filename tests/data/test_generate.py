@@ -5,7 +5,7 @@ import pytest
 from istvt.data.generate import DatasetSize, SplitSize, find_portraits, make_dataset
 from istvt.data.layouts.folder import scan_folder
 from istvt.data.synthetic import ClipRecipe
-from istvt.errors import DataError
+from istvt.errors import DataError, UnreadableSourceError
 from istvt.video.source import open_source
 
 SMALL = DatasetSize(train=SplitSize(2, 5), val=SplitSize(1, 5), test=SplitSize(1, 8))
@@ -101,7 +101,7 @@ def test_pictures_that_are_none_are_named(tmp_path):
     with pytest.raises(DataError, match="holds no picture"):
         find_portraits(tmp_path, detect=lambda image: [])
     (tmp_path / "b.jpg").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"b.jpg is not a picture"):
+    with pytest.raises(UnreadableSourceError, match=r"b.jpg: not an image"):
         find_portraits(tmp_path, detect=lambda image: [])
     with pytest.raises(DataError, match="not a folder"):
         find_portraits(tmp_path / "b.jpg", detect=lambda image: [])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from istvt.data.manifest import SPLITS, Label, Video
 from istvt.errors import DataError
+from istvt.video.suffixes import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
-LAYOUT = "{train,val,test}/{real,fake}/*.{mp4,avi,mov,mkv}"
+LAYOUT = "{train,val,test}/{real,fake}/*.{mp4,avi,mov,...}"
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def _scan_class(folder: Path, split: str, label: Label) -> list[Video]:
     if not paths:
         raise DataError(
             f"{part} holds no video: each class of each split needs at least one file of type "
-            f"{', '.join(VIDEO_SUFFIXES)}"
+            f"{', '.join(sorted(VIDEO_SUFFIXES))}"
         )
     return [Video(path, label, split) for path in paths]
 

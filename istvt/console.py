@@ -1,5 +1,6 @@
 """Progress and errors in, lines on the terminal out; only the command line uses this."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,18 +34,24 @@ def stage_bars() -> Iterator[StageProgress]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeRemainingColumn,
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def draw(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
+                for name in [name for name, task in tasks.items() if is_finished(task)]:
+                    bars.remove_task(tasks.pop(name))
                 tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+            bars.update(tasks[stage], completed=done, total=total)
+
+        def is_finished(task: TaskID) -> bool:
+            return any(bar.id == task and bar.finished for bar in bars.tasks)
 
         yield draw
 
@@ -59,6 +66,7 @@ def run_app(app: Callable[..., object]) -> int:
 
     Errors of `IstvtError` are messages for the user; any other is a bug and keeps its trace.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's stop ends as Ctrl-C
     try:
         result = app(standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.DONE
@@ -68,6 +76,9 @@ def run_app(app: Callable[..., object]) -> int:
     except IstvtError as error:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
+    except PermissionError as error:
+        typer.echo(f"error: no permission for {error.filename}: name another place", err=True)
+        return ExitCode.ENVIRONMENT
     except Exception as error:
         show = getattr(error, "show", None)  # wrong usage; typer carries its own copy of click
         if show is None:

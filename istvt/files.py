@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -34,7 +34,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    _sweep(path)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-{os.getpid()}-"))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -48,14 +49,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Bring the old folder back if a swap was cut between its two renames."""
+    """Bring the old folder back if a kill cut a swap between its two renames.
+
+    Harmless in a reader: it renames only where nothing stands in the place.
+    """
     aside = _aside(path)
-    if not aside.exists():
-        return
-    if path.exists():
-        shutil.rmtree(aside)
-    else:
-        aside.rename(path)
+    if not path.exists() and aside.exists():
+        with suppress(OSError):  # another process was faster, or the place is read-only
+            aside.rename(path)
 
 
 def sha256_of(path: Path) -> str:
@@ -65,6 +66,26 @@ def sha256_of(path: Path) -> str:
         while piece := stream.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed writers of this folder left beside it."""
+    if path.exists():
+        shutil.rmtree(_aside(path), ignore_errors=True)
+    for left in path.parent.glob(f".{path.name}-*-*"):
+        pid = left.name.removeprefix(f".{path.name}-").partition("-")[0]
+        if pid.isdecimal() and not _is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _aside(path: Path) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from istvt.errors import ModelNotFoundError
+from istvt.files import recover_folder
 
 MODEL_VARIABLE = "ISTVT_MODEL"
 RUNS_FOLDER = Path("runs")
@@ -36,12 +37,13 @@ def find_run(model: Path | None) -> Located:
         return _newest(_runs(), "run under runs/", "`istvt train DATA` or `istvt demo` makes one")
     if (named.folder / BUNDLE_FILE).is_file():
         raise ModelNotFoundError(
-            f"{named.folder} is a bundle, and a run is needed: give the folder that `istvt train` "
-            "wrote"
+            f"{named.folder} ({named.reason}) is a bundle, and a run is needed: give the folder "
+            "that `istvt train` wrote with --model"
         )
     if not (named.folder / RUN_FILE).is_file():
         raise ModelNotFoundError(
-            f"{named.folder} is not a run (no {RUN_FILE} in it): `istvt train` makes runs"
+            f"{named.folder} ({named.reason}) is not a run (no {RUN_FILE} in it): `istvt train` "
+            "makes runs"
         )
     return named
 
@@ -53,17 +55,20 @@ def find_bundle(model: Path | None) -> Located:
         ModelNotFoundError: none there, or the one named is none; the message says what makes one.
     """
     named = _named(model)
+    if named is not None:
+        recover_folder(named.folder)  # an export may have been killed
     if named is None:
         return _newest(_bundles(), "bundle here", "`istvt export` or `istvt demo` makes one")
     if (named.folder / BUNDLE_FILE).is_file():
         return named
     if (named.folder / RUN_FILE).is_file():
         raise ModelNotFoundError(
-            f"{named.folder} is a run, and a bundle is needed: istvt export --model {named.folder}"
+            f"{named.folder} ({named.reason}) is a run, and a bundle is needed: "
+            f"istvt export --model {named.folder}"
         )
     problem = f"no {BUNDLE_FILE} in it" if named.folder.exists() else "there is no such folder"
     raise ModelNotFoundError(
-        f"{named.folder} is not a bundle ({problem}): `istvt export` makes bundles"
+        f"{named.folder} ({named.reason}) is not a bundle: {problem}; `istvt export` makes bundles"
     )
 
 
@@ -86,6 +91,8 @@ def _runs() -> Iterable[Path]:
 
 def _bundles() -> Iterable[Path]:
     for folder in (Path(), RUNS_FOLDER):
+        for aside in folder.glob(f".*{BUNDLE_SUFFIX}.old"):
+            recover_folder(aside.with_name(aside.name[1:].removesuffix(".old")))
         yield from (path.parent for path in folder.glob(f"*{BUNDLE_SUFFIX}/{BUNDLE_FILE}"))
 
 

@@ -66,7 +66,7 @@ def test_without_a_bundle_the_error_names_what_makes_one(cli, empty, command):
 def test_what_is_no_bundle_is_told(cli, tmp_path):
     code, _, err = cli("stream", "--camera", 0, "--model", tmp_path)
     assert code == 2
-    assert f"{tmp_path} is not a bundle" in err
+    assert f"{tmp_path} (--model) is not a bundle" in err
 
 
 def test_a_missing_file_is_a_source_error(cli, tiny_bundle):

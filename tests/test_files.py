@@ -1,3 +1,6 @@
+import os
+import subprocess
+
 import pytest
 
 from istvt.files import atomic_file, atomic_folder, recover_folder, sha256_of
@@ -50,7 +53,18 @@ def test_a_swap_cut_after_its_renames_keeps_the_new_folder(tmp_path):
     (path / "file").write_text("new")
     recover_folder(path)
     assert (path / "file").read_text() == "new"
-    assert names(tmp_path) == ["model.istvt"]
+
+
+def test_a_writer_sweeps_away_what_killed_ones_left(tmp_path):
+    path = tmp_path / "model.istvt"
+    child = subprocess.Popen(["true"])
+    child.wait()
+    dead, alive = f".model.istvt-{child.pid}-x", f".model.istvt-{os.getpid()}-x"
+    for name in ("model.istvt", ".model.istvt.old", dead, alive):
+        (tmp_path / name).mkdir()
+    with atomic_folder(path) as temporary:
+        (temporary / "file").touch()
+    assert names(tmp_path) == [alive, "model.istvt"]
 
 
 def test_digest_is_sha256(tmp_path):

@@ -66,6 +66,13 @@ def test_a_run_in_a_bundles_place_says_how_to_export_it(here):
         find_bundle(here / "lost.istvt")
 
 
+def test_a_bundle_whose_export_was_killed_is_found_again(here):
+    make(here / "runs/.a.istvt.old", "bundle.json")
+    make(here / ".b.istvt.old", "bundle.json", age_s=9)
+    assert find_bundle(here / "b.istvt").folder == here / "b.istvt"
+    assert find_bundle(None).folder.name == "a.istvt"
+
+
 def test_a_bundle_goes_beside_its_run(here):
     assert default_bundle(here / "runs" / "a") == here / "runs" / "a.istvt"
     (here / "v1.2").mkdir()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from istvt import locate
+from istvt.errors import UsageError
 from istvt.faces.detector import STREAM_MIN_FACE_PX
 
 if TYPE_CHECKING:
@@ -89,3 +90,19 @@ def make_pipeline(
 
     tracker = FaceTracker(detector, detect_every=None) if is_live else FaceTracker(detector)
     return Pipeline(scorer, tracker, bundle.config, verdicts=policy, scores=bundle.policy)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output file before the work whose result it is to hold.
+
+    Raises:
+        UsageError: it is a folder, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}): name a place you may write to"
+        ) from error

@@ -11,7 +11,7 @@ import typer
 
 from istvt.commands import build, learn, measure, watch
 from istvt.console import stage_bars
-from istvt.errors import ExitCode
+from istvt.errors import ExitCode, GateError
 
 if TYPE_CHECKING:
     from istvt.demo.story import Places, StepTimes
@@ -45,11 +45,11 @@ def demo(
         "training from random weights",
         f"istvt train {places.data} --out {places.run} --preset tiny --budget-s {train_s:g}",
     ):
-        learn.train(places.data, places.run, preset="tiny", budget_s=train_s, seed=seed)
+        _check(learn.train(places.data, places.run, preset="tiny", budget_s=train_s, seed=seed))
     with times.step("test split", f"istvt evaluate --data {places.data} --model {places.run}"):
         test_result = _kept(lambda: learn.evaluate(places.data, places.run))
     with times.step("export", f"istvt export --model {places.run}"):
-        build.export(places.run)
+        _check(build.export(places.run))
     with times.step(
         "all test clips",
         f"istvt score {places.data / 'test'} --model {places.bundle} --format csv "
@@ -88,12 +88,14 @@ def _make_clips(places: "Places", portraits: Path | None, *, seed: int) -> int:
 def _score(places: "Places") -> None:
     from istvt.demo.story import LABELS
 
-    watch.score(
-        [places.data / "test"],
-        model=places.bundle,
-        format=watch.ScoreFormat.CSV,
-        output=places.scores,
-        band=BAND,
+    _check(
+        watch.score(
+            [places.data / "test"],
+            model=places.bundle,
+            format=watch.ScoreFormat.CSV,
+            output=places.scores,
+            band=BAND,
+        )
     )
     for label in LABELS:
         counts = Counter(clip.verdict for clip in places.test_clips(label))
@@ -107,17 +109,28 @@ def _stream(places: "Places", label: str, times: "StepTimes") -> None:
         f"istvt stream --source {clip} --model {places.bundle} --save {overlay} --json {lines}"
     )
     with times.step(f"streaming a held-out {label} clip", command):
-        watch.stream(
-            source=str(clip), model=places.bundle, save=overlay, json=str(lines), band=BAND
+        _check(
+            watch.stream(
+                source=str(clip), model=places.bundle, save=overlay, json=str(lines), band=BAND
+            )
         )
+
+
+def _check(code: int) -> None:
+    """Stop the demo where a step was stopped or failed."""
+    if code == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code not in (ExitCode.DONE, ExitCode.INCOMPLETE):
+        raise GateError(f"a step of the demo ended with exit code {code}; its message is above")
 
 
 def _kept(command: Callable[[], int]) -> str:
     """Run a command, print what it prints, and give it back for the page."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        command()
+        code = command()
     typer.echo(text.getvalue(), nl=False)
+    _check(code)
     return text.getvalue()
 
 

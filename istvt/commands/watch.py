@@ -11,7 +11,7 @@ import typer
 
 from istvt.commands import options
 from istvt.console import stage_bars
-from istvt.errors import ExitCode, UsageError
+from istvt.errors import UsageError
 
 if TYPE_CHECKING:
     from istvt.runtime.pipeline import Pipeline
@@ -50,6 +50,8 @@ def score(
 
     bundle = options.open_bundle(model)
     found = find_sources(sources)
+    if output is not None:
+        options.check_writable(output)
     policy = options.verdict_policy(bundle, threshold, band)
     detector = options.open_detector(bundle, min_face_px=min_face_px)
     with options.open_scorer(bundle, backend, device, threads) as scorer, stage_bars() as progress:
@@ -62,8 +64,7 @@ def score(
     if output is None:
         typer.echo(text)
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text + "\n")
+        output.write_text(text + "\n", encoding="utf-8")
         typer.echo(f"wrote {output}", err=True)
     return exit_code([report for report, _ in scored])
 
@@ -93,6 +94,7 @@ def stream(
     """Judge a camera, a stream or a file while it runs; Ctrl-C ends it cleanly."""
     from istvt.runtime.report import exit_code, format_session
     from istvt.runtime.session import TrackList, run_session
+    from istvt.runtime.sinks.terminal import StatusLine
     from istvt.runtime.stages import format_stages
 
     if (camera is None) == (source is None):
@@ -108,8 +110,9 @@ def stream(
         detector = options.open_detector(bundle, min_face_px=min_face_px)
         pipeline = options.make_pipeline(bundle, scorer, detector, policy, is_live=opened.is_live)
         footer = f"{Path(opened.name).name}  {scorer.info.backend} {scorer.info.precision}"
-        sinks = [
+        sinks: list[Sink] = [
             tracks,
+            StatusLine(sys.stderr),
             *_sinks(pipeline, opened, show=show, save=save, lines=lines, footer=footer),
         ]
         report = run_session(opened, pipeline, policy=policy, sinks=sinks, max_frames=max_frames)
@@ -119,7 +122,7 @@ def stream(
         typer.echo(format_stages(pipeline.timers.summary()), err=is_piped)
     if save is not None and save.exists():
         typer.echo(f"wrote {save}", err=is_piped)
-    return ExitCode.SOURCE if report.frames_read == 0 else exit_code([report])
+    return exit_code([report])
 
 
 def _open(camera: int | None, source: str | None) -> "Source":
@@ -140,8 +143,8 @@ def _open_text(target: str | None) -> Iterator[TextIO | None]:
         yield sys.stdout
     else:
         path = Path(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as stream:
+        options.check_writable(path)
+        with path.open("w", encoding="utf-8") as stream:
             yield stream
 
 

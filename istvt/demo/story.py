@@ -112,13 +112,21 @@ def clear(places: Places) -> None:
     Raises:
         UsageError: the folder holds something that no demo made.
     """
-    marker = places.folder / MARKER_FILE
-    if places.folder.exists() and any(places.folder.iterdir()) and not marker.exists():
+    if _holds_others(places.folder):
         raise UsageError(
             f"{places.folder} holds files that no demo made: name another folder with --out"
+        )
+    if _holds_others(places.run) or (places.bundle.exists() and not places.run.exists()):
+        raise UsageError(
+            f"{places.run} or {places.bundle} is not a demo's: rename it, or run in another folder"
         )
     for folder in (places.folder, places.run, places.bundle):
         if folder.exists():
             shutil.rmtree(folder)
-    places.folder.mkdir(parents=True)
-    marker.touch()
+    for folder in (places.folder, places.run):
+        folder.mkdir(parents=True)
+        (folder / MARKER_FILE).touch()
+
+
+def _holds_others(folder: Path) -> bool:
+    return folder.exists() and any(folder.iterdir()) and not (folder / MARKER_FILE).exists()

@@ -5,6 +5,7 @@ source -> frame -> cut? -> faces -> sampled? -> crop -> features -> window -> sc
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from istvt.runtime.stages import StageTimers
 from istvt.runtime.window import WindowBuffer
 from istvt.video.cuts import CutDetector
 from istvt.video.sampling import FrameSampler
+
+MAX_FACES_A_BATCH = 8  # bounds the memory that a crowd takes
 
 
 @dataclass
@@ -67,8 +70,9 @@ class Pipeline:
         ended += self._end(self._tracks.keys() - self._tracker.ids)
         for face in faces:
             self._track_of(face, frame).window = None
-        if faces and self._sampler.takes(frame.index, frame.time_s):
-            self._score(frame, faces)
+        is_sampled = self._sampler.takes(frame.index, frame.time_s)  # of every frame, faces or not
+        for start in range(0, len(faces) if is_sampled else 0, MAX_FACES_A_BATCH):
+            self._score(frame, faces[start : start + MAX_FACES_A_BATCH])
         return FrameResult(
             frame=frame,
             tracks=tuple(self._view(face) for face in faces),
@@ -98,14 +102,17 @@ class Pipeline:
         windows = []
         for face, item in zip(faces, features, strict=True):
             track = self._track_of(face, frame)
-            track.judge.see(frame.time_s)
             window = track.buffer.push(item, index=frame.index, time_s=frame.time_s)
+            track.judge.see(frame.time_s, gaps=track.buffer.gaps)
             if window is not None:
                 windows.append(window)
         return windows
 
     def _take_logit(self, window: Window[Features], logit: float) -> None:
         track = self._tracks[window.track_id]
+        if not isfinite(logit):
+            track.judge.add_broken()
+            return
         track.window = to_score(logit, self._scores)
         track.judge.add(track.window)
 

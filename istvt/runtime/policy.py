@@ -1,11 +1,16 @@
 """Logits of one track in, verdicts out: smoothed while it runs, the mean once it has ended."""
 
+import logging
 import math
 from dataclasses import dataclass
 
 from istvt.errors import UsageError
 from istvt.export.bundle import ScorePolicy
 from istvt.records import Score, Verdict, VerdictKind
+
+logger = logging.getLogger(__name__)
+
+GAPS_NOTED_AT = 60  # sampled faces of a track, after which missing windows are spoken of
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,7 @@ class VerdictPolicy:
     Attributes:
         threshold: the fake probability in the middle of the band.
         band: half-width around the threshold in which nothing is concluded.
-        hysteresis: how far beyond the other edge of the band a running verdict must go to turn.
+        hysteresis: how far beyond the threshold a running verdict must go before it is given up.
         smoothing: weight of the past in the running mean, 0 to below 1.
         min_windows: windows that a track needs before anything is concluded.
     """
@@ -74,6 +79,8 @@ class TrackJudge:
         self.track_id = track_id
         self.windows = 0
         self.frames = 0
+        self.broken = 0
+        self.gaps = 0
         self.kind = VerdictKind.INCONCLUSIVE
         self.smoothed = policy.threshold
         self._policy = policy
@@ -81,10 +88,17 @@ class TrackJudge:
         self._probability_sum = self._logit_sum = 0.0
         self._calibrated = False
 
-    def see(self, time_s: float) -> None:
-        """Note that the face was sampled at this time."""
+    def see(self, time_s: float, *, gaps: int = 0) -> None:
+        """Note that the face was sampled at this time, after so many gaps in all."""
         self.frames += 1
+        self.gaps = gaps
         self._end_s = time_s
+        if self.frames == GAPS_NOTED_AT and self._is_starved():
+            logger.warning("track %d: %s", self.track_id, self._why_starved())
+
+    def add_broken(self) -> None:
+        """Note a window whose score is not a number; it counts for nothing."""
+        self.broken += 1
 
     def add(self, score: Score) -> VerdictKind:
         """Take the score of the window that ends now; returns the running verdict."""
@@ -103,13 +117,12 @@ class TrackJudge:
         score = self._mean_score()
         if score is None or self.windows < self._policy.min_windows:
             kind = VerdictKind.INCONCLUSIVE
-            reason = (
-                f"{self.windows} windows from {self.frames} sampled faces; "
-                f"a verdict takes {self._policy.min_windows} windows"
-            )
+            reason = self._why_starved() if self._is_starved() else self._too_few()
         else:
             kind = self._policy.judge(score.fake_probability)
             reason = f"mean of {self.windows} windows"
+        if self.broken:
+            reason += f"; {self.broken} windows gave no number and were left out"
         return Verdict(
             kind=kind,
             score=score,
@@ -118,6 +131,23 @@ class TrackJudge:
             end_s=self._end_s,
             reason=reason,
             windows=self.windows,
+        )
+
+    def _too_few(self) -> str:
+        return (
+            f"{self.windows} windows from {self.frames} sampled faces; "
+            f"a verdict takes {self._policy.min_windows} windows"
+        )
+
+    def _is_starved(self) -> bool:
+        """Whether windows are missing because frames come too far apart."""
+        return self.windows == 0 and self.gaps > self.frames // 2
+
+    def _why_starved(self) -> str:
+        return (
+            f"no window: {self.gaps} of {self.frames} sampled faces came too long after the one "
+            "before for a window of consecutive frames; take a faster backend or a smaller preset, "
+            "or train with a lower --sample-fps"
         )
 
     def _mean_score(self) -> Score | None:

@@ -30,6 +30,8 @@ def exit_code(reports: Sequence[SessionReport]) -> ExitCode:
     """Say done only where every source was read and judged."""
     if any(report.was_interrupted for report in reports):
         return ExitCode.INTERRUPTED
+    if all(report.frames_read == 0 or (report.is_live and report.partial) for report in reports):
+        return ExitCode.SOURCE
     if all(report.verdict.kind in CONCLUSIVE for report in reports):
         return ExitCode.DONE
     return ExitCode.INCOMPLETE

@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from istvt.errors import BrokenSourceError, SourceError, SourceNotFoundError
+from istvt.errors import SourceError, SourceNotFoundError
 from istvt.records import Verdict, VerdictKind
 from istvt.runtime.pipeline import Pipeline
 from istvt.runtime.policy import VerdictPolicy
-from istvt.runtime.session import SessionReport, TrackList, run_session
-from istvt.video.source import open_source
+from istvt.runtime.results import FrameResult
+from istvt.runtime.session import SessionReport, Sink, TrackList, run_session
+from istvt.video.source import Source, open_source
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif", ".m4v", ".mpg"})
+FRAMES_BETWEEN_NEWS = 10
 Progress: TypeAlias = Callable[[str, int, int], None]
 Scored: TypeAlias = tuple[SessionReport, list[Verdict]]
 
@@ -48,44 +50,68 @@ def score_sources(
         paths: from `find_sources`.
         make_pipeline: gives a fresh pipeline for each recording.
         policy: of the verdicts.
-        progress: told ("score", done, total).
+        progress: told ("files", done, total), and (name, frames read, frames declared).
 
     Raises:
         SourceError: there is one path only, and it cannot be read at all.
     """
     scored: list[Scored] = []
     for done, path in enumerate(paths):
-        progress("score", done, len(paths))
+        progress("files", done, len(paths))
         try:
-            scored.append(_score_source(path, make_pipeline(), policy))
+            scored.append(_score_source(path, make_pipeline(), policy, progress))
         except SourceError as error:
             if len(paths) == 1:
                 raise
-            scored.append((_unreadable(path, error), []))
+            scored.append((_unread(path, f"unreadable: {error}"), []))
+        except KeyboardInterrupt:
+            scored.append((_unread(path, "interrupted", was_interrupted=True), []))
         if scored[-1][0].was_interrupted:
             break
-    progress("score", len(scored), len(paths))
+    progress("files", len(scored), len(paths))
     return scored
 
 
-def _score_source(path: Path, pipeline: Pipeline, policy: VerdictPolicy) -> Scored:
+class _FrameCount:
+    """A sink that tells how far a recording has been read."""
+
+    def __init__(self, source: Source, progress: Progress) -> None:
+        self._source, self._progress = source, progress
+
+    def take(self, result: FrameResult) -> bool:
+        if self._source.frames_declared and self._source.frames_read % FRAMES_BETWEEN_NEWS == 0:
+            name = Path(self._source.name).name
+            self._progress(name, self._source.frames_read, self._source.frames_declared)
+        return True
+
+    def finish(self, report: SessionReport) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _score_source(
+    path: Path, pipeline: Pipeline, policy: VerdictPolicy, progress: Progress
+) -> Scored:
     tracks = TrackList()
     with open_source(path) as source:
-        report = run_session(source, pipeline, policy=policy, sinks=[tracks])
+        sinks: list[Sink] = [tracks, _FrameCount(source, progress)]
+        report = run_session(source, pipeline, policy=policy, sinks=sinks)
     return report, list(tracks.verdicts)
 
 
-def _unreadable(path: Path, error: SourceError) -> SessionReport:
-    read = error.frames_read if isinstance(error, BrokenSourceError) else 0
-    verdict = Verdict(VerdictKind.INCONCLUSIVE, None, None, 0.0, 0.0, f"unreadable: {error}")
+def _unread(path: Path, reason: str, *, was_interrupted: bool = False) -> SessionReport:
+    verdict = Verdict(VerdictKind.INCONCLUSIVE, None, None, 0.0, 0.0, reason)
     return SessionReport(
         source=str(path),
         verdict=verdict,
         last_tracks=(),
         tracks=0,
-        frames_read=read,
+        frames_read=0,
         frames_declared=None,
         frames_dropped=0,
-        partial=str(error),
-        was_interrupted=False,
+        is_live=False,
+        partial=reason,
+        was_interrupted=was_interrupted,
     )

@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
 from typing import Protocol
 
-from istvt.errors import BrokenSourceError
+from istvt.errors import SourceError
 from istvt.records import Frame, Verdict
 from istvt.runtime.pipeline import Pipeline
 from istvt.runtime.policy import SourceJudge, VerdictPolicy
@@ -26,6 +26,10 @@ class Sink(Protocol):
         """Take the verdicts of the tracks that ran to the end, and that on the whole."""
         ...
 
+    def close(self) -> None:
+        """Let go of files and windows; called whatever ended the session."""
+        ...
+
 
 @dataclass(frozen=True)
 class SessionReport:
@@ -36,6 +40,7 @@ class SessionReport:
         last_tracks: verdicts of the tracks that still ran at the end.
         tracks: how many there were in all.
         frames_dropped: pictures of a live source that came while another was being worked on.
+        is_live: whether the source was a camera or a stream.
         partial: why the source was not read to its end; None where it was.
         was_interrupted: the user stopped it.
     """
@@ -47,6 +52,7 @@ class SessionReport:
     frames_read: int
     frames_declared: int | None
     frames_dropped: int
+    is_live: bool
     partial: str | None
     was_interrupted: bool
 
@@ -70,6 +76,9 @@ class TrackList:
         """Keep the rest."""
         self.verdicts.extend(report.last_tracks)
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
 
 def run_session(
     source: Source,
@@ -81,48 +90,85 @@ def run_session(
 ) -> SessionReport:
     """Run a source to its end, to `max_frames`, to a sink's wish or to Ctrl-C.
 
-    A source that breaks ends in a report that says so; every other error passes through.
+    A source that breaks ends in a report that says so; every other error passes through, after the
+    sinks have been closed.
     """
-    judge = SourceJudge(policy)
-    end_s = 0.0
-    partial: str | None = None
-    was_interrupted = False
-    try:
-        for frame in _timed(source, pipeline.timers, max_frames=max_frames):
-            result = pipeline.feed(frame)
-            end_s = frame.time_s
-            for verdict in result.ended:
-                judge.add(verdict)
-            wishes = [sink.take(result) for sink in sinks]
-            if not all(wishes):
-                break
-    except BrokenSourceError as error:
-        partial = str(error)
-    except KeyboardInterrupt:
-        was_interrupted = True
-    last_tracks = pipeline.finish()
-    for verdict in last_tracks:
-        judge.add(verdict)
-    report = SessionReport(
-        source=source.name,
-        verdict=judge.verdict(end_s=end_s, broken=partial),
-        last_tracks=last_tracks,
-        tracks=judge.tracks,
-        frames_read=source.frames_read,
-        frames_declared=source.frames_declared,
-        frames_dropped=source.frames_dropped,
-        partial=partial,
-        was_interrupted=was_interrupted,
-    )
-    for sink in sinks:
-        sink.finish(report)
+    with ExitStack() as stack:
+        for sink in sinks:
+            stack.callback(sink.close)
+        end = _run(source, pipeline, policy=policy, sinks=sinks, max_frames=max_frames)
+        last_tracks = pipeline.finish()
+        for verdict in last_tracks:
+            end.judge.add(verdict)
+        partial = end.broken or _stopped_early(source, end)
+        report = SessionReport(
+            source=source.name,
+            verdict=end.judge.verdict(end_s=end.last_s, broken=partial),
+            last_tracks=last_tracks,
+            tracks=end.judge.tracks,
+            frames_read=source.frames_read,
+            frames_declared=source.frames_declared,
+            frames_dropped=source.frames_dropped,
+            is_live=source.is_live,
+            partial=partial,
+            was_interrupted=end.was_interrupted,
+        )
+        for sink in sinks:
+            sink.finish(report)
     return report
 
 
-def _timed(source: Source, timers: StageTimers, *, max_frames: int | None) -> Iterator[Frame]:
+@dataclass
+class _End:
+    """How far a session came, and what stopped it."""
+
+    judge: SourceJudge
+    last_s: float = 0.0
+    broken: str | None = None
+    was_stopped: bool = False
+    was_interrupted: bool = False
+
+
+def _run(
+    source: Source,
+    pipeline: Pipeline,
+    *,
+    policy: VerdictPolicy,
+    sinks: Sequence[Sink],
+    max_frames: int | None,
+) -> _End:
+    end = _End(SourceJudge(policy))
+    try:
+        for frame in _timed(source, pipeline.timers):
+            result = pipeline.feed(frame)
+            end.last_s = frame.time_s
+            for verdict in result.ended:
+                end.judge.add(verdict)
+            wishes = [sink.take(result) for sink in sinks]
+            if not all(wishes) or source.frames_read == max_frames:
+                end.was_stopped = True
+                break
+    except SourceError as error:
+        end.broken = str(error)
+    except KeyboardInterrupt:
+        end.was_interrupted = True
+    return end
+
+
+def _stopped_early(source: Source, end: _End) -> str | None:
+    """Say so where a recording was left before its end; a live source has none."""
+    was_left = end.was_stopped or end.was_interrupted
+    if source.is_live or not was_left or source.frames_read == source.frames_declared:
+        return None
+    declared = source.frames_declared
+    of_all = "" if declared is None else f" of {declared}"
+    return f"stopped after {source.frames_read}{of_all} frames"
+
+
+def _timed(source: Source, timers: StageTimers) -> Iterator[Frame]:
     """Give the source's frames, and count the wait for each as the stage `read`."""
     frames = iter(source)
-    for _ in range(max_frames) if max_frames is not None else count():
+    while True:
         with timers.time("read"):
             frame = next(frames, None)
         if frame is None:

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class WindowBuffer(Generic[Item]):
-    """Keeps a track's last T items and forgets them at every gap.
+    """Keeps a track's last T items and forgets them at every gap; `gaps` counts those.
 
     Args:
         num_frames: T.
@@ -29,6 +29,7 @@ class WindowBuffer(Generic[Item]):
         self._num_frames = num_frames
         self._is_gap = is_gap
         self._items: deque[tuple[Item, int, float]] = deque(maxlen=num_frames)
+        self.gaps = 0
 
     def push(self, item: Item, *, index: int, time_s: float) -> Window[Item] | None:
         """Add one sampled frame's item.
@@ -38,6 +39,7 @@ class WindowBuffer(Generic[Item]):
         """
         if self._items and self._is_gap(self._items[-1][1:], (index, time_s)):
             self._items.clear()
+            self.gaps += 1
         self._items.append((item, index, time_s))
         if len(self._items) < self._num_frames:
             return None
@@ -47,7 +49,3 @@ class WindowBuffer(Generic[Item]):
     def __len__(self) -> int:
         """Give the number of items since the last gap, at most T."""
         return len(self._items)
-
-    def clear(self) -> None:
-        """Forget everything: a cut, a lost face, a reconnect."""
-        self._items.clear()

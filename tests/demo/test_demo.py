@@ -62,3 +62,11 @@ def test_a_second_demo_replaces_the_first_and_nothing_else(folder):
     text = istvt(folder, "demo", "--out", "other", expect=2)
     assert "holds files that no demo made" in text
     assert (folder / "other" / "mine.txt").exists()
+
+
+def test_a_users_run_is_never_removed(tmp_path):
+    run = tmp_path / "runs" / "demo"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("mine")
+    assert "is not a demo's" in istvt(tmp_path, "demo", expect=2)
+    assert (run / "config.json").read_text() == "mine"

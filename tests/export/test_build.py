@@ -12,15 +12,13 @@ from istvt.errors import GateError, ModelNotFoundError, UsageError
 from istvt.export import build
 from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
-from istvt.export.parity import random_windows, score_windows
 from istvt.presets import PAPER
 from istvt.runs import save_run
-from istvt.runtime.scorer import open_scorer
 from tests.models import config_of, random_model
 
 
 def test_the_report_speaks_of_the_runs_own_windows(tiny_bundle):
-    (step,) = tiny_bundle.parity
+    step = tiny_bundle.parity[0]
     assert step["origin"] == "held-out windows"
     assert step["windows"] == 3
     assert 0 < step["max_abs_logit"] < 1e-4
@@ -28,7 +26,8 @@ def test_the_report_speaks_of_the_runs_own_windows(tiny_bundle):
 
 def test_fp16_is_compared_and_runs(tiny_run, tmp_path):
     exported = export_run(tiny_run, tmp_path / "half.istvt", precision="fp16")
-    assert [step.candidate for step in exported.parity] == ["onnxruntime fp32", "onnxruntime fp16"]
+    names = [(step.reference, step.candidate) for step in exported.parity[:2]]
+    assert names == [("torch fp32", "onnxruntime fp32"), ("onnxruntime fp32", "onnxruntime fp16")]
     assert exported.parity[1].max_abs_logit > exported.parity[0].max_abs_logit
     bundle = open_bundle(tmp_path / "half.istvt")
     fp32_size = (tiny_run.with_name("tiny.istvt") / "window.onnx.data").stat().st_size
@@ -94,15 +93,11 @@ def test_the_paper_preset_exports_within_its_tolerance(tmp_path):
     run = tmp_path / "paper"
     save_run(run, random_model(PAPER), config_of(PAPER))
     exported = export_run(run, tmp_path / "paper.istvt")
-    (step,) = exported.parity
-    assert step.candidate == "onnxruntime fp32"
-    assert step.max_abs_logit <= 1e-4
-    windows = random_windows(PAPER, count=1)
-    logits = {}
-    for backend in ("torch", "openvino"):
-        with open_scorer(exported.bundle, backend=backend, device="cpu") as scorer:
-            logits[backend] = score_windows(scorer, windows.faces)
-    np.testing.assert_allclose(logits["openvino"], logits["torch"], atol=0.05)
+    fp32, openvino = exported.parity
+    assert fp32.candidate == "onnxruntime fp32"
+    assert fp32.max_abs_logit <= 1e-4
+    assert openvino.candidate.startswith("openvino")
+    assert openvino.max_abs_logit <= 0.1
 
 
 def test_the_manifest_is_json_a_person_can_read(tiny_bundle):

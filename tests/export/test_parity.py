@@ -31,12 +31,16 @@ def test_fp32_tolerance_is_1e_4_on_the_logit(delta, passes):
 
 
 def test_fp16_allows_half_a_per_cent_of_flips():
-    reference = np.ones(200)
+    reference = np.full(200, 0.01)
     one_flip, two_flips = reference.copy(), reference.copy()
-    one_flip[0] = -1
-    two_flips[:2] = -1
+    one_flip[0] = -0.01
+    two_flips[:2] = -0.01
     assert result(reference, one_flip, TOLERANCES["fp16"]).passed
     assert not result(reference, two_flips, TOLERANCES["fp16"]).passed
+
+
+def test_fp16_may_not_squeeze_logits_together_without_a_flip():
+    assert not result([4.0] * 10, [0.1] * 10, TOLERANCES["fp16"]).passed
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])

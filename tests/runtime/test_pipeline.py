@@ -8,7 +8,7 @@ from istvt.export.bundle import ScorePolicy
 from istvt.faces.track import FaceTracker
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
 from istvt.records import Frame, VerdictKind
-from istvt.runtime.pipeline import Pipeline
+from istvt.runtime.pipeline import MAX_FACES_A_BATCH, Pipeline
 from istvt.runtime.policy import VerdictPolicy
 from istvt.runtime.session import TrackList, run_session
 from tests.fakes import FakeDetector, FakeScorer
@@ -156,6 +156,82 @@ def test_max_frames_and_a_sinks_wish_end_the_session():
         source = MadeSource(frames_of([picture((0, 1, DARK))] * 20))
         report = run_session(source, pipeline, policy=VerdictPolicy(), **options)
         assert report.frames_read == expected
+        assert report.partial == f"stopped after {expected} of 20 frames"
+        assert report.verdict.kind is VerdictKind.INCONCLUSIVE
+
+
+def test_a_live_source_that_is_stopped_is_not_partial():
+    pipeline, _ = make_pipeline()
+    source = MadeSource(frames_of([picture((0, 1, DARK))] * 20))
+    source.is_live, source.frames_declared = True, None
+    report = run_session(source, pipeline, policy=VerdictPolicy(), max_frames=12)
+    assert report.partial is None
+    assert report.verdict.kind is VerdictKind.REAL
+
+
+def test_a_machine_that_keeps_up_with_every_other_frame_is_told_why_there_is_no_window(caplog):
+    pipeline, _ = make_pipeline()
+    image = picture((0, 1, DARK))
+    for index in range(0, 200, 2):
+        pipeline.feed(Frame(image=image, index=index, time_s=index / 25, source="camera 0"))
+    (verdict,) = pipeline.finish()
+    assert "99 of 100 sampled faces came too long after the one before" in verdict.reason
+    assert "--sample-fps" in verdict.reason
+    assert len(caplog.records) == 1
+
+
+def test_a_crowd_goes_through_in_batches():
+    cells = [(column, row, DARK) for column in range(5) for row in range(4)]
+    pipeline, scorer = make_pipeline()
+    for frame in frames_of([picture(*cells)] * 7):
+        pipeline.feed(frame)
+    assert max(scorer.encoded_batches) == max(scorer.scored_batches) == MAX_FACES_A_BATCH
+    assert sum(scorer.encoded_batches) == 7 * len(cells)
+
+
+def test_a_score_that_is_no_number_counts_for_nothing_and_is_told():
+    pipeline, scorer = make_pipeline()
+    honest = scorer.score
+    calls = iter(range(100))
+    scorer.score = lambda windows: honest(windows) * (np.nan if next(calls) == 4 else 1)
+    for frame in frames_of([picture((0, 1, DARK))] * 20):
+        result = pipeline.feed(frame)
+    assert result.tracks[0].probability < 0.1
+    (verdict,) = pipeline.finish()
+    assert verdict.kind is VerdictKind.REAL
+    assert "1 windows gave no number" in verdict.reason
+
+
+def test_the_clock_runs_while_no_face_is_seen():
+    """Training samples every frame of a file, so streaming must too."""
+    pipeline, scorer = make_pipeline(Sampling(frame_step=None, sample_fps=10.0))
+    images = [picture()] * 10 + [picture((0, 1, DARK))] * 20
+    taken = [
+        frame.index
+        for frame in frames_of(images, fps=30.0)
+        if (before := len(scorer.encoded_batches)) is not None
+        and pipeline.feed(frame)
+        and len(scorer.encoded_batches) > before
+    ]
+    assert taken == [12, 15, 18, 21, 24, 27]
+
+
+def test_sinks_are_closed_whatever_ends_the_session():
+    class Breaks(TrackList):
+        closed = False
+
+        def take(self, result):
+            raise OSError("disk full")
+
+        def close(self):
+            self.closed = True
+
+    pipeline, _ = make_pipeline()
+    sink = Breaks()
+    source = MadeSource(frames_of([picture()] * 3))
+    with pytest.raises(OSError, match="disk full"):
+        run_session(source, pipeline, policy=VerdictPolicy(), sinks=[sink])
+    assert sink.closed
 
 
 def test_every_stage_is_timed():

@@ -18,7 +18,8 @@ def scored(kind=VerdictKind.FAKE, **values):
     track = Verdict(kind, score, 1, 0.0, 4.0, "mean of 9 windows", 9)
     defaults = {
         "source": "a.mp4", "verdict": whole, "last_tracks": (track,), "tracks": 1,
-        "frames_read": 100, "frames_declared": 100, "frames_dropped": 0, "partial": None,
+        "frames_read": 100, "frames_declared": 100, "frames_dropped": 0,
+        "is_live": False, "partial": None,
         "was_interrupted": False,
     }  # fmt: skip
     return SessionReport(**{**defaults, **values}), [track]
@@ -35,6 +36,14 @@ def scored(kind=VerdictKind.FAKE, **values):
 )
 def test_only_judged_sources_are_done(kinds, expected):
     assert exit_code([scored(kind)[0] for kind in kinds]) is expected
+
+
+def test_a_camera_that_went_away_and_files_that_cannot_be_read_are_source_errors():
+    gone = scored(VerdictKind.INCONCLUSIVE, is_live=True, partial="unplugged")[0]
+    unreadable = scored(VerdictKind.INCONCLUSIVE, partial="no video", frames_read=0)[0]
+    assert exit_code([gone]) is ExitCode.SOURCE
+    assert exit_code([unreadable, unreadable]) is ExitCode.SOURCE
+    assert exit_code([unreadable, scored()[0]]) is ExitCode.INCOMPLETE
 
 
 def test_an_interrupted_run_is_told_from_a_finished_one():
@@ -85,6 +94,6 @@ def test_one_unreadable_file_does_not_stop_the_rest(tmp_path):
     reports = [report for report, _ in score_sources(bad, lambda: None, policy=VerdictPolicy())]
     assert [report.verdict.kind for report in reports] == [VerdictKind.INCONCLUSIVE] * 2
     assert "unreadable" in reports[0].verdict.reason
-    assert exit_code(reports) is ExitCode.INCOMPLETE
+    assert exit_code(reports) is ExitCode.SOURCE
     with pytest.raises(UnreadableSourceError):
         score_sources(bad[:1], lambda: None, policy=VerdictPolicy())

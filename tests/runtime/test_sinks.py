@@ -14,6 +14,7 @@ from istvt.runtime.sinks.display import Display
 from istvt.runtime.sinks.json_lines import JsonLines
 from istvt.runtime.sinks.overlay import COLOURS, draw, label_of
 from istvt.runtime.sinks.pictures import Pictures
+from istvt.runtime.sinks.terminal import StatusLine
 from istvt.runtime.stages import StageTimers
 from tests.fakes import face_at
 
@@ -38,7 +39,8 @@ def report(**values):
     verdict = Verdict(VerdictKind.FAKE, SCORE, None, 0.0, 1.0, "track 3", 12)
     defaults = {
         "source": "clip.mp4", "verdict": verdict, "last_tracks": (verdict,), "tracks": 1,
-        "frames_read": 25, "frames_declared": 25, "frames_dropped": 0, "partial": None,
+        "frames_read": 25, "frames_declared": 25, "frames_dropped": 0,
+        "is_live": False, "partial": None,
         "was_interrupted": False,
     }  # fmt: skip
     return SessionReport(**{**defaults, **values})
@@ -124,10 +126,42 @@ def test_pictures_become_a_video_with_the_sources_times(tmp_path):
     sink = Pictures(display=None, save=path, fps=25.0, footer="x", timers=StageTimers())
     for index in (10, 11, 13):
         assert sink.take(result(view(), index=index))
-    sink.finish(report())
+    sink.take(result(view(), index=14, size=(720, 1280)))  # a stream may change its size
+    sink.close()
     with av.open(path) as container:
         times = [float(frame.time) for frame in container.decode(video=0)]
-    assert times == pytest.approx([0.0, 0.04, 0.12], abs=1e-3)
+    assert times == pytest.approx([0.0, 0.04, 0.12, 0.16], abs=1e-3)
+
+
+def test_a_reader_that_goes_away_ends_the_stream_quietly():
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    sink = JsonLines(Gone())
+    assert sink.take(result())
+    assert not sink.take(result(view()))
+    sink.finish(report())
+
+
+def test_the_status_line_is_one_line_on_a_terminal_and_a_line_a_track_elsewhere():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    ended = Verdict(VerdictKind.REAL, None, 9, 0.0, 0.5, "too short")
+    ticks = iter(np.arange(100) * 0.3)
+    for stream in (Terminal(), io.StringIO()):
+        sink = StatusLine(stream, clock=lambda: next(ticks))
+        for index in range(5):
+            sink.take(result(view(), index=index, ended=(ended,) if index == 3 else ()))
+        sink.close()
+        text = stream.getvalue()
+        if stream.isatty():
+            assert "\n" not in text
+            assert "#3 fake 90% fake" in text
+        else:
+            assert text == "track 9 ended: real, too short\n"
 
 
 def test_a_window_without_a_display_is_an_error_before_anything_opens(monkeypatch):

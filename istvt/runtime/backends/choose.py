@@ -1,6 +1,7 @@
 """The name of a backend in, its scorer out; `auto` tries them fastest first."""
 
 import logging
+import shutil
 
 import numpy as np
 
@@ -48,13 +49,25 @@ def _open_first_that_works(bundle: Bundle, *, device: DeviceName, threads: int |
             continue
         try:
             scorer = open_scorer(bundle, backend=backend, device=its_device, threads=threads)
+        except RuntimeEnvironmentError as error:
+            reasons.append(_passed_over(backend, its_device, error))
+            continue
+        try:
             _try_out(scorer)
         except RuntimeEnvironmentError as error:
-            logger.info("%s on %s does not run here: %s", backend, its_device, error)
-            reasons.append(f"  {backend} on {its_device}: {error}")
+            scorer.close()
+            reasons.append(_passed_over(backend, its_device, error))
             continue
         return scorer
     raise BackendError("no backend runs here:\n" + "\n".join(reasons))
+
+
+def _passed_over(backend: str, device: str, error: Exception) -> str:
+    """Note why one was not taken; the owner of a GPU is told aloud."""
+    has_gpu = device == "cuda" and shutil.which("nvidia-smi") is not None
+    level = logging.WARNING if has_gpu else logging.INFO
+    logger.log(level, "%s on %s does not run here: %s", backend, device, error)
+    return f"  {backend} on {device}: {error}"
 
 
 def _try_out(scorer: Scorer) -> None:
@@ -63,6 +76,4 @@ def _try_out(scorer: Scorer) -> None:
     features = scorer.encode(faces)
     logits = scorer.score([features * preset.num_frames])
     if not np.isfinite(logits).all():
-        name = scorer.info.backend
-        scorer.close()
-        raise BackendError(f"{name} gives {logits} on a black picture: not a number")
+        raise BackendError(f"it gives {logits} on a black picture, which is not a number")

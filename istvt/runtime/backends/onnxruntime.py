@@ -1,6 +1,5 @@
 """A bundle's graphs in ONNX Runtime, on the CPU or a CUDA device."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,15 @@ import numpy as np
 from istvt.errors import BackendError
 from istvt.export.bundle import Bundle
 from istvt.extras import require
-from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.scorer import (
-    ClosesOnExit,
-    DeviceName,
-    Features,
-    ScorerInfo,
-    check_faces,
-    check_windows,
-    no_logits,
-)
+from istvt.runtime.backends.arrays import ArrayScorer, GraphName
+from istvt.runtime.scorer import DeviceName, ScorerInfo
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
+FULL_FP32 = {"use_tf32": "0"}  # else CUDA rounds fp32 products to 10 bits
 
 
-class OnnxRuntimeScorer(ClosesOnExit):
+class OnnxRuntimeScorer(ArrayScorer):
     """Both graphs as ONNX Runtime sessions.
 
     Raises:
@@ -36,11 +28,10 @@ class OnnxRuntimeScorer(ClosesOnExit):
         self._runtime = require("onnxruntime", extra="cpu")
         self._provider = self._choose_provider(device)
         self._threads = threads
-        self._encoder = self._open_session(bundle.encoder)
-        self._window = self._open_session(bundle.window)
-        self._float = (
-            np.float16 if self._window.get_inputs()[0].type.endswith("16)") else np.float32
-        )
+        self._sessions = {
+            "encoder": self._open_session(bundle.encoder),
+            "window": self._open_session(bundle.window),
+        }
         self.info = ScorerInfo(
             backend="onnxruntime",
             device="cuda" if self._provider == CUDA_PROVIDER else "cpu",
@@ -49,50 +40,41 @@ class OnnxRuntimeScorer(ClosesOnExit):
             preset=bundle.config.preset,
         )
 
-    def encode(self, faces: UInt8Array) -> list[Features]:
-        """See `Scorer.encode`; a handle is an array `(h*w, C)`."""
-        check_faces(faces, self.info.preset)
-        if len(faces) == 0:
-            return []
-        return list(self._run(self._encoder, np.ascontiguousarray(faces)))
-
-    def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
-        """See `Scorer.score`."""
-        check_windows(windows, self.info.preset)
-        if not windows:
-            return no_logits()
-        stacked = np.stack([np.stack(list(window)) for window in windows])
-        logits: FloatArray = self._run(self._window, stacked).astype(np.float32)
-        return logits
+    def run(self, graph: GraphName, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """See `ArrayScorer.run`."""
+        session = self._sessions[graph]
+        try:
+            result: np.ndarray[Any, Any] = session.run(
+                None, {session.get_inputs()[0].name: values}
+            )[0]
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed while running: {error}") from error
+        return result
 
     def close(self) -> None:
         """See `Scorer.close`."""
-        del self._encoder, self._window
-
-    def _run(self, session: Any, values: np.ndarray[Any, Any]) -> Any:
-        try:
-            return session.run(None, {session.get_inputs()[0].name: values})[0]
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime failed while running: {error}") from error
+        self._sessions.clear()
 
     def _choose_provider(self, device: DeviceName) -> str:
         has_cuda = CUDA_PROVIDER in self._runtime.get_available_providers()
         if device == "cuda" and not has_cuda:
             raise BackendError(
-                "this ONNX Runtime has no CUDA provider: pip install 'istvt[gpu]', "
-                "or use --device cpu"
+                "this ONNX Runtime has no CUDA provider: pip uninstall onnxruntime, then "
+                "pip install 'istvt[gpu]'; or use --device cpu"
             )
-        return CUDA_PROVIDER if device == "cuda" else CPU_PROVIDER
+        return CUDA_PROVIDER if has_cuda and device != "cpu" else CPU_PROVIDER
 
     def _open_session(self, graph: Path) -> Any:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
+        is_cuda = self._provider == CUDA_PROVIDER
+        if is_cuda and hasattr(self._runtime, "preload_dlls"):
+            self._runtime.preload_dlls()  # CUDA and cuDNN as pip installs them
+        provider = (self._provider, FULL_FP32) if is_cuda else self._provider
         try:
-            session = self._runtime.InferenceSession(
-                str(graph), options, providers=[self._provider]
-            )
+            session = self._runtime.InferenceSession(str(graph), options, providers=[provider])
         except Exception as error:
             raise BackendError(f"ONNX Runtime cannot load {graph}: {error}") from error
         if session.get_providers()[0] != self._provider:

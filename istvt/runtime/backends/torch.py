@@ -1,6 +1,7 @@
 """A bundle's weights in PyTorch: the reference that the other backends are held against."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -37,7 +38,8 @@ class TorchScorer(ClosesOnExit):
             torch.set_num_threads(threads)
         from istvt.runs import load_model
 
-        self._model = load_model(bundle.weights, bundle.config).to(self._device)
+        with self._torch_errors():
+            self._model = load_model(bundle.weights, bundle.config).to(self._device)
         self.info = ScorerInfo(
             backend="torch",
             device=self._device,
@@ -49,7 +51,7 @@ class TorchScorer(ClosesOnExit):
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`; a handle is a tensor `(h*w, C)` on the device."""
         check_faces(faces, self.info.preset)
-        with self._torch.inference_mode():
+        with self._torch_errors():
             pixels = self._torch.from_numpy(np.ascontiguousarray(faces)).to(self._device)
             return list(self._model.encode(pixels))
 
@@ -58,7 +60,7 @@ class TorchScorer(ClosesOnExit):
         check_windows(windows, self.info.preset)
         if not windows:
             return no_logits()
-        with self._torch.inference_mode():
+        with self._torch_errors():
             stacked = self._torch.stack([self._torch.stack(list(window)) for window in windows])
             logits: FloatArray = self._model.score(stacked).float().cpu().numpy()
         return logits
@@ -66,3 +68,13 @@ class TorchScorer(ClosesOnExit):
     def close(self) -> None:
         """See `Scorer.close`."""
         del self._model
+
+    @contextmanager
+    def _torch_errors(self) -> Iterator[None]:
+        """Run without gradients and in full fp32; turn what PyTorch raises into our error."""
+        convolutions = self._torch.backends.cudnn
+        try:
+            with self._torch.inference_mode(), convolutions.flags(allow_tf32=False):
+                yield
+        except RuntimeError as error:
+            raise BackendError(f"PyTorch failed on {self._device}: {error}") from error

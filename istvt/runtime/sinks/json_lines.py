@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, TextIO
 
 from istvt.records import Score, Verdict
@@ -21,24 +22,31 @@ class JsonLines:
         self._stream = stream
 
     def take(self, result: FrameResult) -> bool:
-        """Write what one frame brought."""
-        self._write_verdicts(result.ended)
-        for track in result.tracks:
-            if track.window is not None:
-                self._write(_window_line(result, track, track.window))
+        """Write what one frame brought; returns False once nobody reads it any more."""
+        try:
+            self._write_verdicts(result.ended)
+            for track in result.tracks:
+                if track.window is not None:
+                    self._write(_window_line(result, track, track.window))
+        except BrokenPipeError:
+            return False
         return True
 
     def finish(self, report: SessionReport) -> None:
         """Write the last verdicts and the summary."""
-        self._write_verdicts(report.last_tracks)
-        self._write({"type": "summary", **report_to_dict(report)})
+        with suppress(BrokenPipeError):
+            self._write_verdicts(report.last_tracks)
+            self._write({"type": "summary", **report_to_dict(report)})
+
+    def close(self) -> None:
+        """The stream belongs to the caller."""
 
     def _write_verdicts(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
             self._write({"type": "verdict", **verdict_to_dict(verdict)})
 
     def _write(self, values: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(values) + "\n")
+        self._stream.write(json.dumps(values, allow_nan=False) + "\n")
         self._stream.flush()
 
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import cv2
+
+from istvt.records import UInt8Array
 from istvt.runtime.results import FrameResult
 from istvt.runtime.session import SessionReport
 from istvt.runtime.sinks.display import Display
@@ -38,16 +41,24 @@ class Pictures:
             picture = draw(result, footer=f"{result.frame.time_s:8.2f} s  {self._footer}")
         if self._save is not None:
             with self._timers.time("save"):
-                if self._writer is None:
-                    size_wh = (picture.shape[1], picture.shape[0])
-                    self._writer = VideoWriter(self._save, fps=self._fps, size_wh=size_wh)
-                    self._start_s = result.frame.time_s
-                self._writer.write(picture, time_s=result.frame.time_s - self._start_s)
+                self._write(self._save, picture, time_s=result.frame.time_s)
         return self._display is None or self._display.show(picture)
 
     def finish(self, report: SessionReport) -> None:
+        """Everything has been drawn already."""
+
+    def close(self) -> None:
         """Finish the file and take the window away."""
         if self._writer is not None:
             self._writer.close()
         if self._display is not None:
             self._display.close()
+
+    def _write(self, path: Path, picture: UInt8Array, *, time_s: float) -> None:
+        if self._writer is None:
+            size_wh = (picture.shape[1], picture.shape[0])
+            self._writer = VideoWriter(path, fps=self._fps, size_wh=size_wh)
+            self._start_s = time_s
+        if (picture.shape[1], picture.shape[0]) != self._writer.size_wh:  # a stream may change it
+            picture = cv2.resize(picture, self._writer.size_wh, interpolation=cv2.INTER_AREA)
+        self._writer.write(picture, time_s=time_s - self._start_s)

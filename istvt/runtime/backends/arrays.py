@@ -1,0 +1,44 @@
+"""What the runtimes share that keep features as numpy arrays in main memory."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from istvt.records import FloatArray, UInt8Array
+from istvt.runtime.scorer import (
+    ClosesOnExit,
+    Features,
+    ScorerInfo,
+    check_faces,
+    check_windows,
+    no_logits,
+)
+
+GraphName: TypeAlias = Literal["encoder", "window"]
+
+
+class ArrayScorer(ClosesOnExit):
+    """A scorer over two graphs that take and give arrays; a handle is an array `(h*w, C)`."""
+
+    info: ScorerInfo
+
+    @abstractmethod
+    def run(self, graph: GraphName, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Run one graph on its one input; gives an array of its own."""
+
+    def encode(self, faces: UInt8Array) -> list[Features]:
+        """See `Scorer.encode`."""
+        check_faces(faces, self.info.preset)
+        if len(faces) == 0:
+            return []
+        return list(self.run("encoder", np.ascontiguousarray(faces)))
+
+    def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
+        """See `Scorer.score`."""
+        check_windows(windows, self.info.preset)
+        if not windows:
+            return no_logits()
+        stacked = np.stack([np.stack(list(window)) for window in windows])
+        return self.run("window", stacked).astype(np.float32)

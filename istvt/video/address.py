@@ -2,9 +2,12 @@
 
 import re
 
-SECRET_FIELDS = "user|username|usr|login|pwd|pass|passwd|password|token|auth|key|apikey|api_key|sig"
-_SECRET_QUERY = re.compile(rf"(?i)(?<=[?&])({SECRET_FIELDS})=[^&#]*")
-_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://(.*)$", re.IGNORECASE | re.DOTALL)
+# Parts of a query field's name; cameras call it loginpas, usr or access_token, among others.
+SECRET_PARTS = "pas|pwd|token|key|sig|auth|use|usr|login|secret"
+PLAIN_SCHEMES = frozenset({"http", "https", "file"})  # where an address may well hold an @
+_SECRET_QUERY = re.compile(rf"(?i)(?<=[?&])([^=&]*(?:{SECRET_PARTS})[^=&]*)=[^&]*")
+# One slash is what is left where the URL went through a path; one letter is a drive of Windows.
+_SCHEME = re.compile(r"^\s*([a-z][a-z0-9+.-]+):/{1,2}(.*)$", re.IGNORECASE | re.DOTALL)
 
 
 def scheme_of(spec: str) -> str | None:
@@ -18,15 +21,18 @@ def printable(url: str) -> str:
     match = _SCHEME.match(url)
     if not match:
         return url
-    credentials = _credentials(match[2])
-    rest = match[2][len(credentials) + 1 :] if credentials else match[2]
-    return f"{match[1].lower()}://" + _SECRET_QUERY.sub(r"\1=...", rest)
+    scheme, rest = match[1].lower(), match[2].rstrip()
+    credentials = _credentials(rest, is_plain=scheme in PLAIN_SCHEMES)
+    if credentials:
+        rest = rest[len(credentials) + 1 :]
+    return f"{scheme}://" + _SECRET_QUERY.sub(r"\1=...", rest)
 
 
-def _credentials(rest: str) -> str:
+def _credentials(rest: str, *, is_plain: bool) -> str:
     """Find `user:password` in what follows `scheme://`, even where the password holds a slash."""
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
+    if "@" in authority and is_plain:
         return authority.rpartition("@")[0]
     port = authority.rpartition(":")[2] if ":" in authority and "]" not in authority else "0"
-    return rest.rpartition("@")[0] if "@" in rest and not port.isdecimal() else ""
+    is_host = is_plain and port.isdecimal()
+    return rest.rpartition("@")[0] if "@" in rest and not is_host else ""

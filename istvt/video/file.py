@@ -35,7 +35,7 @@ def open_video(path: Path) -> RecordedSource:
     if path.stat().st_size == 0:
         raise UnreadableSourceError(f"{path}: the file is empty (0 bytes); copy or record it again")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()))  # else FFmpeg takes `12:30.mp4` for a URL
     except PermissionError:
         raise UnreadableSourceError(
             f"{path}: no permission to read it; allow it with chmod +r or run as its owner"

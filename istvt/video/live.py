@@ -18,6 +18,7 @@ from istvt.video.latest import LatestFrame
 logger = logging.getLogger(__name__)
 
 STALL_TIMEOUT_S = 5.0
+WITHHELD_TIMEOUT_S = 30.0  # cameras send a key frame every 1 to 10 s, few more seldom
 CLOSE_TIMEOUT_S = 4.0
 
 Raw = TypeVar("Raw")
@@ -30,8 +31,11 @@ class Grabber(Protocol[Raw]):
     fps: float | None
     size_wh: tuple[int, int] | None
 
-    def grab(self) -> tuple[Raw, int]:
+    def grab(self) -> tuple[Raw, int] | None:
         """Wait for the next picture; also tell how many were lost directly before it.
+
+        Returns:
+            None where data came, a sign of life, but no sound picture yet.
 
         Raises:
             SourceError: there will be no more.
@@ -62,16 +66,23 @@ class LiveSource(Generic[Raw]):
     is_live = True
     frames_declared: int | None = None
 
-    def __init__(self, grabber: Grabber[Raw], *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        grabber: Grabber[Raw],
+        *,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
+        withheld_timeout_s: float = WITHHELD_TIMEOUT_S,
+    ) -> None:
         self.name = grabber.name
         self.fps = grabber.fps
         self.size_wh = grabber.size_wh
         self.frames_read = 0
         self._grabber = grabber
         self._stall_timeout_s = stall_timeout_s
+        self._withheld_timeout_s = withheld_timeout_s
         self._slot: LatestFrame[_Shot[Raw]] = LatestFrame()
         self._closing = Event()
-        self._opened_s = time.monotonic()
+        self._opened_s = self._alive_s = time.monotonic()
         self._thread = Thread(target=self._capture, name=f"capture {self.name}", daemon=True)
         self._thread.start()
 
@@ -92,9 +103,7 @@ class LiveSource(Generic[Raw]):
         if self._closing.is_set():
             raise StopIteration
         try:
-            shot = self._slot.take(timeout_s=self._stall_timeout_s)
-        except TimeoutError:
-            raise self._broken(f"no picture for {self._stall_timeout_s:g} s") from None
+            shot = self._wait()
         except SourceError as error:
             raise self._broken(str(error)) from None
         self.frames_read += 1
@@ -121,13 +130,39 @@ class LiveSource(Generic[Raw]):
     ) -> None:
         self.close()
 
+    def _wait(self) -> _Shot[Raw]:
+        """Wait for a picture while the source shows signs of life."""
+        began_s = time.monotonic()
+        while True:
+            stalls_s = max(began_s, self._alive_s) + self._stall_timeout_s
+            gives_up_s = min(stalls_s, began_s + self._withheld_timeout_s)
+            try:
+                return self._slot.take(timeout_s=max(0.0, gives_up_s - time.monotonic()))
+            except TimeoutError:
+                self._check_patience(began_s)
+
+    def _check_patience(self, began_s: float) -> None:
+        now_s = time.monotonic()
+        if now_s >= max(began_s, self._alive_s) + self._stall_timeout_s:
+            raise SourceError(f"no picture for {self._stall_timeout_s:g} s")
+        if now_s >= began_s + self._withheld_timeout_s:
+            raise SourceError(
+                f"data comes, but no sound picture for {self._withheld_timeout_s:g} s; after "
+                "damage pictures are withheld until a key frame: have the camera send one more "
+                "often (GOP or I-frame interval)"
+            )
+
     def _capture(self) -> None:
         index = -1
         try:
             while not self._closing.is_set():
-                raw, lost = self._grabber.grab()
+                grabbed = self._grabber.grab()
+                self._alive_s = time.monotonic()
+                if grabbed is None:
+                    continue
+                raw, lost = grabbed
                 index += 1 + lost
-                self._slot.put(_Shot(raw, index, time.monotonic() - self._opened_s))
+                self._slot.put(_Shot(raw, index, self._alive_s - self._opened_s))
         except Exception as error:  # noqa: BLE001 raised again in the reader's thread
             self._slot.fail(error)
         finally:

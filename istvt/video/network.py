@@ -94,11 +94,11 @@ class StreamGrabber:
         self._decoder = SoundDecoder()
         self._ready: deque[tuple[av.VideoFrame, int]] = deque()
 
-    def grab(self) -> tuple[av.VideoFrame, int]:
-        """Wait for the next sound picture."""
-        while not self._ready:
+    def grab(self) -> tuple[av.VideoFrame, int] | None:
+        """Wait for a packet; give the next sound picture, None where it completed none."""
+        if not self._ready:
             self._ready.extend(self._decoder.decode(self._receive()))
-        return self._ready.popleft()
+        return self._ready.popleft() if self._ready else None
 
     def to_image(self, raw: av.VideoFrame) -> UInt8Array:
         """Convert to upright RGB."""

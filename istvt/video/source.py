@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from istvt.errors import SourceNotFoundError, UnreadableSourceError
 from istvt.records import Frame
-from istvt.video.address import scheme_of
+from istvt.video.address import printable, scheme_of
 
 IMAGES_FPS = 25.0
 
@@ -66,11 +66,11 @@ def open_source(spec: str | Path, *, images_fps: float = IMAGES_FPS) -> Source:
     """
     scheme = scheme_of(str(spec)) if isinstance(spec, str) else None
     if scheme == "file":
-        return _open_path(Path(unquote(urlsplit(str(spec)).path)), images_fps=images_fps)
+        return _open_path(Path(unquote(urlsplit(str(spec).strip()).path)), images_fps=images_fps)
     if scheme is not None:
         from istvt.video.network import open_url
 
-        return open_url(str(spec))
+        return open_url(str(spec).strip())
     return _open_path(Path(spec).expanduser(), images_fps=images_fps)
 
 
@@ -93,5 +93,6 @@ def _open_path(path: Path, *, images_fps: float) -> Source:
 def _missing(path: Path) -> str:
     if path.name.isdecimal() and len(path.parts) == 1:
         return f"{path}: there is no such file; for a camera use --camera {path}"
-    lost = path if path.parent.is_dir() else path.parent
-    return f"{path}: there is no {lost}; expected a video, an image, a folder of images or a URL"
+    name = printable(str(path))  # a URL that was given as a path is one still
+    lost = name if path.parent.is_dir() or scheme_of(str(path)) else path.parent
+    return f"{name}: there is no {lost}; expected a video, an image, a folder of images or a URL"

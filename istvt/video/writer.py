@@ -21,13 +21,18 @@ SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
 TICKS_PER_S = 60_000  # a multiple of 24, 25, 30 and 30000/1001; MPEG-4 allows up to 65535
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 DEFAULT_CRF = 20
+# Playable at every moment, also after a kill; closing turns it into a plain file with an index.
+# Source: FFmpeg's documentation of the mov muxer, `hybrid_fragmented`.
+KILL_SAFE = {"movflags": "hybrid_fragmented"}
+FRAGMENTED_SUFFIXES = frozenset({".mp4", ".mov"})
 
 
 class VideoWriter:
     """Writes H.264 (MPEG-4 where this build of FFmpeg has no libx264), a context manager.
 
     Until it is closed the file is called `<name>.part<suffix>`. Closing finishes it, whatever ended
-    the `with` block: after Ctrl-C or an error what was written can be played.
+    the `with` block: after Ctrl-C or an error what was written can be played. After a kill or a
+    power cut the part can be played too, up to its last key frames.
 
     Args:
         path: ends in .mp4, .mov or .mkv; missing folders are made.
@@ -59,7 +64,7 @@ class VideoWriter:
         self._part_path = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(str(self._part_path), "w")
+            self._container = _open(self._part_path)
         except OSError as error:
             raise UsageError(
                 f"{self.path}: cannot be written: {error.strerror}; name a place you may write to"
@@ -149,6 +154,13 @@ class VideoWriter:
             )
         self._last_tick = tick
         return tick
+
+
+def _open(path: Path) -> av.container.OutputContainer:
+    options = KILL_SAFE if path.suffix.lower() in FRAGMENTED_SUFFIXES else {}
+    return av.open(
+        str(path.absolute()), "w", options=options
+    )  # else `cam:1.mp4` is a URL to FFmpeg
 
 
 def _check(path: Path, *, fps: float, size_wh: tuple[int, int], crf: int, preset: str) -> None:

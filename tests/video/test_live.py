@@ -19,6 +19,7 @@ from istvt.video import camera as camera_module
 from istvt.video.camera import open_camera
 from istvt.video.devices import list_cameras
 from istvt.video.latest import LatestFrame
+from istvt.video.live import LiveSource
 
 PERIOD_S = 0.01
 
@@ -136,6 +137,38 @@ def test_a_stalled_camera_is_a_broken_source(capture: FakeCapture) -> None:
             list(frames)
         assert time.monotonic() - started_s < 0.5
         capture.hangs.clear()
+
+
+class Withholding:
+    """A stream whose packets come, but which gives no picture for the first `packets` of them."""
+
+    name, fps, size_wh = "stream", None, None
+
+    def __init__(self, packets: int) -> None:
+        self.packets = packets
+
+    def grab(self) -> tuple[int, int] | None:
+        time.sleep(PERIOD_S)
+        self.packets -= 1
+        return None if self.packets >= 0 else (7, 0)
+
+    def to_image(self, raw: int) -> np.ndarray:
+        return np.full((4, 6, 3), raw, np.uint8)
+
+    def close(self) -> None: ...
+
+
+def test_a_stream_that_awaits_a_key_frame_is_not_stalled() -> None:
+    with LiveSource(Withholding(30), stall_timeout_s=0.1) as source:
+        assert next(source).index == 0
+
+
+def test_a_key_frame_is_not_awaited_for_ever() -> None:
+    with (
+        LiveSource(Withholding(10**6), stall_timeout_s=0.1, withheld_timeout_s=0.3) as source,
+        pytest.raises(BrokenSourceError, match=r"no sound picture for 0\.3 s.*key frame"),
+    ):
+        next(source)
 
 
 def test_a_bug_in_the_capturing_thread_reaches_the_reader(capture: FakeCapture) -> None:

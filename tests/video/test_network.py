@@ -11,13 +11,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-from istvt.errors import BrokenSourceError, IstvtError, UnreadableSourceError, UsageError
+from istvt.errors import (
+    BrokenSourceError,
+    IstvtError,
+    SourceNotFoundError,
+    UnreadableSourceError,
+    UsageError,
+)
 from istvt.video.address import printable
-from istvt.video.network import open_url
+from istvt.video.network import StreamGrabber, open_url
 from istvt.video.source import open_source
 
 USER, PASSWORD = "ann", "ge/h:e@im"
@@ -156,6 +163,22 @@ def test_a_stream_is_live_and_its_end_is_a_break(
     assert_no_secret(caught)
 
 
+def test_a_damaged_packet_is_a_sign_of_life(clip: Callable[..., Path]) -> None:
+    path = clip("a.mkv", noise=True, options={"g": "15", "bf": "0", "sc_threshold": "0"})
+    with av.open(str(path)) as container:
+        victim = [packet.pos for packet in container.demux(video=0)][5]
+    content = bytearray(path.read_bytes())
+    content[victim + 20 : victim + 300] = bytes(280)
+    path.write_bytes(content)
+    grabber = StreamGrabber(av.open(str(path)), url="rtsp://cam/a")
+    grabbed = [grabber.grab() for _ in range(18)]
+    grabber.close()
+    at = [picture[0].pts // 40 for picture in grabbed if picture is not None]
+    assert at[-1] >= 15
+    assert not set(at) & set(range(6, 15))
+    assert grabbed.count(None) >= 9
+
+
 def test_a_camera_that_sends_jpegs_is_live(server: Server) -> None:
     with open_url(server.url("mjpeg")) as source:
         frame = next(iter(source))
@@ -240,8 +263,36 @@ def assert_no_secret(caught: pytest.ExceptionInfo[IstvtError]) -> None:
         ("http://cam:80/@ann/a", "http://cam:80/@ann/a"),
         ("http://[::1]:80/a", "http://[::1]:80/a"),
         ("udp://@239.0.0.1:1234", "udp://@239.0.0.1:1234"),
+        ("rtsp://admin:2024#cam@10.0.0.5/live", "rtsp://10.0.0.5/live"),
+        ("rtsp://admin:123/4@10.0.0.5/live", "rtsp://10.0.0.5/live"),
+        ("rtsp://a@admin:12/3@10.0.0.5/live", "rtsp://10.0.0.5/live"),
+        (" rtsp://ann:geheim@cam/a\n", "rtsp://cam/a"),
+        ("rtsp:/ann:geheim@cam/a", "rtsp://cam/a"),
+        (
+            "http://cam/a?access_token=x&loginuse=y&loginpas=z#1&n=1",
+            "http://cam/a?access_token=...&loginuse=...&loginpas=...&n=1",
+        ),
+        ("http://cam/a?channel=2#start", "http://cam/a?channel=2#start"),
         ("clip.mp4", "clip.mp4"),
+        ("C:/clips/a@b.mp4", "C:/clips/a@b.mp4"),
     ],
 )
 def test_only_what_is_no_secret_is_printed(url: str, shown: str) -> None:
     assert printable(url) == shown
+
+
+@pytest.mark.parametrize("spec", [f"  rtsp://{USER}:geheim77@", f"rtsp:/{USER}:geheim77@"])
+def test_a_url_with_a_slip_is_a_url_still(spec: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with pytest.raises(UnreadableSourceError, match="connection was refused") as caught:
+        open_source(f"{spec}127.0.0.1:{port}/x")
+    assert_no_secret(caught)
+
+
+@pytest.mark.parametrize("password", ["geheim77", "1/geheim77", "1#geheim77"])
+def test_a_url_that_became_a_path_shows_no_password(password: str) -> None:
+    with pytest.raises(SourceNotFoundError, match="there is no rtsp://cam/x;") as caught:
+        open_source(Path(f"rtsp://{USER}:{password}@cam/x"))
+    assert_no_secret(caught)

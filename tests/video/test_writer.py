@@ -1,13 +1,16 @@
 """Written videos are read back."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from istvt.errors import RuntimeEnvironmentError, UsageError
+from istvt.errors import BrokenSourceError, RuntimeEnvironmentError, UsageError
 from istvt.video.source import open_source
 from istvt.video.writer import VideoWriter
 
@@ -95,6 +98,60 @@ def test_what_was_written_before_an_interrupt_plays(
         record()
     with open_source(tmp_path / "a.mp4") as source:
         assert len(list(source)) == 7
+
+
+KILLED = """
+import os, sys
+import numpy as np
+from istvt.video.writer import VideoWriter
+writer = VideoWriter(sys.argv[1], fps=25, size_wh=(64, 48))
+rng = np.random.default_rng(0)
+for _ in range(600):
+    writer.write(rng.integers(0, 255, (48, 64, 3), np.uint8))
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_was_written_before_a_kill_plays(tmp_path: Path, suffix: str) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / f"a{suffix}"], check=False)
+    assert killed.returncode == 9
+    with open_source(tmp_path / f"a.part{suffix}") as source, suppress(BrokenSourceError):
+        for _ in source:
+            pass
+    assert source.frames_read > 200
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_a_finished_file_has_an_index_and_plays_in_any_browser(
+    tmp_path: Path, picture: Picture, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, fps=25, size_wh=(64, 48)) as writer:
+        for number in range(600):
+            writer.write(picture(number % 20))
+    with open_source(path) as source:
+        assert source.frames_declared == 600
+        assert len(list(source)) == 600
+    with av.open(str(path)) as container:
+        assert container.duration == 24 * av.time_base
+    content, at, boxes = path.read_bytes(), 0, []
+    while at < len(content):
+        boxes.append(content[at + 4 : at + 8].decode())
+        length = int.from_bytes(content[at : at + 4])
+        at += length if length != 1 else int.from_bytes(content[at + 8 : at + 16])
+    assert "moov" in boxes
+    assert "moof" not in boxes
+
+
+def test_a_colon_in_the_name_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter("cam:1.mp4", fps=25, size_wh=(64, 48)) as writer:
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    Path("cam:1.mp4").rename("12:30:05.mp4")
+    with open_source("12:30:05.mp4") as source:
+        assert source.name == "12:30:05.mp4"
+        assert len(list(source)) == 1
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path, picture: Picture) -> None:

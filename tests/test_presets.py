@@ -99,6 +99,7 @@ def test_impossible_sampling_is_refused(fields: dict[str, Any], message: str) ->
         ({"size_px": 96, "scale": 0.0}, "scale is 0.0"),
         ({"size_px": 96, "scale": float("nan")}, "scale is nan"),
         ({"size_px": 96, "scale": float("inf")}, "scale is inf"),
+        ({"size_px": 96, "min_face_px": 11}, "min_face_px is 11: it must be at least 12"),
     ],
 )
 def test_impossible_crops_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -115,7 +116,9 @@ def test_crop_must_have_the_models_size() -> None:
     "config",
     [
         ModelConfig(PAPER, CropRecipe(300)),
-        ModelConfig(TINY, CropRecipe(96, scale=1.3, align=False), Sampling(None, 12.5)),
+        ModelConfig(
+            TINY, CropRecipe(96, scale=1.3, align=False, min_face_px=60), Sampling(None, 12.5)
+        ),
         ModelConfig(replace(EDGE, num_frames=4), CropRecipe(224), Sampling(frame_step=3)),
     ],
 )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from istvt.machine import count_cores
+
 PACKAGES = ("istvt", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino")
 
 # What the runtimes' kernels are chosen by, as Linux names them: x86-64 first, then Arm.
@@ -49,7 +51,7 @@ def describe_environment() -> Environment:
     flags = set((cpu.get("flags") or cpu.get("Features") or "").split())
     return Environment(
         cpu=cpu.get("model name") or _board() or platform.machine(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=count_cores(),
         cores_of_machine=os.cpu_count() or 1,
         instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags),
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,

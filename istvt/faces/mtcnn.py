@@ -4,7 +4,6 @@ Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convo
 (2016); boxes and landmarks agree with those of facenet-pytorch 2.5.3.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
@@ -19,6 +18,7 @@ from istvt.extras import require
 from istvt.faces import boxes as bx
 from istvt.faces.area import AreaTable, IntArray
 from istvt.faces.mtcnn_weights import FILE_NAMES, detector_folder, is_detector
+from istvt.machine import count_cores
 from istvt.records import Face, FloatArray, UInt8Array
 
 CELL_PX, STRIDE_PX = 12, 2  # what one cell of P-Net's map sees, and how far apart cells are
@@ -37,8 +37,8 @@ class MtcnnDetector:
     Args:
         folder: where the three networks lie; None takes this user's, built on first use.
         min_face_px: the smallest face that is looked for. The time of a search grows with the
-            square of the picture's side over this. 20 is facenet-pytorch's; for cameras see
-            `detector.STREAM_MIN_FACE_PX`: a smaller face fills too little of the model's crop.
+            square of the picture's side over this. 20 is facenet-pytorch's; a model's own is in
+            its `CropRecipe`.
         thresholds: least probability after each of the three networks.
         refine_threshold: least probability of a face that `refine` still follows.
         factor: size of each level of the picture's pyramid over the one before.
@@ -136,10 +136,10 @@ class MtcnnDetector:
 
     def _scales(self, areas: AreaTable) -> list[float]:
         """Sizes of the pyramid's levels over the picture's."""
-        scales = []
+        scales: list[float] = []
         scale = CELL_PX / self.min_face_px
         shorter_px = min(areas.height, areas.width) * scale
-        while shorter_px >= CELL_PX:
+        while not scales or shorter_px >= CELL_PX:  # 47 px x 12 / 47 px is a little below 12
             scales.append(scale)
             scale *= self.factor
             shorter_px *= self.factor
@@ -200,13 +200,6 @@ class MtcnnDetector:
         wh = bx.sides(boxes) + 1
         landmarks = points.transpose(0, 2, 1) * wh[:, None] + boxes[:, None, :2] - 1
         return scores, bx.regressed(boxes, offsets, extra_px=1), landmarks
-
-
-def count_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open_session(path: Path) -> Any:

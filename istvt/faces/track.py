@@ -49,14 +49,10 @@ class TrackedFace:
 
     Attributes:
         track_id: stays with the person through the shot; never used twice by a tracker.
-        is_new: the track is shown for the first time.
-        is_found: the search of the whole picture saw it in this frame too.
     """
 
     track_id: int
     face: Face
-    is_new: bool
-    is_found: bool
 
 
 @dataclass(eq=False)
@@ -68,7 +64,6 @@ class _Track:
     sightings: int = 1
     missed: int = 0
     unfound: int = 0
-    is_found: bool = True
 
     def take(self, face: Face | None) -> None:
         """Note that it was seen in this frame, or was not."""
@@ -115,11 +110,6 @@ class FaceTracker:
         """Tracks that have not ended, those out of sight for a moment included."""
         return {track.track_id for track in self._tracks if track.track_id is not None}
 
-    @property
-    def detect_every(self) -> int:
-        """The k in force."""
-        return self._cadence.every
-
     def reset(self) -> None:
         """End every track: after a cut or a gap, faces are searched anew and get new ids."""
         self._tracks.clear()
@@ -158,7 +148,6 @@ class FaceTracker:
         """Take what the second look gave."""
         for track, face in zip(self._tracks, carried, strict=True):
             track.take(face)
-            track.is_found = False
 
     def _join(self, carried: Sequence[Face | None], found: Sequence[Face]) -> None:
         """Take what both looks gave: lost tracks may be found again, and new ones begin.
@@ -175,8 +164,7 @@ class FaceTracker:
                 seen[at] = found[index]
         self._go_on(seen)
         for at, track in enumerate(self._tracks):
-            track.is_found = at in pairs
-            if track.is_found:
+            if at in pairs:
                 track.unfound = 0
             elif track.missed == 0:
                 track.unfound += 1
@@ -203,11 +191,10 @@ class FaceTracker:
         """Give ids to the tracks that have earned one, and list those in sight."""
         shown = []
         for track in self._tracks:
-            is_new = track.track_id is None and self._is_confirmed(track)
-            if is_new:
+            if track.track_id is None and self._is_confirmed(track):
                 track.track_id, self._next_id = self._next_id, self._next_id + 1
             if track.track_id is not None and track.missed == 0:
-                shown.append(TrackedFace(track.track_id, track.face, is_new, track.is_found))
+                shown.append(TrackedFace(track.track_id, track.face))
         return sorted(shown, key=lambda tracked: -_area(tracked.face))
 
     def _is_confirmed(self, track: _Track) -> bool:

@@ -53,10 +53,6 @@ class CutDetector:
         colours = float(np.abs(last.colours - look.colours).sum())  # 0 to 2
         return structure > LEAST_STRUCTURE_CHANGE and structure + colours > LEAST_CHANGE
 
-    def reset(self) -> None:
-        """Forget the last picture: a new source, a reconnect."""
-        self._last = None
-
 
 def _look_at(image: UInt8Array) -> _Look:
     small = cv2.resize(image, HISTOGRAM_WH, interpolation=cv2.INTER_AREA)

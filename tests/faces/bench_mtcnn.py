@@ -16,14 +16,15 @@ import av
 import cv2
 import numpy as np
 
-from istvt.faces.detector import STREAM_MIN_FACE_PX
 from istvt.faces.mtcnn import MtcnnDetector
 from istvt.faces.track import DETECT_EVERY, FaceTracker
+from istvt.presets import CropRecipe
 from istvt.records import Frame
 from istvt.video.cuts import CutDetector
 from tests.faces.facenet_reference import make_reference
 
 BLOCK_FRAMES, PAUSE_S = 25, 0.3
+MIN_FACE_PX = CropRecipe.min_face_px
 
 
 def main():
@@ -50,13 +51,13 @@ def ways_to_find_faces(threads):
     """What is compared: name to a function of `(image, index)`; the first is the reference."""
     reference = make_reference(threads=threads)
     detector = MtcnnDetector(threads=threads)
-    streaming = MtcnnDetector(min_face_px=STREAM_MIN_FACE_PX, threads=threads)
+    streaming = MtcnnDetector(min_face_px=MIN_FACE_PX, threads=threads)
     return {
         "facenet-pytorch, 20 px": lambda image, index: reference.detect(image, landmarks=True),
         "detect, 20 px": lambda image, index: detector.detect(image),
-        f"detect, {STREAM_MIN_FACE_PX} px": lambda image, index: streaming.detect(image),
+        f"detect, {MIN_FACE_PX} px": lambda image, index: streaming.detect(image),
         f"track, 20 px, every {DETECT_EVERY}": tracking(detector),
-        f"track, {STREAM_MIN_FACE_PX} px, every {DETECT_EVERY}": tracking(streaming),
+        f"track, {MIN_FACE_PX} px, every {DETECT_EVERY}": tracking(streaming),
         "find cuts": lambda image, index, cuts=CutDetector(): cuts.is_cut(image),
     }
 

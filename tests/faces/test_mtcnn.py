@@ -110,6 +110,12 @@ def test_tiny_pictures_hold_no_face(detector, shape):
     assert detector.detect(np.full(shape, 128, np.uint8)) == []
 
 
+@pytest.mark.parametrize("size_px", [12, 40, 47, 94])  # 47 x (12 / 47) is a little below 12
+def test_a_picture_of_the_least_size_is_searched(detector_folder, size_px):
+    detector = MtcnnDetector(detector_folder, min_face_px=size_px, threads=1)
+    assert detector.detect(np.full((size_px, 60 + size_px, 3), 128, np.uint8)) == []
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

@@ -59,10 +59,3 @@ def test_blank_frames_within_a_shot_are_no_cut(four_shots, level):
     blank = [np.abs(level - frame).astype(np.uint8) for frame in noise]
     assert cuts_in([*four_shots[100:103], *blank, *four_shots[103:106]]) == []
     assert cuts_in([*four_shots[100:103], *blank, *four_shots[240:243]]) == [6]
-
-
-def test_reset_forgets_the_last_shot(four_shots):
-    detector = CutDetector()
-    detector.is_cut(four_shots[100])
-    detector.reset()
-    assert not detector.is_cut(four_shots[240])

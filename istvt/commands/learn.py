@@ -12,9 +12,10 @@ from istvt import locate
 from istvt.commands import options
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, UsageError
+from istvt.presets import PAPER, CropRecipe, ModelConfig, Sampling, preset_named
 
 if TYPE_CHECKING:
-    from istvt.presets import ModelConfig
+    from istvt.training.checkpoint import Plan
     from istvt.training.fit import EpochResult, FitResult
     from istvt.training.metrics import Metrics
     from istvt.training.recipe import TrainRecipe
@@ -33,7 +34,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder to write. Default: runs/PRESET-DATE.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="paper, edge or tiny.")] = "paper",
+    preset: Annotated[str | None, typer.Option(help="paper, edge or tiny. Default: paper.")] = None,
     recipe: Annotated[
         RecipeName, typer.Option(help="auto: demo for the preset tiny, paper for the others.")
     ] = RecipeName.AUTO,
@@ -43,8 +44,10 @@ def train(
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows a step, an even number.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes weights, order and augmentation.")] = 0,
-    workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes weights, order and augmentation. Default: 0.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Loader processes. Default: 0.")] = None,
     frame_step: Annotated[int | None, typer.Option(help="Sample every k-th frame.")] = None,
     sample_fps: Annotated[
         float | None, typer.Option(help="Sample at this rate, in place of --frame-step.")
@@ -57,28 +60,35 @@ def train(
         int | None, typer.Option(min=1, help="Sampled frames read of each video. Default: all.")
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for the cut faces. Default: inside DATA.")
+        Path | None, typer.Option(help="Folder for the cut faces. Default: DATA/.istvt-cache.")
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out, with its options; only --epochs, --budget-s and "
+            "--workers may change.",
+        ),
+    ] = False,
 ) -> int:
     """Train ISTVT on labelled videos; the best epoch on the validation split is kept."""
-    from istvt.presets import CropRecipe, ModelConfig, Sampling, preset_named
+    from istvt.training.checkpoint import read_plan
     from istvt.training.fit import fit
 
     if resume and out is None:
         raise UsageError("--resume needs --out: the run to go on with")
-    shape = preset_named(preset)
-    is_sampling_given = frame_step is not None or sample_fps is not None
-    sampling = Sampling(frame_step, sample_fps) if is_sampling_given else Sampling()
-    config = ModelConfig(preset=shape, crop=CropRecipe(shape.image_size), sampling=sampling)
-    chosen = _recipe(recipe, config, epochs=epochs, budget_s=budget_s)
-    given = {"lr": lr, "batch_size": batch_size}
+    before = read_plan(out) if resume and out else None
+    config = _config(before, preset=preset, frame_step=frame_step, sample_fps=sample_fps)
+    chosen = _recipe(before, recipe, config, epochs=epochs, budget_s=budget_s)
+    given = {"lr": lr, "batch_size": batch_size, "seed": seed, "workers": workers}
     overrides = {name: value for name, value in given.items() if value is not None}
-    chosen = replace(chosen, seed=seed, workers=workers, **overrides)  # type: ignore[arg-type]
-    run = out or _new_run(preset)
+    chosen = replace(chosen, **overrides)  # type: ignore[arg-type]
+    if before and max_frames is None:
+        max_frames = before.data.max_frames
+    run = out or _new_run(config.preset.name)
     with stage_bars() as progress:
         result = fit(
             data,
@@ -102,7 +112,7 @@ def evaluate(
     model: options.ModelOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for the cut faces. Default: inside DATA.")
+        Path | None, typer.Option(help="Folder for the cut faces. Default: DATA/.istvt-cache.")
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
@@ -141,14 +151,33 @@ def import_weights(
     return ExitCode.DONE
 
 
+def _config(
+    before: "Plan | None", *, preset: str | None, frame_step: int | None, sample_fps: float | None
+) -> ModelConfig:
+    """Take what is given, and for the rest what the resumed run has, else the defaults."""
+    config = before.config if before else ModelConfig(PAPER, CropRecipe(PAPER.image_size))
+    if preset is not None:
+        shape = preset_named(preset)
+        config = replace(config, preset=shape, crop=replace(config.crop, size_px=shape.image_size))
+    if frame_step is None and sample_fps is None:
+        return config
+    return replace(config, sampling=Sampling(frame_step, sample_fps))
+
+
 def _recipe(
-    name: RecipeName, config: "ModelConfig", *, epochs: int | None, budget_s: float | None
+    before: "Plan | None",
+    name: RecipeName,
+    config: ModelConfig,
+    *,
+    epochs: int | None,
+    budget_s: float | None,
 ) -> "TrainRecipe":
     from istvt.training.recipe import DEMO_RECIPE, PAPER_RECIPE
 
-    if name is RecipeName.AUTO:
-        name = RecipeName.DEMO if config.preset.name == "tiny" else RecipeName.PAPER
-    recipe = DEMO_RECIPE if name is RecipeName.DEMO else PAPER_RECIPE
+    is_demo = name is RecipeName.DEMO or (name is RecipeName.AUTO and config.preset.name == "tiny")
+    recipe = DEMO_RECIPE if is_demo else PAPER_RECIPE
+    if before and name is RecipeName.AUTO:
+        recipe = before.recipe
     if epochs is None and budget_s is None:
         return recipe
     return replace(recipe, epochs=epochs, budget_s=budget_s)

@@ -18,6 +18,9 @@ from istvt.errors import ModelNotFoundError, WeightsError
 from istvt.extras import require
 from istvt.files import atomic_file
 from istvt.model.istvt import ISTVT
+from istvt.presets import ModelConfig
+from istvt.training.provenance import DataFacts
+from istvt.training.recipe import TrainRecipe
 
 LAST_FILE = "last.safetensors"
 HEADER = "istvt_training"
@@ -65,6 +68,35 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     facts: dict[str, Any] = _read_header(path)["facts"]
     return facts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training was asked to do."""
+
+    config: ModelConfig
+    recipe: TrainRecipe
+    data: DataFacts
+
+
+def read_plan(run: Path) -> Plan:
+    """Read what the training in a run folder was asked to do.
+
+    Raises:
+        ModelNotFoundError: there is none.
+        WeightsError: it is not a checkpoint of ours, or of another version.
+    """
+    facts = read_facts(run / LAST_FILE)
+    try:
+        return Plan(
+            config=ModelConfig.from_dict(facts["config"]),
+            recipe=TrainRecipe(**facts["recipe"]),
+            data=DataFacts(**facts["data"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{run / LAST_FILE} is of another version of istvt ({error!r}): train anew"
+        ) from error
 
 
 def load_checkpoint(path: Path, state: TrainState) -> None:

@@ -8,7 +8,7 @@ its last finished epoch. The test split is never read.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 
 from istvt import __version__
 from istvt.data.crops import Progress
+from istvt.data.layouts.folder import list_videos
 from istvt.data.manifest import Skipped
 from istvt.data.windows import SplitWindows, load_split, spread
 from istvt.errors import UsageError
@@ -25,9 +26,10 @@ from istvt.files import atomic_file
 from istvt.presets import ModelConfig
 from istvt.records import UInt8Array
 from istvt.runs import CONFIG_FILE, save_sample_windows
-from istvt.training.checkpoint import LAST_FILE, read_facts
+from istvt.training.checkpoint import LAST_FILE, Plan, read_plan
 from istvt.training.curve import draw_curve
 from istvt.training.precision import find_device
+from istvt.training.provenance import DataFacts, describe_data, refuse_copies, shared_identities
 from istvt.training.recipe import Precision, TrainRecipe
 from istvt.training.start import load_start
 from istvt.training.trainer import EpochResult, Trainer, best_of
@@ -48,6 +50,7 @@ class FitResult:
         run: the folder.
         best: the epoch whose weights are in `weights.safetensors`.
         skipped: videos that gave no windows, or were read in part, with the reason.
+        shared_identities: people in both splits, as far as FaceForensics++'s names tell.
     """
 
     run: Path
@@ -55,6 +58,7 @@ class FitResult:
     epochs: tuple[EpochResult, ...]
     precision: Precision
     skipped: tuple[Skipped, ...]
+    shared_identities: tuple[str, ...]
 
 
 def fit(
@@ -87,13 +91,20 @@ def fit(
         on_epoch: told each finished epoch.
 
     Raises:
-        UsageError: `out` holds a run and `resume` is off, the recipe or config differs from the one
-            resumed, or the loss is no longer a number.
-        DataError: a split is wrong, or a class of it is left without a window.
+        UsageError: `out` holds a run and `resume` is off, the data, recipe or config differ from
+            those resumed, `start` is given as well, or the loss is no longer a number.
+        DataError: a split is wrong, a class of it is left without a window, or a video is in both.
         ModelNotFoundError: there is nothing to resume.
+        RuntimeEnvironmentError: the GPU's memory does not suffice.
     """
+    if resume and start is not None:
+        raise UsageError(f"resume and start={start!r}: a resumed training has its weights already")
     where = find_device(device)
-    _check_out(out, config, recipe, resume=resume)
+    videos = list_videos(data, splits=("train", "val"))
+    refuse_copies(videos)
+    plan = Plan(config, recipe, describe_data(data, videos, max_frames=max_frames))
+    _check_out(out, plan, resume=resume)
+    shared = shared_identities(videos)
     load = partial(load_split, data, config=config, cache=cache, max_frames=max_frames)
     train, val = load(split="train", progress=progress), load(split="val", progress=progress)
     trainer = Trainer(train, val, config, recipe, device=where, progress=progress)
@@ -104,11 +115,11 @@ def fit(
             load_start(trainer.state.model, start)
         trainer.settle_precision(recipe.precision)
         save_sample_windows(out, _sample(val))
-    _describe(out, data, trainer)
+    _describe(out, plan, trainer, shared)
     try:
         while not trainer.is_done():
             result = trainer.run_epoch()
-            trainer.keep(out)
+            trainer.keep(out, plan.data)
             if on_epoch is not None:
                 on_epoch(result)
     finally:
@@ -120,6 +131,7 @@ def fit(
         epochs=tuple(trainer.epochs),
         precision=trainer.precision,
         skipped=train.skipped + val.skipped,
+        shared_identities=shared,
     )
 
 
@@ -131,25 +143,39 @@ def _sample(val: SplitWindows) -> UInt8Array:
     return np.stack([refs[i].video.load(refs[i].rows) for i in positions])
 
 
-def _check_out(out: Path, config: ModelConfig, recipe: TrainRecipe, *, resume: bool) -> None:
+def _check_out(out: Path, plan: Plan, *, resume: bool) -> None:
     if not resume:
         if (out / CONFIG_FILE).exists() or (out / LAST_FILE).exists():
             raise UsageError(f"{out} holds a run already: resume it, or name another folder")
         return
-    facts = read_facts(out / LAST_FILE)
-    before = {**facts["config"], **facts["recipe"]}
-    # Through JSON, as the stored one went, so that tuples compare as lists.
-    now = json.loads(json.dumps({**config.to_dict(), **asdict(recipe)}))
-    changed = [name for name in now if now[name] != before.get(name)]
-    refused = [name for name in changed if name not in MAY_CHANGE_ON_RESUME]
+    before = read_plan(out)
+    refused = [
+        *_changes(before.config, plan.config),
+        *(x for x in _changes(before.recipe, plan.recipe) if x not in MAY_CHANGE_ON_RESUME),
+    ]
     if refused:
         raise UsageError(
             f"{out} was trained with other values of {', '.join(refused)}: resume with the same "
             "ones, or train into another folder"
         )
+    if plan.data != before.data:
+        raise UsageError(
+            f"{out} was trained on {_name(before.data)}, and is to go on with "
+            f"{_name(plan.data)}: resume with the same data, or train into another folder"
+        )
 
 
-def _describe(out: Path, data: Path, trainer: Trainer) -> None:
+def _changes(before: object, now: object) -> list[str]:
+    """Name the fields in which two records of one kind differ."""
+    return [name for name, value in vars(now).items() if value != vars(before)[name]]
+
+
+def _name(data: DataFacts) -> str:
+    limit = f"{data.max_frames} frames" if data.max_frames else "all frames"
+    return f"{data.folder} ({limit} a video, list of videos {data.videos_sha256[:8]})"
+
+
+def _describe(out: Path, plan: Plan, trainer: Trainer, shared: Sequence[str]) -> None:
     """Write down what goes into the training, the videos left out among it."""
     splits = {
         windows.split: {
@@ -160,8 +186,9 @@ def _describe(out: Path, data: Path, trainer: Trainer) -> None:
         for windows in (trainer.train, trainer.val)
     }
     content = {
-        "data": str(data),
+        "data": asdict(plan.data),
         "splits": splits,
+        "shared_identities": list(shared),
         "recipe": asdict(trainer.recipe),
         "device": str(trainer.device),
         "precision": trainer.precision,

@@ -32,6 +32,7 @@ from istvt.training.checkpoint import (
 from istvt.training.evaluate import Evaluation, evaluate_windows
 from istvt.training.metrics import Metrics
 from istvt.training.precision import autocast, choose_precision, measure_step_s
+from istvt.training.provenance import DataFacts
 from istvt.training.recipe import Precision, TrainRecipe, make_optimizer, make_schedule
 
 METRICS_FILE = "metrics.jsonl"
@@ -134,13 +135,14 @@ class Trainer:
         self.epochs.append(result)
         return result
 
-    def keep(self, out: Path) -> None:
-        """Write what the epoch changed."""
+    def keep(self, out: Path, data: DataFacts) -> None:
+        """Write what the epoch changed, and what a resumed training compares itself with."""
         if best_of(self.epochs) is self.epochs[-1]:
             save_run(out, self.state.model, self.config)
         facts = {
             "config": self.config.to_dict(),
             "recipe": asdict(self.recipe),
+            "data": asdict(data),
             "precision": self.precision,
             "elapsed_s": self.elapsed_s,
             "epochs": [asdict(result) for result in self.epochs],

@@ -5,16 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from istvt.data.crops import VideoCrops
 from istvt.data.manifest import Label, Skipped, Video
 from istvt.data.windows import SplitWindows, windows_of
-from istvt.errors import ModelNotFoundError, RuntimeEnvironmentError, UsageError
+from istvt.errors import (
+    DataError,
+    ModelNotFoundError,
+    RuntimeEnvironmentError,
+    UsageError,
+    WeightsError,
+)
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.runs import load_run, load_sample_windows
 from istvt.training import fit as fit_module
 from istvt.training import precision as precision_module
 from istvt.training import trainer as trainer_module
+from istvt.training.checkpoint import read_plan
 from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
 from istvt.training.recipe import TrainRecipe
@@ -61,10 +69,21 @@ def make_split(folder, split, *, labels_tell=True, videos=8):
     return SplitWindows(split, tuple(refs), (Skipped(Path("broken.mp4"), "cut short"),))
 
 
+def lay_out(folder, *, names=("000_001", "002_003")):
+    """Write files of different content where videos are looked for; what they show is made up."""
+    for split, name in zip(("train", "val"), names, strict=True):
+        for kind in ("real", "fake"):
+            path = folder / split / kind / f"{name}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{split} {kind}")
+    return folder
+
+
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     """Serve made-up splits in place of videos, and note which ones are asked for."""
     torch.set_num_threads(1)
+    lay_out(tmp_path)
     splits = []
 
     def load(data, split, **_):
@@ -77,8 +96,8 @@ def asked(tmp_path, monkeypatch):
 
 @pytest.fixture
 def train(asked, tmp_path):
-    def run(recipe=RECIPE, *, out="run", **options):
-        return fit(tmp_path, tmp_path / out, CONFIG, recipe, **options)
+    def run(recipe=RECIPE, *, data=tmp_path, out="run", **options):
+        return fit(data, tmp_path / out, CONFIG, recipe, **options)
 
     return run
 
@@ -103,7 +122,7 @@ def test_it_learns_nothing_where_labels_tell_nothing(tmp_path, monkeypatch):
         "load_split",
         lambda data, split, **_: make_split(tmp_path, split, labels_tell=False, videos=48),
     )
-    result = fit(tmp_path, tmp_path / "run", CONFIG, replace(RECIPE, epochs=4))
+    result = fit(lay_out(tmp_path), tmp_path / "run", CONFIG, replace(RECIPE, epochs=4))
     unseen = make_split(tmp_path, "test", labels_tell=False, videos=96)
     model, _ = load_run(result.run)
     # 96 independent videos: the AUC of a guess has a standard deviation of 0.06.
@@ -235,6 +254,58 @@ def test_only_the_length_may_change_on_resume(train):
     with pytest.raises(UsageError, match="other values of lr, batch_size"):
         train(replace(RECIPE, lr=1e-4, batch_size=4), resume=True)
     assert len(train(replace(RECIPE, epochs=2), resume=True).epochs) == 2
+
+
+def test_a_resumed_training_goes_on_with_the_same_data(train, tmp_path):
+    before = train(replace(RECIPE, epochs=1), max_frames=9)
+    described = (before.run / "training.json").read_bytes()
+    longer = replace(RECIPE, epochs=2)
+    with pytest.raises(UsageError, match=r"trained on .*is to go on with .*/other \(9 frames"):
+        train(longer, data=lay_out(tmp_path / "other"), resume=True, max_frames=9)
+    with pytest.raises(UsageError, match=r"\(9 frames.*\(all frames"):
+        train(longer, resume=True)
+    more = tmp_path / "val" / "fake" / "more.mp4"
+    more.write_text("more")
+    with pytest.raises(UsageError, match="resume with the same data"):
+        train(longer, resume=True, max_frames=9)
+    assert (before.run / "training.json").read_bytes() == described
+    more.unlink()
+    assert len(train(longer, resume=True, max_frames=9).epochs) == 2
+
+
+def test_a_resumed_training_takes_no_first_weights(train):
+    train(replace(RECIPE, epochs=1))
+    with pytest.raises(UsageError, match="has its weights already"):
+        train(replace(RECIPE, epochs=2), resume=True, start="imagenet")
+
+
+def test_what_a_training_was_asked_to_do_can_be_read_again(train, tmp_path):
+    recipe = replace(RECIPE, epochs=1, seed=3)
+    plan = read_plan(train(recipe, max_frames=9).run)
+    assert (plan.config, plan.recipe) == (CONFIG, recipe)
+    assert (plan.data.folder, plan.data.max_frames) == (str(tmp_path), 9)
+
+
+def test_a_state_of_another_version_is_named(tmp_path):
+    header = json.dumps({"facts": {"config": CONFIG.to_dict(), "recipe": {"rate": 1}}})
+    save_file({"a": torch.zeros(1)}, tmp_path / "last.safetensors", {"istvt_training": header})
+    with pytest.raises(WeightsError, match="another version of istvt"):
+        read_plan(tmp_path)
+
+
+def test_people_in_both_splits_are_written_down(train, tmp_path):
+    lay_out(tmp_path, names=("000_003", "003"))
+    result = train(replace(RECIPE, epochs=1))
+    assert result.shared_identities == ("003",)
+    told = json.loads((result.run / "training.json").read_text())
+    assert told["shared_identities"] == ["003"]
+
+
+def test_a_video_in_both_splits_is_refused_before_any_is_read(train, asked, tmp_path):
+    (tmp_path / "val" / "fake" / "x.mp4").write_text("train real")
+    with pytest.raises(DataError, match="in more than one split"):
+        train()
+    assert asked == []
 
 
 def test_a_budget_of_seconds_ends_the_training(train):

@@ -19,13 +19,18 @@ def scan_folder(folder: Path, *, splits: tuple[str, ...] = SPLITS) -> list[Video
     Raises:
         DataError: the folder, a split or a class is missing or holds no video.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder: expected {LAYOUT} below it")
-    videos = [
-        video for split in splits for label in Label for video in _scan_class(folder, split, label)
-    ]
+    videos = list_videos(folder, splits=splits)
     _warn_of_unknown(folder, splits)
     return videos
+
+
+def list_videos(folder: Path, *, splits: tuple[str, ...] = SPLITS) -> list[Video]:
+    """Do as `scan_folder`, without a warning of what is left out."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: expected {LAYOUT} below it")
+    return [
+        video for split in splits for label in Label for video in _scan_class(folder, split, label)
+    ]
 
 
 def _scan_class(folder: Path, split: str, label: Label) -> list[Video]:

@@ -2,18 +2,19 @@
 
 The cache holds two files a video: `<key>.rgb`, the crops one after another, of which only what is
 needed is read, and `<key>.json`, written last, so that a killed run leaves no half entry behind.
-The key covers the video's path, size and time of change, the crop recipe, the sampling and the
-limit of frames.
+The key covers the video's path, size and time of change, the crop recipe, the sampling, the
+limit of frames, and the code that makes crops, so that an old cache is not taken for a new one.
 """
 
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cache as cached
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,7 +22,9 @@ import numpy as np
 
 from istvt.data.manifest import Skipped, Video
 from istvt.errors import BrokenSourceError, DataError, SourceError
+from istvt.faces.mtcnn_weights import GRAPH_VERSION
 from istvt.files import atomic_file
+from istvt.machine import count_cores
 from istvt.presets import ModelConfig
 from istvt.records import UInt8Array
 from istvt.video.sampling import FrameSampler
@@ -31,7 +34,11 @@ if TYPE_CHECKING:
     from istvt.records import Frame
 
 CACHE_FOLDER = ".istvt-cache"
-CACHE_VERSION = 1
+# Decide together which crops a video gives; track.py also holds its rules and DETECT_EVERY.
+SOURCES = (
+    *("data/crops.py", "video/decode.py", "video/sampling.py", "video/cuts.py"),
+    *("faces/mtcnn.py", "faces/area.py", "faces/boxes.py", "faces/track.py", "faces/align.py"),
+)
 MAX_WORKERS = 8  # videos read side by side, each with a detector of its own
 
 Progress = Callable[[str, int, int], None]
@@ -41,9 +48,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoCrops:
-    """The largest face of each sampled frame of one video, where there was one.
+    """One face of each sampled frame of one video, where it was in sight.
 
-    A bystander in a fake video is not what its label speaks of, so the others are left out.
+    A bystander in a fake video is not what its label speaks of, so the others are left out: it is
+    the largest face at first, and again whenever its track has ended.
 
     Attributes:
         pixels: the file of the crops, `(n, S, S, 3)` uint8 RGB without a header.
@@ -108,6 +116,7 @@ def read_crops(
                 if progress is not None:
                     progress("faces", done, len(videos))
         except BaseException:
+            reader.stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
     found = [job.result() for job in jobs]
@@ -122,20 +131,26 @@ def read_crops(
 
 
 def _count_workers() -> int:
-    return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    return min(count_cores(), MAX_WORKERS)
 
 
 class _Reader:
-    """Decodes, detects, tracks and crops; each thread builds its detector when it needs one."""
+    """Decodes, detects, tracks and crops; each thread builds its detector when it needs one.
+
+    Attributes:
+        stopping: once set, every reading ends at its next frame.
+    """
 
     def __init__(self, config: ModelConfig, max_frames: int | None) -> None:
         self.config, self.max_frames = config, max_frames
+        self.stopping = threading.Event()
         self._of_thread = threading.local()
 
     def key(self, video: Video) -> str:
         status = video.path.stat()
         content = {
-            "version": CACHE_VERSION,
+            "code": _digest_of_code(),
+            "graphs": GRAPH_VERSION,
             "path": str(video.path.resolve()),
             "size": status.st_size,
             "mtime_ns": status.st_mtime_ns,
@@ -152,12 +167,11 @@ class _Reader:
         found: list[tuple[int, int, float]] = []
         frames_read, broken = 0, None
         try:
-            for frame, faces in self._sampled_faces(video.path):
+            for frame, tracked in self._sampled_faces(video.path):
                 frames_read += 1
-                if faces:
-                    largest = max(faces, key=_area_px)
-                    pixels.write(cut_face(frame.image, largest.face, self.config.crop).tobytes())
-                    found.append((largest.track_id, frame.index, frame.time_s))
+                if tracked is not None:
+                    pixels.write(cut_face(frame.image, tracked.face, self.config.crop).tobytes())
+                    found.append((tracked.track_id, frame.index, frame.time_s))
         except BrokenSourceError as error:
             broken = str(error)
         return {
@@ -169,20 +183,24 @@ class _Reader:
             "broken": broken,
         }
 
-    def _sampled_faces(self, path: Path) -> "Iterator[tuple[Frame, list[TrackedFace]]]":
+    def _sampled_faces(self, path: Path) -> "Iterator[tuple[Frame, TrackedFace | None]]":
         """Follow the faces over every frame, as streaming does, and give the sampled ones."""
         from istvt.video.cuts import CutDetector
         from istvt.video.source import open_source
 
         sampler, cuts, tracker = FrameSampler(self.config.sampling), CutDetector(), self._tracker()
-        taken = 0
+        taken, chosen = 0, None
         with open_source(path) as source:
             for frame in source:
+                if self.stopping.is_set():
+                    raise CancelledError
                 if cuts.is_cut(frame.image):
                     tracker.reset()
                 faces = tracker.update(frame)
+                if chosen not in tracker.ids:
+                    chosen = faces[0].track_id if faces else None
                 if sampler.takes(frame.index, frame.time_s):
-                    yield frame, faces
+                    yield frame, next((face for face in faces if face.track_id == chosen), None)
                     taken += 1
                 if taken == self.max_frames:
                     return
@@ -192,13 +210,17 @@ class _Reader:
         from istvt.faces.track import FaceTracker
 
         if not hasattr(self._of_thread, "detector"):
-            self._of_thread.detector = MtcnnDetector(threads=1)
+            min_face_px = self.config.crop.min_face_px
+            self._of_thread.detector = MtcnnDetector(min_face_px=min_face_px, threads=1)
         return FaceTracker(self._of_thread.detector)
 
 
-def _area_px(tracked: "TrackedFace") -> float:
-    left, top, right, bottom = tracked.face.box_xyxy
-    return float((right - left) * (bottom - top))
+@cached
+def _digest_of_code() -> str:
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update(files("istvt").joinpath(name).read_bytes())
+    return digest.hexdigest()
 
 
 def _cached_or_reason(video: Video, reader: _Reader, cache: Path) -> VideoCrops | Skipped:
@@ -216,10 +238,13 @@ def _cached(video: Video, reader: _Reader, cache: Path) -> VideoCrops:
     pixels, facts = cache / f"{key}.rgb", cache / f"{key}.json"
     if facts.is_file() and (stored := _load(video, pixels, facts)).is_whole:
         return stored
-    with atomic_file(pixels) as temporary, temporary.open("wb") as stream:
-        found = reader.read(video, stream)
-    with atomic_file(facts) as temporary:
-        temporary.write_text(json.dumps(found) + "\n")
+    try:
+        with atomic_file(pixels) as temporary, temporary.open("wb") as stream:
+            found = reader.read(video, stream)
+        with atomic_file(facts) as temporary:
+            temporary.write_text(json.dumps(found) + "\n")
+    except OSError as error:
+        raise _unwritable(cache, error) from error
     return _load(video, pixels, facts)
 
 
@@ -234,6 +259,11 @@ def _make_folder(cache: Path) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(
-            f"the crop cache {cache} cannot be made ({error.strerror}): name another folder for it"
-        ) from error
+        raise _unwritable(cache, error) from error
+
+
+def _unwritable(cache: Path, error: OSError) -> DataError:
+    return DataError(
+        f"the crop cache {cache} cannot be written ({error.strerror}): name another folder for it "
+        "with --cache, one with room for your videos' faces"
+    )

@@ -1,5 +1,7 @@
 import shutil
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from istvt.data.synthetic import ClipRecipe, cut_portrait, make_clip
 from istvt.data.windows import load_split
 from istvt.errors import DataError
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
+from istvt.records import Frame
 from istvt.video.writer import VideoWriter
 
 pytest.importorskip("onnxruntime", reason="face detection needs ONNX Runtime")
@@ -83,7 +86,7 @@ def test_a_second_reading_opens_no_video(made, tmp_path, monkeypatch):
     assert again == first
 
 
-@pytest.mark.parametrize("change", ["recipe", "video", "half an entry", "limit"])
+@pytest.mark.parametrize("change", ["recipe", "least face", "video", "half an entry", "limit"])
 def test_a_change_is_read_anew(made, tmp_path, change):
     path = shutil.copy(made / "face.mp4", tmp_path / "face.mp4")
     cache, config, limit = tmp_path / "cache", CONFIG, None
@@ -91,6 +94,8 @@ def test_a_change_is_read_anew(made, tmp_path, change):
     match change:
         case "recipe":
             config = replace(CONFIG, crop=CropRecipe(96, scale=1.6))
+        case "least face":
+            config = replace(CONFIG, crop=CropRecipe(96, min_face_px=60))
         case "video":
             shutil.copy(made / "gap.mp4", path)
         case "half an entry":
@@ -105,6 +110,124 @@ def test_a_change_is_read_anew(made, tmp_path, change):
     assert after.frames_read == {"limit": 5, "video": NUM_FRAMES + 2}.get(change, NUM_FRAMES)
 
 
+@pytest.mark.parametrize("name", module.SOURCES)
+def test_other_code_means_other_crops(tmp_path, monkeypatch, name):
+    module._digest_of_code.cache_clear()
+    before = module._digest_of_code()
+    module._digest_of_code.cache_clear()
+    for source in module.SOURCES:
+        path = tmp_path / source
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(Path(module.__file__).parents[1] / source, path)
+    monkeypatch.setattr(module, "files", lambda _: tmp_path)
+    assert module._digest_of_code() == before
+    module._digest_of_code.cache_clear()
+    with (tmp_path / name).open("a") as stream:
+        stream.write("# changed")
+    assert module._digest_of_code() != before
+    module._digest_of_code.cache_clear()
+
+
+def test_the_digest_of_the_code_is_in_the_key(made, monkeypatch):
+    [video] = videos(made, "face")
+    reader = module._Reader(CONFIG, None)
+    before = reader.key(video)
+    monkeypatch.setattr(module, "GRAPH_VERSION", -1)
+    assert reader.key(video) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_digest_of_code", lambda: "other")
+    assert reader.key(video) != before
+
+
+def test_the_smallest_face_is_the_recipes(made, tmp_path):
+    config = replace(CONFIG, crop=CropRecipe(96, min_face_px=180))
+    [video], _ = read_crops(videos(made, "face"), config, cache=tmp_path)
+    assert (video.indices, video.frames_read) == ((), NUM_FRAMES)
+
+
+def test_one_of_two_people_of_like_size_is_followed_throughout(media, tmp_path):
+    [video], _ = read_crops(
+        [Video(media / "head_turn_two_people.gif", Label.REAL, "train")], CONFIG, cache=tmp_path
+    )
+    assert len(set(video.track_ids)) == 1
+    assert len(video.indices) == video.frames_read == 51 + TINY.num_frames - 1
+
+
+def test_after_a_track_has_ended_another_face_is_chosen(clip, tmp_path):
+    images = [image for image, _ in clip]
+    write(tmp_path / "away.mp4", [*images[:4], *[np.full_like(images[0], 90)] * 13, *images[4:]])
+    [video], _ = read_crops(videos(tmp_path, "away"), CONFIG, cache=tmp_path)
+    assert video.track_ids == (0,) * 4 + (1,) * (NUM_FRAMES - 4)
+
+
+def test_after_a_cut_another_face_is_chosen(media, tmp_path):
+    from istvt.data.windows import windows_of
+
+    [video], _ = read_crops(
+        [Video(media / "stage_four_shots_640x360.mp4", Label.REAL, "train")],
+        replace(CONFIG, sampling=Sampling(frame_step=2)),
+        cache=tmp_path,
+    )
+    shots = [range(0, 20), range(20, 82), range(82, 211), range(211, 275)]
+    seen = [
+        {track for track, at in zip(video.track_ids, video.indices, strict=True) if at in shot}
+        for shot in shots
+    ]
+    assert seen[0]
+    assert seen[2]
+    assert seen[3]
+    assert sum(len(tracks) for tracks in seen) == len(set(video.track_ids))
+    assert windows_of(video, replace(CONFIG, sampling=Sampling(frame_step=2)))
+
+
+@pytest.mark.parametrize(
+    "kind", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")]
+)
+def test_a_cache_that_cannot_be_written_is_an_error(made, tmp_path, monkeypatch, kind):
+    def fail(_):
+        raise kind
+
+    monkeypatch.setattr(module, "atomic_file", fail)
+    with pytest.raises(DataError, match=f"{kind.strerror}.*--cache"):
+        read_crops(videos(made, "face"), CONFIG, cache=tmp_path)
+
+
+def test_an_interrupt_waits_for_no_video(made, tmp_path, monkeypatch):
+    frames = []
+
+    class Endless:
+        def __init__(self, path):
+            self.path = path
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def __iter__(self):
+            for index in range(2000):
+                frames.append(index)
+                time.sleep(0.005)
+                yield Frame(np.zeros((48, 64, 3), np.uint8), index, index / 25, "endless")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    from istvt.video import source
+
+    opened = source.open_source
+    monkeypatch.setattr(
+        source, "open_source", lambda path: Endless(path) if path.stem == "gap" else opened(path)
+    )
+    monkeypatch.setattr(module, "count_cores", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        read_crops(videos(made, "face", "gap"), CONFIG, cache=tmp_path, progress=interrupt)
+    assert 0 < len(frames) < 2000
+    assert not list(tmp_path.glob(".*")), "half entries are left"
+    assert len(list(tmp_path.glob("*.json"))) == 1
+
+
 def test_what_cannot_be_read_is_listed_with_its_reason(made, tmp_path):
     read, skipped = read_crops(videos(made, "cut", "face", "missing"), CONFIG, cache=tmp_path)
     assert [video.video.path.name for video in read] == ["face.mp4"]
@@ -114,7 +237,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason(made, tmp_path):
 
 def test_a_cache_that_cannot_be_made_is_an_error(made, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match="name another folder"):
+    with pytest.raises(DataError, match=r"name another folder.*--cache"):
         read_crops(videos(made, "face"), CONFIG, cache=tmp_path / "file" / "cache")
 
 

@@ -1,6 +1,7 @@
 import shutil
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,16 @@ from istvt.data.manifest import Label, Video
 from istvt.data.synthetic import ClipRecipe, cut_portrait, make_clip
 from istvt.data.windows import load_split
 from istvt.errors import DataError
+from istvt.export.bundle import ScorePolicy
+from istvt.faces.mtcnn import MtcnnDetector
+from istvt.faces.track import FaceTracker
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
 from istvt.records import Frame
+from istvt.runtime.pipeline import Pipeline
+from istvt.runtime.policy import VerdictPolicy
+from istvt.video.source import open_source
 from istvt.video.writer import VideoWriter
+from tests.fakes import FakeScorer
 
 pytest.importorskip("onnxruntime", reason="face detection needs ONNX Runtime")
 
@@ -300,3 +308,50 @@ def test_stored_frames_are_judged_as_they_were_when_they_were_read(tmp_path):
     assert windows_of(stored(tmp_path, apart), clock) == ()
     together = [(12, 0.48), (16, 0.64)]  # at 5 and 6
     assert len(windows_of(stored(tmp_path, together), clock)) == 1
+
+
+class RecordingScorer(FakeScorer):
+    """Keeps the crops that it is given."""
+
+    def __init__(self, preset):
+        super().__init__(preset)
+        self.crops = []
+
+    def encode(self, faces):
+        self.crops.extend(face.tobytes() for face in faces)
+        return super().encode(faces)
+
+
+def stream(path, config, num_frames):
+    """The crops of the first frames as streaming cuts them: `(index, bytes)`."""
+    scorer = RecordingScorer(config.preset)
+    detector = MtcnnDetector(min_face_px=config.crop.min_face_px, threads=1)
+    pipeline = Pipeline(
+        scorer,
+        FaceTracker(detector),
+        config,
+        verdicts=VerdictPolicy(),
+        scores=ScorePolicy(),
+    )
+    streamed = []
+    with open_source(path) as source:
+        for frame in islice(source, num_frames):
+            pipeline.feed(frame)
+            streamed += [(frame.index, crop) for crop in scorer.crops]
+            scorer.crops.clear()
+    return streamed
+
+
+@pytest.mark.parametrize(
+    ("sampling", "num_samples"),
+    [(Sampling(frame_step=1), 40), (Sampling(frame_step=None, sample_fps=10.0), 14)],
+)
+def test_training_and_streaming_see_the_same_crops(media, tmp_path, sampling, num_samples):
+    path, config = media / "one_face_480x480.mp4", replace(CONFIG, sampling=sampling)
+    [video], _ = read_crops(
+        [Video(path, Label.REAL, "train")], config, cache=tmp_path, max_frames=num_samples
+    )
+    crops = [crop.tobytes() for crop in video.load(range(num_samples))]
+    stored = list(zip(video.indices, crops, strict=True))
+    assert len(stored) == num_samples
+    assert stored == stream(path, config, video.indices[-1] + 1)

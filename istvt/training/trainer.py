@@ -72,7 +72,8 @@ class Trainer:
         self.precision: Precision = "fp32"
         self.epochs: list[EpochResult] = []
         self._steps_per_epoch = max(1, len(self._draw(0)) // recipe.batch_size)
-        self._started, self._elapsed_before_s, self._val_s = time.perf_counter(), 0.0, 0.0
+        self._started, self._elapsed_before_s = time.perf_counter(), 0.0
+        self._setup_s, self._val_s = 0.0, 0.0
         model = ISTVT(config.preset).to(device)
         optimizer = make_optimizer(model, recipe)
         schedule = make_schedule(optimizer, recipe, done=self._done)
@@ -96,6 +97,7 @@ class Trainer:
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.state = replace(self.state, scaler=scaler)
+        self._setup_s = self.elapsed_s
         log.info("training on %s in %s", self.device, self.precision)
 
     def is_done(self) -> bool:
@@ -225,7 +227,9 @@ class Trainer:
         """Give the finished share of the training, 0 to 1."""
         if self.recipe.epochs is not None:
             return step / (self.recipe.epochs * self._steps_per_epoch)
-        return self.elapsed_s / (self.recipe.budget_s or 1.0)
+        # Measuring the precision takes no step, and must not use up the warm-up.
+        whole_s = max((self.recipe.budget_s or 0.0) - self._setup_s, 1e-3)
+        return (self.elapsed_s - self._setup_s) / whole_s
 
     def _out_of_time(self) -> bool:
         """Say whether only the next validation still fits, taking as long as the last one did."""

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -312,6 +313,28 @@ def test_a_budget_of_seconds_ends_the_training(train):
     result = train(replace(RECIPE, epochs=None, budget_s=2.0))
     assert 1.0 < result.epochs[-1].elapsed_s < 4.0
     assert result.epochs[-1].lr < 0.2 * RECIPE.lr
+
+
+def test_measuring_the_precision_does_not_use_up_the_warm_up(train, monkeypatch):
+    now_s, rates = [100.0], []
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+    step = trainer_module.Trainer._step
+
+    def measure(*_, **__):
+        now_s[0] += 10
+        return "fp32"
+
+    def timed_step(trainer, *batch):
+        rates.append(trainer.state.optimizer.param_groups[0]["lr"] / RECIPE.lr)
+        now_s[0] += 1
+        return step(trainer, *batch)
+
+    monkeypatch.setattr(trainer_module, "choose_precision", measure)
+    monkeypatch.setattr(trainer_module.Trainer, "_step", timed_step)
+    train(replace(RECIPE, warmup_steps=20, epochs=None, budget_s=60.0))
+    assert len(rates) == 50
+    assert rates[:5] == pytest.approx([0.05, 0.2, 0.4, 0.6, 0.8])
+    assert rates[5] == pytest.approx(1.0) == max(rates)
 
 
 def test_progress_counts_every_step(train):

@@ -22,8 +22,9 @@ TICKS_PER_S = 60_000  # a multiple of 24, 25, 30 and 30000/1001; MPEG-4 allows u
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 DEFAULT_CRF = 20
 # Playable at every moment, also after a kill; closing turns it into a plain file with an index.
+# Without `delay_moov` the times would start late by the encoder's delay.
 # Source: FFmpeg's documentation of the mov muxer, `hybrid_fragmented`.
-KILL_SAFE = {"movflags": "hybrid_fragmented"}
+KILL_SAFE = {"movflags": "hybrid_fragmented+delay_moov"}
 FRAGMENTED_SUFFIXES = frozenset({".mp4", ".mov"})
 
 

@@ -71,6 +71,21 @@ def test_given_times_are_kept(tmp_path: Path, picture: Picture) -> None:
         assert [frame.time_s for frame in source] == pytest.approx(times_s, abs=1e-3)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("start_s", [0.0, 3.0])
+def test_other_players_see_the_given_times_too(
+    tmp_path: Path, picture: Picture, suffix: str, start_s: float
+) -> None:
+    times_s = [start_s + late_s for late_s in (0.0, 0.04, 0.12, 0.16, 0.2, 1.0)]
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, fps=25, size_wh=(64, 48)) as writer:
+        for number, time_s in enumerate(times_s):
+            writer.write(picture(number), time_s=time_s)
+    with av.open(str(path)) as container:
+        shown_s = [frame.time for frame in container.decode(video=0)]
+    assert shown_s == pytest.approx(times_s, abs=1e-3)
+
+
 @pytest.mark.parametrize("size_wh", [(63, 47), (64, 47), (63, 48), (1, 1)])
 def test_odd_sizes_are_filled_up(
     tmp_path: Path, picture: Picture, size_wh: tuple[int, int]

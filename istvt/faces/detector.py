@@ -2,9 +2,10 @@
 
 from typing import Protocol
 
+from istvt.presets import CropRecipe
 from istvt.records import Face, FloatArray, UInt8Array
 
-STREAM_MIN_FACE_PX = 40  # half of MTCNN's time goes into looking for faces smaller than this
+STREAM_MIN_FACE_PX = CropRecipe.min_face_px
 
 
 class FaceDetector(Protocol):

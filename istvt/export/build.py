@@ -1,6 +1,7 @@
 """A run in, a bundle out: graphs, precision, parity, metadata, in one atomic step."""
 
 import datetime
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from istvt.errors import UsageError
+from istvt.calibration.clips import CalibrationWindows, windows_from_clips
+from istvt.errors import DataError, UsageError
 from istvt.export import bundle as bundles
 from istvt.export.bundle import Bundle
 from istvt.export.graph import export_encoder, export_window
@@ -23,7 +25,7 @@ from istvt.export.parity import (
     random_windows,
     score_windows,
 )
-from istvt.export.precision import halve_graphs
+from istvt.export.precision import halve_graphs, quantize_graphs
 from istvt.faces.mtcnn_weights import build_detector
 from istvt.files import atomic_folder
 from istvt.model.istvt import ISTVT
@@ -32,7 +34,7 @@ from istvt.records import FloatArray
 from istvt.runs import load_run, load_sample_windows, save_weights
 from istvt.runtime.scorer import open_scorer
 
-Precision: TypeAlias = Literal["fp32", "fp16"]
+Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 Progress: TypeAlias = Callable[[str], None]
 
 TOOLS = ("istvt", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -51,6 +53,7 @@ def export_run(
     out: Path,
     *,
     precision: Precision = "fp32",
+    clips: Path | None = None,
     progress: Progress = lambda step: None,
 ) -> Exported:
     """Write the bundle of a run; `out` changes only when everything passed.
@@ -59,24 +62,33 @@ def export_run(
         run: folder that `istvt train` or `istvt import-weights` wrote.
         out: the bundle's folder; its name ends in `.istvt`.
         precision: of the graphs.
+        clips: folder of videos for the ranges of INT8; without it, the run's held-out windows.
         progress: is told what starts.
 
     Raises:
         ModelNotFoundError: `run` is no run.
+        DataError: INT8 is asked for and there is nothing to calibrate on.
         UsageError: `out` is something else than a bundle.
         GateError: a graph does not say what the model says.
     """
     check_out(out)
     model, config = load_run(run)
     windows = _windows_to_compare(run, config.preset)
+    calibration = None
+    if precision == "int8":
+        progress("calibration windows")
+        calibration = _windows_to_calibrate(run, clips, config)
     with atomic_folder(out) as folder:
         draft = write_graphs(model, config, folder, progress=progress)
         steps = [_run_step(draft, "torch", windows, progress=progress)]
         steps.append(_run_step(draft, "onnxruntime", windows, progress=progress))
-        if precision == "fp16":
-            progress("convert to fp16")
-            halve_graphs(draft)
-            draft = replace(draft, precision="fp16")
+        if precision != "fp32":
+            progress(f"convert to {precision}")
+            if calibration is None:
+                halve_graphs(draft)
+            else:
+                quantize_graphs(draft, calibration.faces)
+            draft = replace(draft, precision=precision)
             steps.append(_run_step(draft, "onnxruntime", windows, progress=progress))
         if find_spec("openvino"):
             steps.append(_run_step(draft, "openvino", windows, progress=progress))
@@ -87,11 +99,14 @@ def export_run(
         gate(parity)
         finished = replace(
             draft.with_digests(),
+            calibration=_describe(calibration),
             parity=tuple(result.to_dict() for result in parity),
             tools=_tool_versions(),
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         )
         finished.write_manifest()
+        for name in finished.files:
+            (folder / name).chmod(0o644)  # onnx gives weights to their writer alone
     return Exported(bundle=replace(finished, folder=out), parity=tuple(parity))
 
 
@@ -130,6 +145,26 @@ def _windows_to_compare(run: Path, preset: ModelPreset) -> SampleWindows:
     if faces is None or len(faces) == 0:
         return random_windows(preset)
     return SampleWindows(faces=faces, origin="held-out windows")
+
+
+def _windows_to_calibrate(run: Path, clips: Path | None, config: ModelConfig) -> CalibrationWindows:
+    if clips is not None:
+        return windows_from_clips(clips, config)
+    faces = load_sample_windows(run)
+    if faces is None or len(faces) == 0:
+        raise DataError(
+            f"{run} holds no windows to take the ranges of INT8 from: give --clips FOLDER with "
+            "videos of faces, as the camera will see them"
+        )
+    return CalibrationWindows(faces, f"{len(faces)} held-out windows of the run")
+
+
+def _describe(calibration: CalibrationWindows | None) -> dict[str, str]:
+    """Say what the ranges came from, in a way that can be checked."""
+    if calibration is None:
+        return {}
+    digest = hashlib.sha256(calibration.faces.tobytes()).hexdigest()
+    return {"windows": calibration.origin, "sha256": digest}
 
 
 def _run_step(

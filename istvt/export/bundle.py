@@ -42,7 +42,8 @@ class Bundle:
     """What a bundle holds; the files lie under `folder`.
 
     Attributes:
-        precision: of the graphs: fp32, fp16.
+        precision: of the graphs: fp32, fp16, int8 (the products of the window graph).
+        calibration: of INT8 graphs: what the ranges came from, and its SHA-256.
         parity: one row a step, as `ParityResult.to_dict` gives it.
         files: name relative to `folder` to SHA-256.
         tools: package to version, as at export.
@@ -53,6 +54,7 @@ class Bundle:
     precision: str
     policy: ScorePolicy = ScorePolicy()
     parity: tuple[dict[str, Any], ...] = ()
+    calibration: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     created: str = ""
@@ -104,6 +106,7 @@ class Bundle:
             "preprocessing": "faces are uint8 RGB, (n, S, S, 3); encoder.onnx normalises them",
             "precision": self.precision,
             "policy": asdict(self.policy),
+            "calibration": self.calibration,
             "parity": list(self.parity),
             "files": self.files,
             "tools": self.tools,
@@ -145,6 +148,7 @@ def _parse(folder: Path, manifest: Path) -> Bundle:
             config=ModelConfig.from_dict(values["model"]),
             precision=values["precision"],
             policy=ScorePolicy(**values["policy"]),
+            calibration=dict(values["calibration"]),
             parity=tuple(values["parity"]),
             files=dict(values["files"]),
             tools=dict(values["tools"]),

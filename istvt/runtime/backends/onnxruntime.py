@@ -67,6 +67,7 @@ class OnnxRuntimeScorer(ArrayScorer):
     def _open_session(self, graph: Path) -> Any:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         is_cuda = self._provider == CUDA_PROVIDER

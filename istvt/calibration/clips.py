@@ -1,0 +1,63 @@
+"""A folder of clips in, a few windows of faces out: what the ranges of an INT8 graph come from.
+
+The clips need no labels; they should look like what the camera will see.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+import numpy as np
+
+from istvt.data.crops import read_crops
+from istvt.data.manifest import Label, Video
+from istvt.data.windows import windows_of
+from istvt.errors import DataError
+from istvt.presets import ModelConfig
+from istvt.records import UInt8Array
+from istvt.video.suffixes import VIDEO_SUFFIXES
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+MAX_WINDOWS = 32
+FRAMES_A_CLIP = 60  # sampled; neighbours look alike, so more clips tell more than longer ones
+
+
+@dataclass(frozen=True)
+class CalibrationWindows:
+    """Windows `(m, T, S, S, 3)` uint8, and where they come from, for the bundle."""
+
+    faces: UInt8Array
+    origin: str
+
+
+def windows_from_clips(
+    folder: Path, config: ModelConfig, *, progress: Progress = lambda stage, done, total: None
+) -> CalibrationWindows:
+    """Find, track and cut the faces of a folder's videos and take windows evenly from all.
+
+    Raises:
+        DataError: no such folder, no video in it, or no face long enough for a window.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder of calibration clips")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder} holds no video: expected {', '.join(sorted(VIDEO_SUFFIXES))}")
+    videos = [Video(path, Label.REAL, "train") for path in paths]  # the label is never read
+    with TemporaryDirectory(prefix="istvt-calibration-") as cache:
+        crops, skipped = read_crops(
+            videos, config, cache=Path(cache), max_frames=FRAMES_A_CLIP, progress=progress
+        )
+        refs = [ref for clip in crops for ref in windows_of(clip, config)]
+        if not refs:
+            reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in skipped[:3])
+            raise DataError(
+                f"no clip of {folder} shows a face over {config.preset.num_frames} sampled frames "
+                f"({len(paths)} clips, {len(skipped)} unreadable: {reasons})"
+            )
+        places = np.linspace(0, len(refs) - 1, min(len(refs), MAX_WINDOWS)).round().astype(int)
+        faces = np.stack([refs[place].video.load(refs[place].rows) for place in places])
+    return CalibrationWindows(faces, f"{len(faces)} windows of {len(crops)} clips in {folder.name}")

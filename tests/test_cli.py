@@ -159,6 +159,16 @@ def test_a_truncated_file_is_partial(cli, tiny_bundle, tmp_path):
     assert "partial" in out
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--fp16", "--int8"], "exclude each other"), (["--clips", "."], "give both or neither")],
+)
+def test_export_refuses_options_that_do_not_go_together(cli, tiny_run, options, message):
+    code, _, err = cli("export", "--model", tiny_run, *options)
+    assert code == 2
+    assert message in err
+
+
 def test_export_says_what_comes_next(cli, tiny_run, tmp_path):
     out = tmp_path / "next.istvt"
     code, text, _ = cli("export", "--model", tiny_run, "--out", out)

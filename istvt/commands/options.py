@@ -7,7 +7,6 @@ import typer
 
 from istvt import locate
 from istvt.errors import UsageError
-from istvt.faces.detector import STREAM_MIN_FACE_PX
 
 if TYPE_CHECKING:
     from istvt.export.bundle import Bundle
@@ -36,9 +35,9 @@ ThresholdOption = Annotated[
 BandOption = Annotated[
     float, typer.Option(help="Half-width around the threshold where nothing is concluded.")
 ]
-MIN_FACE_PX = STREAM_MIN_FACE_PX
 MinFaceOption = Annotated[
-    int, typer.Option(min=12, help="Smallest face that is looked for, in px of the frame.")
+    int | None,
+    typer.Option(min=12, help="Smallest face that is looked for, in px. Default: the model's."),
 ]
 
 
@@ -69,11 +68,12 @@ def verdict_policy(bundle: "Bundle", threshold: float | None, band: float) -> "V
     return VerdictPolicy(threshold=chosen, band=band)
 
 
-def open_detector(bundle: "Bundle", *, min_face_px: int) -> "MtcnnDetector":
-    """Load the bundle's own face detector, the one that its training used."""
+def open_detector(bundle: "Bundle", *, min_face_px: int | None) -> "MtcnnDetector":
+    """Load the bundle's own face detector, set as in the model's training."""
     from istvt.faces.mtcnn import MtcnnDetector
 
-    return MtcnnDetector(bundle.detector, min_face_px=min_face_px)
+    trained_px = bundle.config.crop.min_face_px
+    return MtcnnDetector(bundle.detector, min_face_px=min_face_px or trained_px)
 
 
 def make_pipeline(

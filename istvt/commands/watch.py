@@ -38,7 +38,7 @@ def score(
     threads: options.ThreadsOption = None,
     threshold: options.ThresholdOption = None,
     band: options.BandOption = 0.1,
-    min_face_px: options.MinFaceOption = options.MIN_FACE_PX,
+    min_face_px: options.MinFaceOption = None,
     format: Annotated[ScoreFormat, typer.Option(help="What is printed.")] = ScoreFormat.TABLE,
     output: Annotated[
         Path | None, typer.Option(help="Write it to this file, not to the terminal.")
@@ -80,7 +80,7 @@ def stream(
     threads: options.ThreadsOption = None,
     threshold: options.ThresholdOption = None,
     band: options.BandOption = 0.1,
-    min_face_px: options.MinFaceOption = options.MIN_FACE_PX,
+    min_face_px: options.MinFaceOption = None,
     show: Annotated[bool, typer.Option("--show", help="Open a window; q closes it.")] = False,
     save: Annotated[
         Path | None, typer.Option(help="Write the picture with its overlay to this video.")

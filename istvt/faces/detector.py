@@ -2,10 +2,7 @@
 
 from typing import Protocol
 
-from istvt.presets import CropRecipe
 from istvt.records import Face, FloatArray, UInt8Array
-
-STREAM_MIN_FACE_PX = CropRecipe.min_face_px
 
 
 class FaceDetector(Protocol):

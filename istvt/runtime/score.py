@@ -11,8 +11,8 @@ from istvt.runtime.policy import VerdictPolicy
 from istvt.runtime.results import FrameResult
 from istvt.runtime.session import SessionReport, Sink, TrackList, run_session
 from istvt.video.source import Source, open_source
+from istvt.video.suffixes import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif", ".m4v", ".mpg"})
 FRAMES_BETWEEN_NEWS = 10
 Progress: TypeAlias = Callable[[str, int, int], None]
 Scored: TypeAlias = tuple[SessionReport, list[Verdict]]

@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from istvt.errors import GateError, ModelNotFoundError, UsageError
+from istvt.errors import DataError, GateError, ModelNotFoundError, UsageError
 from istvt.export import build
 from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
-from istvt.presets import PAPER
+from istvt.presets import PAPER, TINY
 from istvt.runs import save_run
 from tests.models import config_of, random_model
 
@@ -105,3 +105,26 @@ def test_the_manifest_is_json_a_person_can_read(tiny_bundle):
     assert values["labels"] == ["real", "fake"]
     assert values["model"]["sampling"] == {"frame_step": 1, "sample_fps": None}
     assert values["parity"][0]["tolerance"]["max_abs_logit"] == 1e-4
+
+
+def test_int8_is_calibrated_compared_and_runs_everywhere(tiny_run, tmp_path):
+    exported = export_run(tiny_run, tmp_path / "model.istvt", precision="int8")
+    bundle = open_bundle(tmp_path / "model.istvt")
+    assert bundle.precision == "int8"
+    assert bundle.calibration["windows"] == "3 held-out windows of the run"
+    assert len(bundle.calibration["sha256"]) == 64
+    steps = {step.candidate: step for step in exported.parity}
+    assert steps["onnxruntime int8"].reference == "onnxruntime fp32"
+    assert steps["onnxruntime int8"].max_abs_logit > 1e-3, "nothing was quantised"
+    assert steps["openvino int8"].reference == "onnxruntime int8"
+    fp32 = tiny_run.with_name("tiny.istvt") / "window.onnx.data"
+    assert bundle.window.with_name("window.onnx.data").stat().st_size < 0.4 * fp32.stat().st_size
+    assert not list(bundle.folder.glob("quantized*"))
+
+
+def test_int8_without_windows_asks_for_clips(tmp_path):
+    run = tmp_path / "run"
+    save_run(run, random_model(TINY), config_of(TINY))
+    with pytest.raises(DataError, match="give --clips"):
+        export_run(run, tmp_path / "model.istvt", precision="int8")
+    assert not (tmp_path / "model.istvt").exists()

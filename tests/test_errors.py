@@ -1,6 +1,7 @@
 """Every error has the exit code that the design gives it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,18 @@ def test_missing_package_names_the_pip_command() -> None:
         require("no_such_package_at_all", extra="rtx")
 
 
-def test_missing_part_of_an_installed_package_is_a_bug() -> None:
-    with pytest.raises(ModuleNotFoundError, match="no_such_part"):
+def test_an_installed_package_that_cannot_be_loaded_is_not_called_missing() -> None:
+    with pytest.raises(
+        errors.RuntimeEnvironmentError, match=r"is installed but.*no_such_part"
+    ) as info:
         require("json.no_such_part", extra="rtx")
+    assert not isinstance(info.value, errors.MissingExtraError)
+
+
+def test_a_package_whose_library_is_missing_can_be_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_runtime.py").write_text("raise ImportError('libtbb.so.12: not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(errors.RuntimeEnvironmentError, match=r"libtbb\.so\.12"):
+        require("broken_runtime", extra="openvino")

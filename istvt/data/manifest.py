@@ -22,11 +22,17 @@ class Video:
     Attributes:
         path: the file; it is also the video's key, since names repeat between folders.
         split: one of `SPLITS`.
+        identities: the people it shows, as the data set names them; empty where it does not say.
+        method: how the fake was made; empty for a real video, or where it is not known.
+        source: path of the real video that the fake was made from, or None.
     """
 
     path: Path
     label: Label
     split: str
+    identities: tuple[str, ...] = ()
+    method: str = ""
+    source: Path | None = None
 
 
 @dataclass(frozen=True)

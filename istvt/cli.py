@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from istvt import __version__
-from istvt.commands import build, learn, measure, show, watch
+from istvt.commands import build, evaluate, learn, measure, show, watch
 from istvt.console import run_app
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 app.command()(show.demo)
 app.command()(learn.train)
-app.command()(learn.evaluate)
+app.command()(evaluate.evaluate)
 app.command("import-weights")(learn.import_weights)
 app.command()(build.export)
 app.command()(watch.score)

@@ -1,4 +1,4 @@
-"""`istvt train`, `istvt evaluate` and `istvt import-weights`: data or foreign weights to a run."""
+"""`istvt train` and `istvt import-weights`: data or foreign weights to a run."""
 
 import datetime
 from dataclasses import replace
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from istvt import locate
-from istvt.commands import options
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, UsageError
 from istvt.presets import PAPER, CropRecipe, ModelConfig, Sampling, preset_named
@@ -17,7 +16,6 @@ from istvt.presets import PAPER, CropRecipe, ModelConfig, Sampling, preset_named
 if TYPE_CHECKING:
     from istvt.training.checkpoint import Plan
     from istvt.training.fit import EpochResult, FitResult
-    from istvt.training.metrics import Metrics
     from istvt.training.recipe import TrainRecipe
 
 
@@ -107,35 +105,6 @@ def train(
     return ExitCode.DONE
 
 
-def evaluate(
-    data: Annotated[Path, typer.Option(help="Holds {train,val,test}/{real,fake}/*.mp4.")],
-    model: options.ModelOption = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for the cut faces. Default: DATA/.istvt-cache.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
-    ] = None,
-) -> int:
-    """Measure a run on a labelled split: by window and by video."""
-    from istvt.runs import load_run
-    from istvt.training.evaluate import evaluate as measure
-
-    run = locate.find_run(model)
-    typer.echo(f"run: {run.folder} ({run.reason})", err=True)
-    loaded, config = load_run(run.folder)
-    with stage_bars() as progress:
-        found = measure(
-            data, loaded, config, split=split, cache=cache, device=device, progress=progress
-        )
-    typer.echo(f"{found.split} windows: {_metrics(found.windows)}")
-    typer.echo(f"{found.split} videos:  {_metrics(found.videos)}")
-    for skipped in found.skipped:
-        typer.echo(f"skipped {skipped.path}: {skipped.reason}")
-    return ExitCode.INCOMPLETE if found.skipped else ExitCode.DONE
-
-
 def import_weights(
     checkpoint: Annotated[Path, typer.Argument(help="The authors' .pth file.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
@@ -192,13 +161,6 @@ def _describe(epoch: "EpochResult") -> str:
         f"epoch {epoch.epoch}: loss {epoch.train_loss:.4f}, validation AUC "
         f"{epoch.val_windows.auc:.3f} by window, {epoch.val_videos.auc:.3f} by video, "
         f"{epoch.elapsed_s:.0f} s"
-    )
-
-
-def _metrics(metrics: "Metrics") -> str:
-    return (
-        f"AUC {metrics.auc:.4f}, AP {metrics.average_precision:.4f}, EER {metrics.eer:.4f}, "
-        f"accuracy {metrics.accuracy:.4f} (n = {metrics.count})"
     )
 
 

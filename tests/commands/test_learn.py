@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from istvt.commands import learn
+from istvt.commands import evaluate, learn
 from istvt.data.crops import CACHE_FOLDER
 from istvt.errors import UsageError
 from istvt.presets import PAPER, TINY, CropRecipe, ModelConfig, Sampling
@@ -91,7 +91,7 @@ def test_resume_needs_the_run() -> None:
 
 def test_the_help_names_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    for command in (learn.train, learn.evaluate):
+    for command in (learn.train, evaluate.evaluate):
         app = typer.Typer()
         app.command()(command)
         assert f"DATA/{CACHE_FOLDER}." in CliRunner().invoke(app, ["--help"]).output

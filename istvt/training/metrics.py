@@ -7,19 +7,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from istvt.errors import DataError
+from istvt.training.roc import Bools, Doubles, Ranking
 
-Doubles = NDArray[np.float64]
+THRESHOLD = 0.5
+LOW_FPR = 0.01
+ECE_BINS = 15
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well scores part fakes from reals.
+    """How well scores part fakes from reals, and how far they can be believed as probabilities.
 
     Attributes:
         auc: chance that a fake scores above a real, ties counted half.
         average_precision: area under the precision-recall steps.
         eer: the error where as many reals are accused as fakes are missed.
         accuracy: at the threshold 0.5.
+        tpr_at_1_fpr: fakes found where at most 1 % of the reals are accused, by steps.
+        ece: distance of the mean fake probability from the share of fakes, over 15 equal bins (Guo
+            et al., On Calibration of Modern Neural Networks, ICML 2017, for one class).
+        brier: mean squared distance of the fake probability from the label.
         count: windows or videos.
     """
 
@@ -27,6 +34,9 @@ class Metrics:
     average_precision: float
     eer: float
     accuracy: float
+    tpr_at_1_fpr: float
+    ece: float
+    brier: float
     count: int
 
 
@@ -38,46 +48,69 @@ def measure(labels: ArrayLike, fake_probabilities: ArrayLike) -> Metrics:
         fake_probabilities: `(n,)` in 0 to 1.
 
     Raises:
+        DataError: the lengths differ, a probability is none, or a class is missing.
+    """
+    return Rows(labels, fake_probabilities).measure(np.ones(np.shape(labels)))
+
+
+def roc_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Compute the exact area under the ROC curve.
+
+    Args:
+        labels: `(n,)` of 0 and 1.
+        scores: `(n,)`, of any range.
+        weights: `(n,)`, how often each row counts; None counts each once.
+
+    Raises:
         DataError: the lengths differ, a score is not finite, or a class is missing.
     """
-    truth, scores = _checked(labels, fake_probabilities)
-    return Metrics(
-        auc=roc_auc(truth, scores),
-        average_precision=average_precision(truth, scores),
-        eer=equal_error_rate(truth, scores),
-        accuracy=float(np.mean((scores > 0.5) == truth)),
-        count=len(truth),
-    )
+    is_fake, values = _checked(labels, scores)
+    mass = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    _check_classes(is_fake, mass)
+    return Ranking(is_fake, values).roc(mass).auc
 
 
-def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Compute the exact area under the ROC curve from ranks, ties counted half."""
-    truth, values = _checked(labels, scores)
-    _, tie_group, tie_counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(tie_counts) - (tie_counts - 1) / 2  # 1-based, shared by ties
-    positives = int(truth.sum())
-    rank_sum = float(mean_rank[tie_group][truth].sum())
-    wins = rank_sum - positives * (positives + 1) / 2
-    return wins / (positives * (len(truth) - positives))
+class Rows:
+    """Labels and probabilities, looked at once, to be measured under many weights.
 
+    Args:
+        labels: `(n,)` of 0 and 1.
+        fake_probabilities: `(n,)` in 0 to 1.
 
-def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Compute the sum of precision times gain in recall over the distinct thresholds."""
-    true_positives, false_positives = _operating_points(*_checked(labels, scores))
-    precision = true_positives[1:] / (true_positives[1:] + false_positives[1:])
-    return float(np.sum(np.diff(true_positives) * precision) / true_positives[-1])
+    Raises:
+        DataError: the lengths differ, or a probability is none.
+    """
 
+    def __init__(self, labels: ArrayLike, fake_probabilities: ArrayLike) -> None:
+        self._is_fake, scores = _checked(labels, fake_probabilities)
+        if len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
+            raise DataError(f"scores from {scores.min():g} to {scores.max():g}: expected 0 to 1")
+        self._ranking = Ranking(self._is_fake, scores)
+        self._is_right = ((scores > THRESHOLD) == self._is_fake).astype(np.float64)
+        self._excess = scores - self._is_fake
+        self._squared = self._excess**2
+        # Bin i holds what is above i/15, and up to (i+1)/15.
+        self._bins = np.maximum(np.ceil(scores * ECE_BINS).astype(np.int64) - 1, 0)
 
-def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Compute where the ROC curve, its points joined by lines, meets equal errors."""
-    true_positives, false_positives = _operating_points(*_checked(labels, scores))
-    miss = 1 - true_positives / true_positives[-1]
-    false_alarm = false_positives / false_positives[-1]
-    excess = false_alarm - miss  # rises from -1 to 1
-    after = int(np.argmax(excess >= 0))
-    before = after - 1
-    share = -excess[before] / (excess[after] - excess[before])
-    return float(false_alarm[before] + share * (false_alarm[after] - false_alarm[before]))
+    def measure(self, weights: Doubles) -> Metrics:
+        """Compute every metric, row i counted `weights[i]` times.
+
+        Raises:
+            DataError: a class has no weight.
+        """
+        _check_classes(self._is_fake, weights)
+        roc, whole = self._ranking.roc(weights), weights.sum()
+        excess_of_bin = np.bincount(self._bins, weights=weights * self._excess)
+        return Metrics(
+            auc=roc.auc,
+            average_precision=roc.average_precision,
+            eer=roc.equal_error_rate,
+            accuracy=float(weights @ self._is_right / whole),
+            tpr_at_1_fpr=roc.tpr_at(LOW_FPR),
+            ece=float(np.abs(excess_of_bin).sum() / whole),
+            brier=float(weights @ self._squared / whole),
+            count=len(self._is_fake),
+        )
 
 
 def mean_per_video(
@@ -102,23 +135,18 @@ def mean_per_video(
     return truth.astype(np.int64), means
 
 
-def _operating_points(truth: NDArray[np.bool_], scores: Doubles) -> tuple[Doubles, Doubles]:
-    """Count true and false positives at each distinct threshold, from accusing none to all."""
-    order = np.argsort(-scores, kind="stable")
-    last_of_tie = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    true_positives = np.cumsum(truth[order])[last_of_tie]
-    accused = last_of_tie + 1
-    hits = np.concatenate([[0.0], true_positives])
-    return hits, np.concatenate([[0.0], accused - true_positives])
-
-
-def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Doubles]:
+def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[Bools, Doubles]:
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape or truth.ndim != 1:
         raise DataError(f"labels have shape {truth.shape}, scores {values.shape}: both take (n,)")
     if not np.isfinite(values).all():
         raise DataError("a score is not a finite number")
-    fakes = int((truth == 1).sum())
-    if fakes == 0 or fakes == len(truth):
-        raise DataError(f"{fakes} of {len(truth)} are fake: metrics need both real and fake")
     return truth == 1, values
+
+
+def _check_classes(is_fake: Bools, weights: Doubles) -> None:
+    if weights.shape != is_fake.shape:
+        raise DataError(f"weights have shape {weights.shape}, the rows {is_fake.shape}")
+    fakes, whole = float(weights[is_fake].sum()), float(weights.sum())
+    if fakes in (0, whole):
+        raise DataError(f"{fakes:g} of {whole:g} are fake: metrics need both real and fake")

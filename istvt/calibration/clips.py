@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from istvt.data.crops import read_crops
 from istvt.data.manifest import Label, Video
+from istvt.data.prepare import read_crops
 from istvt.data.windows import windows_of
 from istvt.errors import DataError
 from istvt.presets import ModelConfig
@@ -51,7 +51,7 @@ def windows_from_clips(
         crops, skipped = read_crops(
             videos, config, cache=Path(cache), max_frames=FRAMES_A_CLIP, progress=progress
         )
-        refs = [ref for clip in crops for ref in windows_of(clip, config)]
+        refs = [ref for clip in crops for ref in windows_of(clip, config.preset.num_frames)]
         if not refs:
             reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in skipped[:3])
             raise DataError(
@@ -59,5 +59,5 @@ def windows_from_clips(
                 f"({len(paths)} clips, {len(skipped)} unreadable: {reasons})"
             )
         places = np.linspace(0, len(refs) - 1, min(len(refs), MAX_WINDOWS)).round().astype(int)
-        faces = np.stack([refs[place].video.load(refs[place].rows) for place in places])
+        faces = np.stack([refs[place].load().images for place in places])
     return CalibrationWindows(faces, f"{len(faces)} windows of {len(crops)} clips in {folder.name}")

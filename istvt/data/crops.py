@@ -1,198 +1,126 @@
-"""Videos in, their tracked face crops out; each video is read once and kept in a cache.
+"""One video in, its tracked face crops out, packed into a shard."""
 
-The cache holds two files a video: `<key>.rgb`, the crops one after another, of which only what is
-needed is read, and `<key>.json`, written last, so that a killed run leaves no half entry behind.
-The key covers the video's path, size and time of change, the crop recipe, the sampling, the
-limit of frames, and the code that makes crops, so that an old cache is not taken for a new one.
-"""
-
-import hashlib
-import json
-import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from functools import cache as cached
-from importlib.resources import files
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from istvt.data.manifest import Skipped, Video
-from istvt.errors import BrokenSourceError, DataError, SourceError
-from istvt.faces.mtcnn_weights import GRAPH_VERSION
+from istvt.data.codec import encode_crop
+from istvt.data.recipe import FaceRecipe
+from istvt.data.runs import evenly, window_starts
+from istvt.data.shards import write_shard
+from istvt.errors import BrokenSourceError
 from istvt.files import atomic_file
-from istvt.machine import count_cores
-from istvt.presets import ModelConfig
-from istvt.records import UInt8Array
+from istvt.records import FloatArray
 from istvt.video.sampling import FrameSampler
 
 if TYPE_CHECKING:
-    from istvt.faces.track import FaceTracker, TrackedFace
+    from istvt.faces.track import TrackedFace
     from istvt.records import Frame
-
-CACHE_FOLDER = ".istvt-cache"
-# Decide together which crops a video gives; track.py also holds its rules and DETECT_EVERY.
-SOURCES = (
-    *("data/crops.py", "video/decode.py", "video/sampling.py", "video/cuts.py"),
-    *("faces/mtcnn.py", "faces/area.py", "faces/boxes.py", "faces/track.py", "faces/align.py"),
-)
-MAX_WORKERS = 8  # videos read side by side, each with a detector of its own
 
 Progress = Callable[[str, int, int], None]
 
-log = logging.getLogger(__name__)
+IN_MEMORY_BYTES = 64 << 20  # of one video's packed crops; those of a longer one go through a file
 
 
-@dataclass(frozen=True)
-class VideoCrops:
-    """One face of each sampled frame of one video, where it was in sight.
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A face that was cut: where it was seen, and where its packed crop lies."""
 
-    A bystander in a fake video is not what its label speaks of, so the others are left out: it is
-    the largest face at first, and again whenever its track has ended.
-
-    Attributes:
-        pixels: the file of the crops, `(n, S, S, 3)` uint8 RGB without a header.
-        size_px: S.
-        track_ids, indices: `n` each; the track and the frame's number in the video.
-        times_s: `n` times in the video.
-        frames_read: sampled frames, with or without a face.
-        broken: why reading stopped before the declared end, or None.
-    """
-
-    video: Video
-    pixels: Path
-    size_px: int
-    track_ids: tuple[int, ...]
-    indices: tuple[int, ...]
-    times_s: tuple[float, ...]
-    frames_read: int
-    broken: str | None
-
-    def load(self, rows: Sequence[int]) -> UInt8Array:
-        """Read some crops: `(len(rows), S, S, 3)`. The file is open only meanwhile."""
-        shape = (len(self.indices), self.size_px, self.size_px, 3)
-        return np.array(np.memmap(self.pixels, np.uint8, "r", shape=shape)[list(rows)])
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the file of the crops has the size it must have."""
-        expected = len(self.indices) * self.size_px**2 * 3
-        return self.pixels.is_file() and self.pixels.stat().st_size == expected
+    track_id: int
+    index: int
+    time_s: float
+    run: int
+    landmarks: FloatArray
+    box_xyxy: FloatArray
+    start: int
+    end: int
 
 
-def read_crops(
-    videos: Sequence[Video],
-    config: ModelConfig,
-    *,
-    cache: Path,
-    max_frames: int | None = None,
-    progress: Progress | None = None,
-) -> tuple[list[VideoCrops], list[Skipped]]:
-    """Read every video once, from the cache where it is there.
+class CropReader:
+    """Decodes, detects, tracks, cuts and packs, with one detector for all its videos.
 
     Args:
-        videos: what to read.
-        config: its crop recipe and sampling are used.
-        cache: the folder of crops; made where it is missing.
-        max_frames: sampled frames read from each video, from its start; None reads all.
-        progress: told ("faces", videos done, videos).
-
-    Returns:
-        One entry a readable video, and what could not be read, or only in part, with the reason.
-
-    Raises:
-        DataError: the cache cannot be written.
-    """
-    _make_folder(cache)
-    reader = _Reader(config, max_frames)
-    with ThreadPoolExecutor(_count_workers()) as pool:
-        jobs = [pool.submit(_cached_or_reason, video, reader, cache) for video in videos]
-        try:
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                if progress is not None:
-                    progress("faces", done, len(videos))
-        except BaseException:
-            reader.stopping.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    found = [job.result() for job in jobs]
-    read = [item for item in found if isinstance(item, VideoCrops)]
-    skipped = [item for item in found if isinstance(item, Skipped)]
-    skipped += [
-        Skipped(item.video.path, f"read in part only: {item.broken}")
-        for item in read
-        if item.broken is not None
-    ]
-    return read, skipped
-
-
-def _count_workers() -> int:
-    return min(count_cores(), MAX_WORKERS)
-
-
-class _Reader:
-    """Decodes, detects, tracks and crops; each thread builds its detector when it needs one.
-
-    Attributes:
-        stopping: once set, every reading ends at its next frame.
+        recipe: what to cut.
+        stopping: once set, a reading ends at its next frame with `CancelledError`.
     """
 
-    def __init__(self, config: ModelConfig, max_frames: int | None) -> None:
-        self.config, self.max_frames = config, max_frames
-        self.stopping = threading.Event()
-        self._of_thread = threading.local()
+    def __init__(self, recipe: FaceRecipe, *, stopping: threading.Event | None = None) -> None:
+        from istvt.faces.mtcnn import MtcnnDetector
 
-    def key(self, video: Video) -> str:
-        status = video.path.stat()
-        content = {
-            "code": _digest_of_code(),
-            "graphs": GRAPH_VERSION,
-            "path": str(video.path.resolve()),
-            "size": status.st_size,
-            "mtime_ns": status.st_mtime_ns,
-            "crop": asdict(self.config.crop),
-            "sampling": asdict(self.config.sampling),
-            "max_frames": self.max_frames,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+        self.recipe = recipe
+        self._stopping = stopping or threading.Event()
+        self._detector = MtcnnDetector(min_face_px=recipe.crop.min_face_px, threads=1)
 
-    def read(self, video: Video, pixels: BinaryIO) -> dict[str, Any]:
-        """Write the crops of a video as they come, and give its facts, named as in `VideoCrops`."""
-        from istvt.faces.align import cut_face
+    def write(self, path: Path, shard: Path) -> None:
+        """Read a video and write its shard, which is there as a whole or not at all.
 
-        found: list[tuple[int, int, float]] = []
+        Raises:
+            SourceError: nothing of the video can be read.
+            OSError: the shard cannot be written.
+        """
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        with SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(shard.parent)) as pool:
+            cuts, facts = self._cut(path, pool)
+            if self.recipe.windows_per_video is not None:
+                cuts = _thinned(cuts, self.recipe.num_frames, self.recipe.windows_per_video)
+            with atomic_file(shard) as temporary:
+                write_shard(temporary, _arrays(cuts), _packed(cuts, pool), facts)
+
+    def _cut(self, path: Path, pool: IO[bytes]) -> tuple[list[_Cut], dict[str, object]]:
+        """Put the packed crops of a video into `pool` as they come."""
+        cuts: list[_Cut] = []
         frames_read, broken = 0, None
+        sampler = FrameSampler(self.recipe.sampling)
         try:
-            for frame, tracked in self._sampled_faces(video.path):
+            for frame, tracked in self._sampled_faces(path, sampler):
                 frames_read += 1
                 if tracked is not None:
-                    pixels.write(cut_face(frame.image, tracked.face, self.config.crop).tobytes())
-                    found.append((tracked.track_id, frame.index, frame.time_s))
+                    cuts.append(
+                        self._pack(frame, tracked, pool, _run(cuts, frame, tracked, sampler))
+                    )
         except BrokenSourceError as error:
-            broken = str(error)
-        return {
-            "size_px": self.config.crop.size_px,
-            "track_ids": [track_id for track_id, _, _ in found],
-            "indices": [index for _, index, _ in found],
-            "times_s": [time_s for _, _, time_s in found],
-            "frames_read": frames_read,
-            "broken": broken,
-        }
+            broken = str(error).replace(str(path), path.name)
+        return cuts, {"frames_read": frames_read, "broken": broken}
 
-    def _sampled_faces(self, path: Path) -> "Iterator[tuple[Frame, TrackedFace | None]]":
+    def _pack(self, frame: "Frame", tracked: "TrackedFace", pool: IO[bytes], run: int) -> _Cut:
+        from istvt.faces.align import crop_square, cut_face, image_to_crop
+
+        face, crop = tracked.face, self.recipe.crop
+        packed = encode_crop(cut_face(frame.image, face, crop), self.recipe)
+        landmarks = image_to_crop(face.landmarks, crop_square(face, crop), crop.size_px)
+        start = pool.tell()
+        pool.write(packed)
+        return _Cut(
+            track_id=tracked.track_id,
+            index=frame.index,
+            time_s=frame.time_s,
+            run=run,
+            landmarks=landmarks,
+            box_xyxy=face.box_xyxy,
+            start=start,
+            end=start + len(packed),
+        )
+
+    def _sampled_faces(
+        self, path: Path, sampler: FrameSampler
+    ) -> "Iterator[tuple[Frame, TrackedFace | None]]":
         """Follow the faces over every frame, as streaming does, and give the sampled ones."""
+        from istvt.faces.track import FaceTracker
         from istvt.video.cuts import CutDetector
         from istvt.video.source import open_source
 
-        sampler, cuts, tracker = FrameSampler(self.config.sampling), CutDetector(), self._tracker()
+        cuts, tracker = CutDetector(), FaceTracker(self._detector)
         taken, chosen = 0, None
         with open_source(path) as source:
             for frame in source:
-                if self.stopping.is_set():
+                if self._stopping.is_set():
                     raise CancelledError
                 if cuts.is_cut(frame.image):
                     tracker.reset()
@@ -202,68 +130,48 @@ class _Reader:
                 if sampler.takes(frame.index, frame.time_s):
                     yield frame, next((face for face in faces if face.track_id == chosen), None)
                     taken += 1
-                if taken == self.max_frames:
+                if taken == self.recipe.max_frames:
                     return
 
-    def _tracker(self) -> "FaceTracker":
-        from istvt.faces.mtcnn import MtcnnDetector
-        from istvt.faces.track import FaceTracker
 
-        if not hasattr(self._of_thread, "detector"):
-            min_face_px = self.config.crop.min_face_px
-            self._of_thread.detector = MtcnnDetector(min_face_px=min_face_px, threads=1)
-        return FaceTracker(self._of_thread.detector)
-
-
-@cached
-def _digest_of_code() -> str:
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update(files("istvt").joinpath(name).read_bytes())
-    return digest.hexdigest()
-
-
-def _cached_or_reason(video: Video, reader: _Reader, cache: Path) -> VideoCrops | Skipped:
-    try:
-        return _cached(video, reader, cache)
-    except SourceError as error:
-        return Skipped(video.path, str(error))
-
-
-def _cached(video: Video, reader: _Reader, cache: Path) -> VideoCrops:
-    try:
-        key = reader.key(video)
-    except OSError as error:
-        raise SourceError(f"{video.path} cannot be read: {error.strerror}") from error
-    pixels, facts = cache / f"{key}.rgb", cache / f"{key}.json"
-    if facts.is_file() and (stored := _load(video, pixels, facts)).is_whole:
-        return stored
-    try:
-        with atomic_file(pixels) as temporary, temporary.open("wb") as stream:
-            found = reader.read(video, stream)
-        with atomic_file(facts) as temporary:
-            temporary.write_text(json.dumps(found) + "\n")
-    except OSError as error:
-        raise _unwritable(cache, error) from error
-    return _load(video, pixels, facts)
-
-
-def _load(video: Video, pixels: Path, facts: Path) -> VideoCrops:
-    stored: dict[str, Any] = json.loads(facts.read_text())
-    for name in ("track_ids", "indices", "times_s"):
-        stored[name] = tuple(stored[name])
-    return VideoCrops(video=video, pixels=pixels, **stored)
-
-
-def _make_folder(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(cache, error) from error
-
-
-def _unwritable(cache: Path, error: OSError) -> DataError:
-    return DataError(
-        f"the crop cache {cache} cannot be written ({error.strerror}): name another folder for it "
-        "with --cache, one with room for your videos' faces"
+def _run(cuts: list[_Cut], frame: "Frame", tracked: "TrackedFace", sampler: FrameSampler) -> int:
+    """Number the run that a face belongs to: the last one's, unless a gap lies between."""
+    if not cuts:
+        return 0
+    last, now = cuts[-1], (frame.index, frame.time_s)
+    goes_on = tracked.track_id == last.track_id and not sampler.is_gap(
+        (last.index, last.time_s), now
     )
+    return last.run if goes_on else last.run + 1
+
+
+def _thinned(cuts: list[_Cut], num_frames: int, windows: int) -> list[_Cut]:
+    """Keep the faces of so many windows, evenly spread; a run that is cut into becomes several."""
+    runs = np.array([cut.run for cut in cuts], np.int32)
+    starts = window_starts(runs, num_frames)
+    kept = np.zeros(len(cuts), bool)
+    for at in evenly(len(starts), windows):
+        kept[starts[at] : starts[at] + num_frames] = True
+    rows = np.flatnonzero(kept)
+    is_new = (np.diff(rows) > 1) | (np.diff(runs[rows]) > 0)
+    renumbered = np.concatenate([[0], np.cumsum(is_new)])
+    return [replace(cuts[row], run=int(run)) for row, run in zip(rows, renumbered, strict=False)]
+
+
+def _arrays(cuts: list[_Cut]) -> dict[str, NDArray[np.generic]]:
+    lengths = [cut.end - cut.start for cut in cuts]
+    return {
+        "offsets": np.cumsum([0, *lengths], dtype=np.int64),
+        "times_s": np.array([cut.time_s for cut in cuts], np.float64),
+        "landmarks": np.array([cut.landmarks for cut in cuts], np.float32).reshape(-1, 5, 2),
+        "boxes_xyxy": np.array([cut.box_xyxy for cut in cuts], np.float32).reshape(-1, 4),
+        "indices": np.array([cut.index for cut in cuts], np.int32),
+        "track_ids": np.array([cut.track_id for cut in cuts], np.int32),
+        "runs": np.array([cut.run for cut in cuts], np.int32),
+    }
+
+
+def _packed(cuts: list[_Cut], pool: IO[bytes]) -> Iterator[bytes]:
+    for cut in cuts:
+        pool.seek(cut.start)
+        yield pool.read(cut.end - cut.start)

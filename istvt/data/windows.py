@@ -1,4 +1,4 @@
-"""Crops of videos in, labelled windows of T crops out, ready for training and evaluation."""
+"""Faces of videos in, labelled windows of T of them out, ready for training and evaluation."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,28 +10,72 @@ import torch
 from torch.utils.data import Dataset
 
 from istvt.data.augment import Augmentation, augment_window
-from istvt.data.crops import CACHE_FOLDER, Progress, VideoCrops, read_crops
+from istvt.data.crops import Progress
 from istvt.data.layouts.folder import scan_folder
-from istvt.data.manifest import Label, Skipped
+from istvt.data.manifest import Label, Skipped, Video
+from istvt.data.prepare import CACHE_FOLDER, read_crops
+from istvt.data.runs import evenly, window_starts
+from istvt.data.shards import Int32Array, LoadedFaces, VideoFaces
 from istvt.errors import DataError
 from istvt.presets import ModelConfig
-from istvt.runtime.window import WindowBuffer
-from istvt.video.sampling import FrameSampler
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class WindowRef:
-    """Where a window lies: rows of one video's crops."""
+    """Where a window lies: `num_frames` faces of one video from `start` on."""
 
-    video: VideoCrops
-    rows: tuple[int, ...]
+    faces: VideoFaces
+    start: int
+    num_frames: int
+
+    @property
+    def video(self) -> Video:
+        """The video that it is of."""
+        return self.faces.video
 
     @property
     def label(self) -> int:
         """1 for fake."""
-        return int(self.video.video.label)
+        return int(self.video.label)
+
+    @property
+    def rows(self) -> range:
+        """The faces' positions among those of the video."""
+        return range(self.start, self.start + self.num_frames)
+
+    def load(self) -> LoadedFaces:
+        """Read the faces."""
+        return self.faces.load(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoWindows:
+    """The windows of one video, in order; holds `(n,)` places where they start, no objects."""
+
+    faces: VideoFaces
+    starts: Int32Array
+    num_frames: int
+
+    @property
+    def video(self) -> Video:
+        """The video that they are of."""
+        return self.faces.video
+
+    @property
+    def label(self) -> int:
+        """1 for fake."""
+        return int(self.video.label)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, position: int) -> WindowRef:
+        return WindowRef(self.faces, int(self.starts[position]), self.num_frames)
+
+    def __iter__(self) -> Iterator[WindowRef]:
+        return (self[position] for position in range(len(self)))
 
 
 @dataclass(frozen=True)
@@ -39,7 +83,7 @@ class SplitWindows:
     """The windows of a split, video by video, and what gave none or too few, with the reason."""
 
     split: str
-    videos: tuple[tuple[WindowRef, ...], ...]
+    videos: tuple[VideoWindows, ...]
     skipped: tuple[Skipped, ...]
 
 
@@ -66,18 +110,18 @@ def load_split(
         DataError: the layout is wrong, or a class is left without a window.
     """
     videos = scan_folder(data, splits=(split,))
-    crops, skipped = read_crops(
+    read, skipped = read_crops(
         videos,
         config,
         cache=cache or data / CACHE_FOLDER,
         max_frames=max_frames,
         progress=progress and (lambda stage, *counts: progress(f"{stage} in {split}", *counts)),
     )
-    found = [(video, windows_of(video, config)) for video in crops]
+    found = [windows_of(faces, config.preset.num_frames) for faces in read]
     skipped += [
-        Skipped(video.video.path, _why_none(video, config)) for video, refs in found if not refs
+        Skipped(windows.video.path, _why_none(windows)) for windows in found if not len(windows)
     ]
-    windows = SplitWindows(split, tuple(refs for _, refs in found if refs), tuple(skipped))
+    windows = SplitWindows(split, tuple(one for one in found if len(one)), tuple(skipped))
     _check_classes(windows, data)
     if skipped:
         reasons = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:5])
@@ -87,31 +131,17 @@ def load_split(
     return windows
 
 
-def windows_of(video: VideoCrops, config: ModelConfig) -> tuple[WindowRef, ...]:
+def windows_of(faces: VideoFaces, num_frames: int) -> VideoWindows:
     """List the windows of T consecutive sampled frames of one track; none spans a gap."""
-    sampler = FrameSampler(config.sampling)
-    sampler.takes(0, 0.0)  # where a recording begins, and the clock with it
-    buffers: dict[int, WindowBuffer[int]] = {}
-    refs = []
-    positions = zip(video.track_ids, video.indices, video.times_s, strict=True)
-    for row, (track_id, index, time_s) in enumerate(positions):
-        sampler.takes(index, time_s)
-        buffer = buffers.setdefault(
-            track_id,
-            WindowBuffer(track_id, config.preset.num_frames, is_gap=sampler.is_gap),
-        )
-        window = buffer.push(row, index=index, time_s=time_s)
-        if window is not None:
-            refs.append(WindowRef(video, window.items))
-    return tuple(refs)
+    return VideoWindows(faces, window_starts(faces.runs, num_frames), num_frames)
 
 
 def spread(windows: SplitWindows, per_video: int | None) -> list[WindowRef]:
     """Take up to `per_video` windows of each video, evenly spread; None takes all."""
     return [
-        refs[position]
-        for refs in windows.videos
-        for position in _evenly(len(refs), per_video or len(refs))
+        video[position]
+        for video in windows.videos
+        for position in evenly(len(video), per_video or len(video))
     ]
 
 
@@ -124,10 +154,10 @@ def draw_balanced(
     until both have as many.
     """
     of_class: dict[int, list[WindowRef]] = {int(label): [] for label in Label}
-    for refs in windows.videos:
-        count = min(per_video or len(refs), len(refs))
-        chosen = rng.choice(len(refs), count, replace=False)
-        of_class[refs[0].label].extend(refs[position] for position in chosen)
+    for video in windows.videos:
+        count = min(per_video or len(video), len(video))
+        chosen = rng.choice(len(video), count, replace=False)
+        of_class[video.label].extend(video[int(position)] for position in chosen)
     shuffled = {
         label: [refs[i] for i in rng.permutation(len(refs))] for label, refs in of_class.items()
     }
@@ -158,7 +188,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
         ref = self.refs[position]
-        crops = ref.video.load(ref.rows)
+        crops = ref.load().images
         if self.augmentation is not None:
             rng = np.random.default_rng([*self.seed, position])
             crops = augment_window(crops, self.augmentation, rng=rng)
@@ -168,22 +198,18 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return (self[position] for position in range(len(self)))
 
 
-def _evenly(count: int, wanted: int) -> list[int]:
-    wanted = min(count, wanted)
-    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
-
-
-def _why_none(video: VideoCrops, config: ModelConfig) -> str:
-    if not video.indices:
-        return f"no face in {video.frames_read} frames"
+def _why_none(windows: VideoWindows) -> str:
+    faces = windows.faces
+    if not len(faces):
+        return f"no face in {faces.frames_read} frames"
     return (
-        f"no track of {config.preset.num_frames} consecutive frames: a face was found in "
-        f"{len(video.indices)} of {video.frames_read}"
+        f"no track of {windows.num_frames} consecutive frames: a face was found in "
+        f"{len(faces)} of {faces.frames_read}"
     )
 
 
 def _check_classes(windows: SplitWindows, data: Path) -> None:
-    present = {refs[0].label for refs in windows.videos}
+    present = {video.label for video in windows.videos}
     for label in Label:
         if int(label) not in present:
             reasons = "; ".join(f"{s.path.name}: {s.reason}" for s in windows.skipped[:3])

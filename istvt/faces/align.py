@@ -62,6 +62,12 @@ def crop_to_image(square: CropSquare, size_px: int) -> FloatArray:
     )
 
 
+def image_to_crop(points: FloatArray, square: CropSquare, size_px: int) -> FloatArray:
+    """Place points `(n, 2)` of the picture in the crop, both in px."""
+    back = cv2.invertAffineTransform(crop_to_image(square, size_px))
+    return np.asarray(points @ back[:, :2].T + back[:, 2], np.float32)
+
+
 def cut_face(image: UInt8Array, face: Face, recipe: CropRecipe) -> UInt8Array:
     """Cut a face out, level and to size.
 

@@ -92,7 +92,7 @@ def evaluate_windows(
         stage=f"score {windows.split}",
         progress=progress,
     )
-    keys = [ref.video.video.path for ref in refs]
+    keys = [ref.video.path for ref in refs]
     labels = [ref.label for ref in refs]
     video_labels, video_scores = mean_per_video(keys, labels, scores)
     return Evaluation(

@@ -140,7 +140,7 @@ def _sample(val: SplitWindows) -> UInt8Array:
     refs = spread(val, 1)
     # Both ends are in it, and the split is in order of its classes.
     positions = np.linspace(0, len(refs) - 1, min(len(refs), SAMPLE_WINDOWS)).round().astype(int)
-    return np.stack([refs[i].video.load(refs[i].rows) for i in positions])
+    return np.stack([refs[i].load().images for i in positions])
 
 
 def _check_out(out: Path, plan: Plan, *, resume: bool) -> None:

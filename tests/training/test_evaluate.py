@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from istvt.data.crops import VideoCrops
-from istvt.data.manifest import Label, Skipped, Video
-from istvt.data.windows import SplitWindows, windows_of
+from istvt.data.manifest import Label, Skipped
+from istvt.data.windows import SplitWindows
 from istvt.model.istvt import ISTVT
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.training import evaluate as module
 from istvt.training.evaluate import evaluate, score_windows
+from tests.data.faces import write_windows
 
 SIZE_PX = 32
 PRESET = replace(
@@ -29,19 +29,8 @@ def split(tmp_path):
     for number, count in enumerate((4, 9, 3)):
         for label in Label:
             path = Path(label.name.lower()) / f"{number}.mp4"
-            pixels = tmp_path / f"{label.name}{number}.rgb"
-            rng.integers(0, 256, (count, SIZE_PX, SIZE_PX, 3), dtype=np.uint8).tofile(pixels)
-            video = VideoCrops(
-                video=Video(path, label, "test"),
-                pixels=pixels,
-                size_px=SIZE_PX,
-                track_ids=(0,) * count,
-                indices=tuple(range(count)),
-                times_s=tuple(i / 25 for i in range(count)),
-                frames_read=count,
-                broken=None,
-            )
-            videos.append(windows_of(video, CONFIG))
+            images = rng.integers(0, 256, (count, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+            videos.append(write_windows(tmp_path, path, images, num_frames=2, label=label))
     return SplitWindows("test", tuple(videos), SKIPPED)
 
 
@@ -56,7 +45,7 @@ def test_each_window_is_scored_by_itself_and_in_order(model, split):
     scores = score_windows(model, refs, batch_size=5)
     assert not model.training
     for ref, score in zip(refs, scores, strict=True):
-        faces = torch.from_numpy(ref.video.load(ref.rows))[None]
+        faces = torch.from_numpy(ref.load().images)[None]
         assert score == pytest.approx(model(faces).sigmoid().item(), abs=1e-5)
 
 
@@ -68,7 +57,7 @@ def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split,
     assert found.videos.count == len(found.fake_probabilities) == 6
     assert found.windows.count == 2 * (3 + 8 + 2)
     assert found.skipped == SKIPPED
-    means = {refs[0].video.video.path: score_windows(model, refs).mean() for refs in split.videos}
+    means = {refs.video.path: score_windows(model, list(refs)).mean() for refs in split.videos}
     assert dict(found.fake_probabilities) == pytest.approx(means)
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from istvt.data.crops import VideoCrops
-from istvt.data.manifest import Label, Skipped, Video
-from istvt.data.windows import SplitWindows, windows_of
+from istvt.data.manifest import Label, Skipped
+from istvt.data.windows import SplitWindows
 from istvt.errors import (
     DataError,
     ModelNotFoundError,
@@ -27,6 +26,7 @@ from istvt.training.checkpoint import read_plan
 from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
 from istvt.training.recipe import TrainRecipe
+from tests.data.faces import write_windows
 
 SIZE_PX = 32
 PRESET = replace(
@@ -54,19 +54,8 @@ def make_split(folder, split, *, labels_tell=True, videos=8):
         crops = rng.integers(60, 180, (8, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
         if label if labels_tell else rng.random() < 0.5:
             crops[:, 10:22, 10:22] += 60
-        pixels = folder / f"{split}{number}.rgb"
-        crops.tofile(pixels)
-        video = VideoCrops(
-            video=Video(Path(split) / f"{number}.mp4", label, split),
-            pixels=pixels,
-            size_px=SIZE_PX,
-            track_ids=(0,) * 8,
-            indices=tuple(range(8)),
-            times_s=tuple(i / 25 for i in range(8)),
-            frames_read=8,
-            broken=None,
-        )
-        refs.append(windows_of(video, CONFIG))
+        path = Path(split) / f"{number}.mp4"
+        refs.append(write_windows(folder, path, crops, num_frames=3, label=label, split=split))
     return SplitWindows(split, tuple(refs), (Skipped(Path("broken.mp4"), "cut short"),))
 
 
@@ -230,7 +219,7 @@ def test_the_sample_windows_are_of_both_classes(tmp_path, videos):
     in_order = sorted(val.videos, key=lambda refs: refs[0].label)
     sample = fit_module._sample(replace(val, videos=tuple(in_order)))
     assert len(sample) == min(videos, 16)
-    reals = [refs[0].video.load(range(8)) for refs in in_order if not refs[0].label]
+    reals = [refs.faces.load(range(8)).images for refs in in_order if not refs[0].label]
     of_real = [
         any((window == real[i : i + 3]).all() for real in reals for i in range(6))
         for window in sample

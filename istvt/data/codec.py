@@ -1,0 +1,35 @@
+"""A crop in, the bytes that are kept of it out, and back."""
+
+import cv2
+import numpy as np
+
+from istvt.data.recipe import FaceRecipe
+from istvt.errors import DataError
+from istvt.records import UInt8Array
+
+PNG_LEVEL = 1  # of zlib; 3 takes twice the time for 2 % less
+
+
+def encode_crop(crop: UInt8Array, recipe: FaceRecipe) -> bytes:
+    """Pack `(S, S, 3)` RGB as the recipe says."""
+    if recipe.codec == "png":
+        suffix, options = ".png", [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]
+    else:
+        sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        suffix = ".jpg"
+        options = [cv2.IMWRITE_JPEG_QUALITY, recipe.quality]
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    _, packed = cv2.imencode(suffix, cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)
+    return packed.tobytes()
+
+
+def decode_crop(packed: UInt8Array) -> UInt8Array:
+    """Unpack what `encode_crop` gave, `(n,)` bytes.
+
+    Raises:
+        DataError: these are no such bytes.
+    """
+    image = cv2.imdecode(packed, cv2.IMREAD_COLOR) if len(packed) else None
+    if image is None:
+        raise DataError(f"{len(packed)} bytes hold no crop: the file is damaged")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,58 @@
+"""A video and a recipe in, the name of its shard out: equal names mean equal faces.
+
+The name covers the video's path below its data folder, its size and time of change, the recipe,
+and the code that makes crops. So a data folder may be moved, and an old shard is never taken for
+a new one.
+"""
+
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from istvt.data.recipe import FaceRecipe
+from istvt.faces.mtcnn_weights import GRAPH_VERSION
+
+# Decide together which crops a video gives; track.py also holds its rules and DETECT_EVERY.
+SOURCES = (
+    *("data/crops.py", "data/codec.py", "data/runs.py", "data/shards.py"),
+    *("video/decode.py", "video/sampling.py", "video/cuts.py"),
+    *("faces/mtcnn.py", "faces/area.py", "faces/boxes.py", "faces/track.py", "faces/align.py"),
+)
+DIGITS = 24
+
+
+def shard_key(path: Path, root: Path, recipe: FaceRecipe) -> str:
+    """Name the shard of a video.
+
+    Raises:
+        OSError: the video is not there.
+    """
+    status = path.stat()
+    content = {
+        "code": digest_of_code(),
+        "graphs": GRAPH_VERSION,
+        "path": shown_below(path, root),
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "recipe": recipe.to_dict(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def shown_below(path: Path, root: Path) -> str:
+    """Name a path from the data folder on where it lies below it, else as a whole."""
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()
+
+
+@cache
+def digest_of_code() -> str:
+    """Digest the sources that decide which crops a video gives."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update(files("istvt").joinpath(name).read_bytes())
+    return digest.hexdigest()

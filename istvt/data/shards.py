@@ -1,0 +1,149 @@
+"""The faces of one video in one file, of which any window is read alone.
+
+A shard is a safetensors file: `images`, the packed crops one after another, and of each crop n its
+place in there (`offsets`, `(n + 1,)`), `landmarks`, `boxes_xyxy`, `times_s`, `indices`, `track_ids`
+and `runs`. What is true of the whole video is in the header. The bytes depend on nothing but the
+video, the recipe and the code.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from istvt.data.codec import decode_crop
+from istvt.data.manifest import Video
+from istvt.errors import DataError
+from istvt.extras import require
+from istvt.records import FloatArray, UInt8Array
+
+Int32Array = NDArray[np.int32]
+Float64Array = NDArray[np.float64]
+
+DTYPE_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
+ALIGNMENT = 8  # the header is padded to it, as the format asks
+
+
+@dataclass(frozen=True)
+class LoadedFaces:
+    """Some faces of a video, in order.
+
+    Attributes:
+        images: `(m, S, S, 3)` uint8 RGB.
+        landmarks: `(m, 5, 2)` px in the crop.
+        boxes_xyxy: `(m, 4)` px in the frame.
+    """
+
+    images: UInt8Array
+    landmarks: FloatArray
+    boxes_xyxy: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFaces:
+    """One face of each sampled frame of one video, where it was in sight.
+
+    A bystander in a fake video is not what its label speaks of, so the others are left out: it is
+    the largest face at first, and again whenever its track has ended.
+
+    Attributes:
+        shard: the file of the crops.
+        track_ids, indices: `(n,)` int32; the track and the frame's number in the video.
+        times_s: `(n,)` times in the video.
+        runs: `(n,)` int32; faces with the same number follow one another without a gap.
+        frames_read: sampled frames, with or without a face.
+        broken: why reading stopped before the declared end, or None.
+    """
+
+    video: Video
+    shard: Path
+    track_ids: Int32Array
+    indices: Int32Array
+    times_s: Float64Array
+    runs: Int32Array
+    frames_read: int
+    broken: str | None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def load(self, rows: Sequence[int]) -> LoadedFaces:
+        """Read some faces; the file is open only meanwhile.
+
+        Raises:
+            DataError: the shard is gone or damaged.
+        """
+        first, last = min(rows), max(rows) + 1
+        with open_shard(self.shard) as shard:
+            offsets = shard.get_slice("offsets")[first : last + 1]
+            packed = shard.get_slice("images")[int(offsets[0]) : int(offsets[-1])]
+            landmarks = shard.get_slice("landmarks")[first:last]
+            boxes_xyxy = shard.get_slice("boxes_xyxy")[first:last]
+        starts = offsets - offsets[0]
+        chosen = [row - first for row in rows]
+        images = [decode_crop(packed[starts[at] : starts[at + 1]]) for at in chosen]
+        return LoadedFaces(np.stack(images), landmarks[chosen], boxes_xyxy[chosen])
+
+
+def write_shard(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], images: Iterable[bytes], facts: object
+) -> None:
+    """Write a shard; the images need not fit into memory together.
+
+    Args:
+        path: of the file, which is not yet in its place.
+        arrays: all but `images`, in order.
+        images: the packed crops, together as long as the last of `arrays["offsets"]`.
+        facts: what JSON can hold of the whole video.
+    """
+    places: dict[str, object] = {"__metadata__": {"facts": json.dumps(facts, sort_keys=True)}}
+    end = 0
+    for name, array in arrays.items():
+        places[name] = _place(array.dtype.name, array.shape, end, end + array.nbytes)
+        end += array.nbytes
+    size = int(arrays["offsets"][-1])
+    places["images"] = _place("uint8", (size,), end, end + size)
+    header = json.dumps(places, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % ALIGNMENT)
+    with path.open("wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        for array in arrays.values():
+            stream.write(np.ascontiguousarray(array).tobytes())
+        stream.writelines(images)
+
+
+def read_faces(path: Path, video: Video) -> VideoFaces:
+    """Read all of a shard but its crops.
+
+    Raises:
+        DataError: it is damaged, or none.
+    """
+    with open_shard(path) as shard:
+        names = ("track_ids", "indices", "times_s", "runs")
+        arrays = {name: shard.get_tensor(name) for name in names}
+        facts = json.loads(shard.metadata()["facts"])
+    return VideoFaces(video=video, shard=path, **arrays, **facts)
+
+
+@contextmanager
+def open_shard(path: Path) -> Iterator[Any]:
+    """Open a safetensors file for reading; its parts are read when they are asked for.
+
+    Raises:
+        DataError: the file is gone or damaged.
+    """
+    safetensors = require("safetensors", extra="train")
+    try:
+        with safetensors.safe_open(path, framework="np") as shard:
+            yield shard
+    except (safetensors.SafetensorError, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}): prepare the data anew") from error
+
+
+def _place(dtype: str, shape: Sequence[int], start: int, end: int) -> dict[str, object]:
+    return {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}

@@ -3,13 +3,13 @@
 Self-blending after the description in Shiohara and Yamasaki, CVPR 2022: two copies of one frame,
 one of them changed in colour and sharpness, are blended inside a mask of the face. For video the
 parameters are drawn once a clip and replayed on every frame; what differs from frame to frame is
-where the landmarks are thought to be, so mask and inner face tremble together. That is the cue in
-time; the changed copy and the mask's edge are the cues in space.
+where the landmarks are thought to be, and so where the mask's edge lies. That is the cue in time;
+the changed copy and the mask's edge are the cues in space.
 
-Five landmarks span too small a hull. So the mask is drawn in face coordinates, in which the eyes
-lie at (-0.5, 0) and (0.5, 0) and the middle of the mouth at (0, 1): the convex hull of a fixed
-outline (brows to chin) and of the clip's own five landmarks. Three points (both eyes and the middle
-of the mouth) give each frame's affine map from there.
+In half of the clips the changed copy is what surrounds the face. Taken for real, the unchanged
+frame would then differ from its fake in every pixel, and softness or colour of the whole picture
+would tell the fakes. So a pair for training is the target, which is one of the two copies
+everywhere, against the same target with the inner face blended in.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,17 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from istvt.errors import DataError
+from istvt.data.face_mask import draw_mask, face_to_image, mask_to_face
 from istvt.records import FloatArray, UInt8Array
-
-MASK_SIDE = 128  # px of the mask in face coordinates
-MASK_REACH = 2.0  # the mask spans -2 to 2 across, and -1.5 to 2.5 down
-MASK_TOP = -1.5
-
-# Right half of an upright face's outline in face coordinates: forehead, temple, cheek, jaw, chin.
-# Read off upright frontal faces; the left half mirrors it.
-OUTLINE = ((0.0, -0.62), (0.55, -0.58), (0.95, -0.2), (1.0, 0.35), (0.85, 0.95), (0.5, 1.45))
-CHIN = (0.0, 1.65)
 
 
 @dataclass(frozen=True)
@@ -37,10 +28,11 @@ class SelfBlend:
     """From which ranges a clip's parameters are drawn.
 
     Attributes:
-        seed: fixes every draw.
+        seed: fixes every draw of `blend_clip`; the others are given a generator.
         gain, offset, saturation: largest change of the colour copy: a channel's factor, its shift
             in grey levels, the factor of its distance from grey.
-        min_downscale: the copy is shrunk to at least this share and back; or sharpened instead.
+        min_downscale, max_downscale: the copy is shrunk to a share between them and back; or
+            sharpened instead.
         sharpen: largest weight of the unsharp mask.
         move, resize: largest shift of the inner face, over the eyes' distance; largest change of
             its size.
@@ -48,6 +40,8 @@ class SelfBlend:
         min_feather, max_feather: blur of the mask's edge, over the eyes' distance.
         ratios: one of these multiplies the mask.
         jitter: standard deviation of the landmarks' tremble, over the eyes' distance.
+        inner_jitter: how much of that tremble moves the inner face too, 0 to 1. A face swap that
+            cuts out and pastes back by the same landmarks moves the mask alone.
     """
 
     seed: int = 0
@@ -55,6 +49,7 @@ class SelfBlend:
     offset: float = 14.0
     saturation: float = 0.3
     min_downscale: float = 0.3
+    max_downscale: float = 0.7
     sharpen: float = 1.2
     move: float = 0.06
     resize: float = 0.04
@@ -63,6 +58,7 @@ class SelfBlend:
     max_feather: float = 0.16
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
     jitter: float = 0.015
+    inner_jitter: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +80,23 @@ class ClipBlend:
     sharpen: float
     placement: NDArray[np.float64]
     jitter: float
+    inner_jitter: float
+
+
+@dataclass(frozen=True, eq=False)
+class BlendedWindow:
+    """A pair: they differ only where the mask is above 0.
+
+    Attributes:
+        targets: `(T, S, S, 3)`, the real window, with the colour and sharpness that its fake has
+            around the face.
+        fakes: `(T, S, S, 3)`.
+        masks: `(T, S, S)` float32, the share of the inner face in each pixel.
+    """
+
+    targets: UInt8Array
+    fakes: UInt8Array
+    masks: FloatArray
 
 
 def blend_clip(
@@ -109,17 +122,45 @@ def blend_clip(
         yield blend_frame(image, landmarks, clip, rng=rng)
 
 
+def blend_window(
+    images: UInt8Array, landmarks: FloatArray, recipe: SelfBlend, rng: np.random.Generator
+) -> BlendedWindow:
+    """Make a fake window from a real one; what is drawn is replayed on every frame.
+
+    Args:
+        images: `(T, S, S, 3)` crops.
+        landmarks: `(T, 5, 2)` px in the crops.
+        recipe: ranges; its seed is not used.
+        rng: draws from them.
+    """
+    clip = draw_clip(recipe, landmarks[0], rng)
+    pairs = zip(images, landmarks, strict=True)
+    blended = [blend_frame(image, points, clip, rng=rng) for image, points in pairs]
+    fakes, masks = (np.stack(parts) for parts in zip(*blended, strict=True))
+    return BlendedWindow(_targets(images, clip), fakes, masks)
+
+
+def blend_target(
+    images: UInt8Array, landmarks: FloatArray, recipe: SelfBlend, rng: np.random.Generator
+) -> UInt8Array:
+    """Make the targets of `blend_window` alone; the same generator state gives the same."""
+    return _targets(images, draw_clip(recipe, landmarks[0], rng))
+
+
 def draw_clip(recipe: SelfBlend, landmarks: FloatArray, rng: np.random.Generator) -> ClipBlend:
     """Draw what stays the same over a clip; the landmarks are those of its first face."""
     shrinks = bool(rng.random() < 0.5)
+    feather = (recipe.min_feather, recipe.max_feather)
+    mask = draw_mask(landmarks, rng, elastic=recipe.elastic, feather=feather)
     return ClipBlend(
-        mask=_draw_mask(recipe, landmarks, rng),
+        mask=mask * np.float32(rng.choice(recipe.ratios)),
         colour=_draw_colour(recipe, rng),
         changes_inner=bool(rng.random() < 0.5),
-        downscale=float(rng.uniform(recipe.min_downscale, 0.7)) if shrinks else None,
+        downscale=_draw_downscale(recipe, rng) if shrinks else None,
         sharpen=float(rng.uniform(0.4, 1.0) * recipe.sharpen),
         placement=_draw_placement(recipe, rng),
         jitter=recipe.jitter,
+        inner_jitter=recipe.inner_jitter,
     )
 
 
@@ -140,9 +181,10 @@ def blend_frame(
     size_wh = (image.shape[1], image.shape[0])
     eyes_px = float(np.linalg.norm(landmarks[1] - landmarks[0]))
     tremble = rng.normal(0.0, clip.jitter * eyes_px, landmarks.shape).astype(np.float32)
-    true, thought = face_to_image(landmarks), face_to_image(landmarks + tremble)
-    mask = cv2.warpAffine(clip.mask, (thought @ _mask_to_face())[:2], size_wh)
-    placed = thought @ clip.placement @ np.linalg.inv(true)
+    edge, true = face_to_image(landmarks + tremble), face_to_image(landmarks)
+    mask = cv2.warpAffine(clip.mask, (edge @ mask_to_face())[:2], size_wh)
+    inner_to_image = face_to_image(landmarks + clip.inner_jitter * tremble)
+    placed = inner_to_image @ clip.placement @ np.linalg.inv(true)
     changed = _change(image, clip)
     source, target = (changed, image) if clip.changes_inner else (image, changed)
     inner = cv2.warpAffine(
@@ -152,72 +194,14 @@ def blend_frame(
     return mixed, mask
 
 
-def face_to_image(landmarks: FloatArray) -> NDArray[np.float64]:
-    """Find the affine map from face coordinates to pixels.
-
-    Args:
-        landmarks: `(5, 2)` px.
-
-    Returns:
-        `(3, 3)`.
-
-    Raises:
-        DataError: the eyes and the mouth lie on one line.
-    """
-    left_eye, right_eye = landmarks[0].astype(float), landmarks[1].astype(float)
-    mouth = landmarks[3:5].astype(float).mean(axis=0)
-    middle = (left_eye + right_eye) / 2
-    matrix = np.eye(3)
-    matrix[:2] = np.stack([right_eye - left_eye, mouth - middle, middle], axis=1)
-    if abs(np.linalg.det(matrix)) < 1.0:
-        raise DataError(f"the landmarks span no face: {np.round(landmarks, 1).tolist()}")
-    return matrix
+def _targets(images: UInt8Array, clip: ClipBlend) -> UInt8Array:
+    if clip.changes_inner:
+        return images
+    return np.stack([_change(image, clip) for image in images])
 
 
-def face_hull(landmarks: FloatArray) -> FloatArray:
-    """Draw the outline of a face around its five landmarks.
-
-    Args:
-        landmarks: `(5, 2)` px.
-
-    Returns:
-        A convex polygon `(n, 2)` in face coordinates.
-    """
-    right = np.array(OUTLINE)
-    outline = np.concatenate([right, right * (-1, 1), [CHIN]])
-    to_face = np.linalg.inv(face_to_image(landmarks))
-    own = landmarks @ to_face[:2, :2].T + to_face[:2, 2]
-    points = np.concatenate([outline, own]).astype(np.float32)
-    hull: FloatArray = cv2.convexHull(points)[:, 0]
-    return hull
-
-
-def _mask_to_face() -> NDArray[np.float64]:
-    step = 2 * MASK_REACH / MASK_SIDE
-    return np.array([[step, 0, -MASK_REACH], [0, step, MASK_TOP], [0, 0, 1]])
-
-
-def _draw_mask(recipe: SelfBlend, landmarks: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Fill the hull, deform it elastically, blur it with two random kernels, weaken it."""
-    unit_px = MASK_SIDE / (2 * MASK_REACH)
-    corners = (face_hull(landmarks) + np.array([MASK_REACH, -MASK_TOP])) * unit_px
-    mask = np.zeros((MASK_SIDE, MASK_SIDE), np.float32)
-    cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 1.0, cv2.LINE_AA, shift=4)
-    mask = _deform(mask, amount_px=recipe.elastic * unit_px, rng=rng)
-    for _ in range(2):
-        sigma_px = rng.uniform(recipe.min_feather, recipe.max_feather) * unit_px
-        mask = cv2.GaussianBlur(mask, (0, 0), sigma_px)
-    return np.clip(mask, 0, 1) * np.float32(rng.choice(recipe.ratios))
-
-
-def _deform(mask: FloatArray, *, amount_px: float, rng: np.random.Generator) -> FloatArray:
-    """Push every point by a smooth random field of that standard deviation."""
-    field = rng.normal(size=(2, MASK_SIDE, MASK_SIDE)).astype(np.float32)
-    smooth = np.stack([cv2.GaussianBlur(axis, (0, 0), MASK_SIDE / 16) for axis in field])
-    smooth *= amount_px / smooth.std()
-    rows, columns = np.indices(mask.shape, dtype=np.float32)
-    moved: FloatArray = cv2.remap(mask, columns + smooth[0], rows + smooth[1], cv2.INTER_LINEAR)
-    return moved
+def _draw_downscale(recipe: SelfBlend, rng: np.random.Generator) -> float:
+    return float(rng.uniform(recipe.min_downscale, recipe.max_downscale))
 
 
 def _draw_colour(recipe: SelfBlend, rng: np.random.Generator) -> FloatArray:

@@ -50,7 +50,7 @@ DEFAULT_SIZE, DEFAULT_CLIP = DatasetSize(), ClipRecipe()
 
 # Plainer than self-blending for training: they must show in small crops, to a model that has a
 # minute to learn from random weights.
-DEFAULT_BLEND = SelfBlend(gain=0.18, offset=20.0, ratios=(0.75, 1.0, 1.0, 1.0))
+DEFAULT_BLEND = SelfBlend(gain=0.18, offset=20.0, ratios=(0.75, 1.0, 1.0, 1.0), inner_jitter=1.0)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from istvt.data.blend import SelfBlend, blend_clip, blend_frame, draw_clip, face_hull, face_to_image
+from istvt.data.blend import SelfBlend, blend_clip, blend_frame, draw_clip
+from istvt.data.face_mask import face_hull, face_to_image
 from istvt.data.synthetic import make_clip
 from istvt.errors import DataError
 

@@ -1,0 +1,131 @@
+"""Named numbers of a training by step in, TensorBoard events and lines of JSON out.
+
+The events are written here and now through tensorboardX's record writer: its `SummaryWriter` would
+put a thread and a queue between, and the machine's name into the file's.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from istvt.extras import require
+from istvt.files import atomic_file
+
+SCALARS_FILE = "scalars.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+FLUSH_EVERY_S = 20.0
+
+
+class Tracker:
+    """Writes what a run folder's `tensorboard/` and `scalars.jsonl` hold.
+
+    Every number is filed under the steps taken before it, those of validation too, so that a
+    resumed training can say which no longer count.
+
+    Args:
+        run: the run folder.
+        resumed_at: steps that the training goes on from. What was written of later ones, before a
+            kill, is dropped from the lines; TensorBoard is told to purge it.
+        flush_every_s: seconds after which what is written can be read.
+
+    Raises:
+        MissingExtraError: tensorboardX is not installed.
+    """
+
+    def __init__(
+        self, run: Path, *, resumed_at: int = 0, flush_every_s: float = FLUSH_EVERY_S
+    ) -> None:
+        self._events = _EventFile(run / TENSORBOARD_FOLDER, first_step=resumed_at + 1)
+        path = run / SCALARS_FILE
+        _drop_after(path, resumed_at)
+        self._lines = path.open("a")
+        self._flush_every_s = flush_every_s
+        self._flushed = time.monotonic()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """File numbers such as `train/loss` under a step, counted from 1."""
+        self._events.add(step, values)
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._lines.write(json.dumps({"step": step, **line}) + "\n")
+        if time.monotonic() - self._flushed >= self._flush_every_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let readers see everything."""
+        self._lines.flush()
+        self._events.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if not self._lines.closed:
+            self.flush()
+            self._lines.close()
+            self._events.close()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_scalars(run: Path) -> list[dict[str, Any]]:
+    """Read the lines back, each with its `step`; a number that was not finite is None.
+
+    A line that a kill cut short ends the reading; where there is no file, there are none.
+    """
+    path = run / SCALARS_FILE
+    found = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if path.is_file():
+        kept = [line for line in read_scalars(path.parent) if line["step"] <= step]
+        with atomic_file(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+class _EventFile:
+    """One file of TensorBoard events; a resumed training adds another."""
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        self._event = require("tensorboardX.proto.event_pb2", extra="train").Event
+        self._start = require("tensorboardX.proto.event_pb2", extra="train").SessionLog.START
+        folder.mkdir(parents=True, exist_ok=True)
+        before = len(list(folder.glob("events.out.tfevents.*")))
+        # TensorBoard reads the files in the order of their names.
+        name = f"events.out.tfevents.{int(time.time()):010d}.{before:04d}"
+        self._records = require("tensorboardX", extra="train").RecordWriter(str(folder / name))
+        self._write(file_version="brain.Event:2")
+        if before:
+            self._write(step=first_step, session_log={"status": self._start})
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        entries = [{"tag": tag, "simple_value": value} for tag, value in values.items()]
+        self._write(step=step, summary={"value": entries})
+
+    def flush(self) -> None:
+        self._records.flush()
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _write(self, **content: Any) -> None:
+        event = self._event(wall_time=time.time(), **content)
+        self._records.write(event.SerializeToString())

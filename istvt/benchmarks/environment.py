@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -45,8 +46,8 @@ class Environment:
     load_average: float | None
 
 
-def describe_environment() -> Environment:
-    """Look at this machine."""
+def describe_environment(packages: Sequence[str] = PACKAGES) -> Environment:
+    """Look at this machine, and for the versions of some packages."""
     cpu = _fields_of("/proc/cpuinfo")
     flags = set((cpu.get("flags") or cpu.get("Features") or "").split())
     return Environment(
@@ -58,7 +59,7 @@ def describe_environment() -> Environment:
         system=_system(),
         kernel=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        packages=_versions(),
+        packages=_versions(packages),
         gpus=_gpus(),
         load_average=os.getloadavg()[0],
     )
@@ -86,9 +87,9 @@ def _system() -> str:
         return platform.platform()
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

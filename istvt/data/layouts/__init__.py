@@ -1,1 +1,1 @@
-"""Data folders in, lists of labelled videos out: one module a layout."""
+"""Data sets in, manifests of their labelled videos out: one module a layout, `choose` for any."""

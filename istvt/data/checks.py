@@ -1,0 +1,137 @@
+"""Labelled videos in; errors and notes out about what their splits may not share."""
+
+import hashlib
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from istvt.data.manifest import EXAMPLES, Manifest, Note, Video, note
+from istvt.errors import DataError
+
+COMPARED_BYTES = 1 << 20
+# FaceForensics++ names an original by its number, and a fake by target and source: 000, 000_003.
+FFPP_NAME = re.compile(r"\d{3}(_\d{3})?")
+
+log = logging.getLogger(__name__)
+
+
+def require_splits(manifest: Manifest, splits: Iterable[str]) -> None:
+    """Refuse a data set in which an asked split holds no video.
+
+    Raises:
+        DataError: names the split, what there is and what was left out.
+    """
+    present = {video.split for video in manifest.videos}
+    empty = [split for split in splits if split not in present]
+    if empty:
+        found = ", ".join(
+            f"{c.videos} {c.split}/{c.label.name.lower()}" for c in manifest.summary()
+        )
+        left_out = "".join(f"\n  {one}" for one in manifest.notes)
+        raise DataError(
+            f"{manifest.root}, read as {manifest.layout}, has no video in {', '.join(empty)}; it "
+            f"has {found or 'none at all'}{left_out}"
+        )
+
+
+def refuse_conflicts(videos: Iterable[Video]) -> None:
+    """Refuse a file that is listed twice, be it with one label or two.
+
+    Raises:
+        DataError: names the file.
+    """
+    seen: dict[Path, Video] = {}
+    for video in videos:
+        before = seen.setdefault(video.path, video)
+        if before is not video:
+            parts = " and ".join(f"{v.split}/{v.label.name.lower()}" for v in (before, video))
+            raise DataError(f"{video.path} is listed twice, in {parts}: a file has one place")
+
+
+def refuse_shared(videos: Sequence[Video], remedy: str) -> None:
+    """Keep people, and fakes and what they were made from, within one split.
+
+    Raises:
+        DataError: names the people or files, and the remedy.
+    """
+    for one in note_shared(videos):
+        raise DataError(f"{one}: {remedy}")
+
+
+def note_shared(videos: Sequence[Video]) -> tuple[Note, ...]:
+    """Name the people who are in more than one split, and fakes apart from their source."""
+    split_of = {video.path: video.split for video in videos}
+    apart = [v.path for v in videos if v.source and split_of.get(v.source, v.split) != v.split]
+    return note("shared-identity", _shared(videos)) + note("shared-source", apart)
+
+
+def shared_identities(videos: Sequence[Video]) -> tuple[str, ...]:
+    """List the people whom more than one split shows, and warn of them.
+
+    Where the data set names nobody, the file names are taken for those of FaceForensics++ if they
+    look like it.
+    """
+    named = any(video.identities for video in videos)
+    shared = _shared(videos) if named else _shared_by_name(videos)
+    if shared:
+        log.warning(
+            "%d identities are in more than one split%s (%s): the validation then also rewards "
+            "known faces",
+            len(shared),
+            "" if named else ", if the names are those of FaceForensics++",
+            ", ".join(shared[:EXAMPLES]) + (", ..." if len(shared) > EXAMPLES else ""),
+        )
+    return shared
+
+
+def refuse_copies(videos: Sequence[Video]) -> None:
+    """Keep a video out of two splits; two are the same if their size and first MiB are.
+
+    Raises:
+        DataError: names the copies.
+    """
+    of_size: dict[int, list[Video]] = defaultdict(list)
+    for video in videos:
+        of_size[video.path.stat().st_size].append(video)
+    of_content: dict[str, list[Video]] = defaultdict(list)
+    for size, alike in of_size.items():
+        for video in alike if size and _spans_splits(alike) else ():
+            of_content[f"{size} {_digest(video.path)}"].append(video)
+    copies = [alike for alike in of_content.values() if _spans_splits(alike)]
+    if copies:
+        shown = "; ".join(" = ".join(str(v.path) for v in alike) for alike in copies[:EXAMPLES])
+        raise DataError(
+            f"{len(copies)} videos are in more than one split: {shown}. What is measured on a "
+            "video that was trained on says nothing: take it out of one of them"
+        )
+
+
+def _shared(videos: Iterable[Video]) -> tuple[str, ...]:
+    return _in_many_splits((name, video.split) for video in videos for name in video.identities)
+
+
+def _shared_by_name(videos: Iterable[Video]) -> tuple[str, ...]:
+    return _in_many_splits(
+        (name, video.split)
+        for video in videos
+        if FFPP_NAME.fullmatch(video.path.stem)
+        for name in video.path.stem.split("_")
+    )
+
+
+def _in_many_splits(shown: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for identity, split in shown:
+        splits[identity].add(split)
+    return tuple(sorted(identity for identity, where in splits.items() if len(where) > 1))
+
+
+def _spans_splits(videos: Sequence[Video]) -> bool:
+    return len({video.split for video in videos}) > 1
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.sha256(stream.read(COMPARED_BYTES)).hexdigest()

@@ -1,0 +1,189 @@
+"""Celeb-DF (v2) in, a manifest out.
+
+    Celeb-real/id0_0000.mp4             person, number
+    Celeb-synthesis/id0_id1_0000.mp4    target (whose video it is), donor (whose face it gets)
+    YouTube-real/00000.mp4              other people, not named
+    List_of_testing_videos.txt          "1 YouTube-real/00170.mp4": here 1 is REAL
+
+The official test list shows nearly all people of the data set, so that a training on the rest knows
+the faces it is tested on, and without them hardly a fake is left. So there are two ways:
+
+- `drop`: people are held out for val and for test. The test split is all that shows only people
+  held out for it, and the list's videos of YouTube-real. Left out are the list's videos of all
+  other people, so that nothing of the list is ever trained on, and fakes that join two splits.
+- `keep`: the test split is the official list, as published figures are. Nothing shared with it is
+  left out, and a note says how many people are. Val is still held out from train by person.
+
+Source: Li et al., Celeb-DF, CVPR 2020.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from istvt.data.checks import note_shared
+from istvt.data.layouts.divide import split_by_rank
+from istvt.data.layouts.hold_out import hold_out
+from istvt.data.layouts.scan import scan
+from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
+from istvt.errors import DataError, UsageError
+
+SharedIdentities = Literal["drop", "keep"]
+
+TEST_LIST = "List_of_testing_videos.txt"
+FAKE_FOLDER = "Celeb-synthesis"
+LABELS = {"Celeb-real": Label.REAL, FAKE_FOLDER: Label.FAKE, "YouTube-real": Label.REAL}
+NAMES = {
+    "Celeb-real": re.compile(r"(id\d+)_\d+"),
+    FAKE_FOLDER: re.compile(r"(id\d+)_(id\d+)_\d+"),
+    "YouTube-real": re.compile(r"\d+"),
+}
+LINE = re.compile(rf"([01])\s+(({'|'.join(LABELS)})/[^/\s]+)")
+_REAL_IN_LIST = "1"
+
+
+def read_celebdf(
+    data: Path,
+    *,
+    seed: int = 0,
+    shared_identities: SharedIdentities = "drop",
+    splits: tuple[str, ...] = SPLITS,
+) -> Manifest:
+    """Read the official test list and split the rest by people, or split all by people.
+
+    Args:
+        data: the folder that holds `Celeb-real`.
+        seed: another one may hold out other people.
+        shared_identities: what is done with people who would be in two splits, see above.
+        splits: which to read.
+
+    Raises:
+        DataError: the test list is missing or wrong, or there are too few people to hold some out.
+    """
+    if shared_identities not in ("drop", "keep"):
+        raise UsageError(f"shared_identities is {shared_identities!r}, expected drop or keep")
+    videos, unknown = _list_videos(data)
+    listed = _read_list(data / TEST_LIST)
+    missing = listed - {video.path for video in videos}
+    if shared_identities == "drop":
+        placed = _split_people(videos, listed, seed)
+    else:
+        placed = _split_officially(videos, listed, seed, splits)
+    dropped = {video.path for video in videos} - {video.path for video in placed}
+    notes = (
+        *(note_shared(placed) if shared_identities == "keep" else ()),
+        *note("missing-video", (path.relative_to(data) for path in missing)),
+        *note("unknown-file", (path.relative_to(data) for path in unknown)),
+        *note("dropped-identity", (path.relative_to(data) for path in dropped)),
+    )
+    return Manifest(data, "celebdf", in_order(v for v in placed if v.split in splits), notes)
+
+
+def _list_videos(data: Path) -> tuple[list[Video], list[Path]]:
+    """List the videos, still without a split, and what has another name."""
+    videos, unknown = [], []
+    for folder, label in LABELS.items():
+        part = scan(data / folder)
+        unknown += part.paths(part.others + part.folders)
+        for path in part.paths(part.videos):
+            name = NAMES[folder].fullmatch(path.stem)
+            if name is None:
+                unknown.append(path)
+            else:
+                videos.append(Video(path, label, "", name.groups(), _method(label)))
+    return _with_sources(videos, data / "Celeb-real"), unknown
+
+
+def _method(label: Label) -> str:
+    return FAKE_FOLDER if label is Label.FAKE else ""
+
+
+def _with_sources(videos: Sequence[Video], real: Path) -> list[Video]:
+    """Point each fake to its target's video: `id0_id1_0000` was made from `id0_0000`."""
+    known = {video.path.stem: video.path for video in videos if video.path.parent == real}
+    return [
+        video
+        if video.label is Label.REAL
+        else replace(video, source=known.get(re.sub("_id[0-9]+", "", video.path.stem)))
+        for video in videos
+    ]
+
+
+def _read_list(path: Path) -> set[Path]:
+    """Read the test list; its 1 is REAL, and has to agree with the folder."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): it comes with the data set, one video a line, as "
+            "in `1 YouTube-real/00170.mp4`, where 1 is REAL"
+        ) from error
+    listed: set[Path] = set()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        found = LINE.fullmatch(line.strip())
+        if found is None:
+            raise DataError(
+                f"{path}, line {number} is {line!r}: expected 0 or 1, a space, and a file in "
+                f"{', '.join(LABELS)}"
+            )
+        is_real = LABELS[found[3]] is Label.REAL
+        if is_real != (found[1] == _REAL_IN_LIST):
+            raise DataError(
+                f"{path}, line {number} is {line!r}, but {found[3]} holds "
+                f"{LABELS[found[3]].name} videos: in this list 1 is REAL and 0 is FAKE"
+            )
+        listed.add(path.parent / found[2])
+    return listed
+
+
+def _split_people(videos: Sequence[Video], listed: Collection[Path], seed: int) -> list[Video]:
+    """Hold people out for test and for val; a video that fits nowhere is left out."""
+    named = [video for video in videos if video.identities]
+    test = _hold_out(named, seed, "test")
+    free = [v for v in named if v.path not in listed and test.isdisjoint(v.identities)]
+    val = _hold_out(free, seed, "val")
+    placed = [replace(v, split="test") for v in named if test.issuperset(v.identities)]
+    return placed + _split_rest(free, val) + _split_unnamed(videos, listed, seed)
+
+
+def _split_officially(
+    videos: Sequence[Video], listed: Collection[Path], seed: int, splits: Collection[str]
+) -> list[Video]:
+    """Take the list as test, and hold people out for val alone."""
+    placed = [replace(v, split="test") for v in videos if v.identities and v.path in listed]
+    placed += _split_unnamed(videos, listed, seed)
+    free = [video for video in videos if video.identities and video.path not in listed]
+    if set(splits) <= {"test"}:
+        return placed + [replace(video, split="train") for video in free]
+    return placed + _split_rest(free, _hold_out(free, seed, "val"))
+
+
+def _split_rest(videos: Sequence[Video], val: frozenset[str]) -> list[Video]:
+    inside = [replace(v, split="val") for v in videos if val.issuperset(v.identities)]
+    return inside + [replace(v, split="train") for v in videos if val.isdisjoint(v.identities)]
+
+
+def _split_unnamed(videos: Sequence[Video], listed: Collection[Path], seed: int) -> list[Video]:
+    """Place the videos of YouTube-real, each of which shows another person."""
+    unnamed = [video for video in videos if not video.identities]
+    free = [video.path.stem for video in unnamed if video.path not in listed]
+    split_of = split_by_rank(free, seed, splits=("train", "val"))
+    return [
+        replace(v, split="test" if v.path in listed else split_of[v.path.stem]) for v in unnamed
+    ]
+
+
+def _hold_out(videos: Sequence[Video], seed: int, split: str) -> frozenset[str]:
+    people = hold_out(videos, seed)
+    if not people:
+        count = len({person for video in videos for person in video.identities})
+        raise DataError(
+            f"{count} people in {len(videos)} videos are too few, or too mixed, to hold some out "
+            f"for {split} with real and fake videos of them alone: more of the data set is needed, "
+            "or a CSV with splits of your own"
+        )
+    return people

@@ -1,0 +1,151 @@
+"""A data folder or a CSV in, its manifest out, whatever the layout."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from istvt.data.checks import refuse_conflicts, refuse_shared, require_splits
+from istvt.data.layouts.celebdf import LABELS as CELEBDF_FOLDERS
+from istvt.data.layouts.celebdf import TEST_LIST, SharedIdentities, read_celebdf
+from istvt.data.layouts.dfdc import find_parts, read_dfdc
+from istvt.data.layouts.ffpp import FAKE_FOLDER, REAL_FOLDER, read_ffpp
+from istvt.data.layouts.folder import read_folder
+from istvt.data.layouts.scan import scan
+from istvt.data.layouts.table import read_table
+from istvt.data.manifest import SPLITS, Label, Manifest
+from istvt.errors import DataError, UsageError
+
+Layout = Literal["auto", "ffpp", "celebdf", "dfdc", "folder", "csv"]
+
+EXPECTED = f"""expected one of
+  ffpp     {REAL_FOLDER}/youtube/c23/videos/000.mp4, {FAKE_FOLDER}/..., splits/train.json
+  celebdf  Celeb-real/, YouTube-real/, Celeb-synthesis/, {TEST_LIST}
+  dfdc     metadata.json with its videos, or dfdc_train_part_*/metadata.json
+  folder   {{train,val,test}}/{{real,fake}}/*.mp4
+  csv      a file with the columns path,label[,split,identity,method,source]"""
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """How a data set is read.
+
+    Attributes:
+        layout: `auto` tells it by its folders.
+        compression: of FaceForensics++: raw, c23 or c40.
+        methods: which fakes to take; None takes all.
+        seed: decides the splits where the data set has none of its own.
+        shared_identities: of Celeb-DF, see `layouts.celebdf`: `drop` keeps people apart, `keep`
+            tests on the official list.
+    """
+
+    layout: Layout = "auto"
+    compression: str = "c23"
+    methods: tuple[str, ...] | None = None
+    seed: int = 0
+    shared_identities: SharedIdentities = "drop"
+
+    def __post_init__(self) -> None:
+        if self.layout not in get_args(Layout):
+            raise UsageError(f"layout is {self.layout!r}, {EXPECTED}\nor auto")
+
+
+DEFAULT = LayoutOptions()
+
+
+def read_layout(
+    data: Path, options: LayoutOptions = DEFAULT, *, splits: tuple[str, ...] | None = None
+) -> Manifest:
+    """Read a data set by names alone; no video is opened.
+
+    Args:
+        data: a folder in one of the layouts, or a CSV.
+        options: how to read it.
+        splits: which are needed; None takes those that are there.
+
+    Raises:
+        DataError: the layout is unknown or ambiguous, its lists are wrong, an asked split is empty,
+            or splits share people where the layout rules it out.
+    """
+    unknown = [split for split in splits or () if split not in SPLITS]
+    if unknown:
+        raise UsageError(f"split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
+    layout = find_layout(data) if options.layout == "auto" else options.layout
+    manifest = _read(data, layout, options, splits or SPLITS)
+    manifest = _take_methods(manifest, options.methods)
+    refuse_conflicts(manifest.videos)
+    if _keeps_people_apart(layout, options):
+        refuse_shared(manifest.videos, f"{data} cannot be read as {layout} with these lists")
+    require_splits(manifest, splits or _any_of(manifest))
+    return manifest
+
+
+def find_layout(data: Path) -> Layout:
+    """Tell the layout by its marks.
+
+    Raises:
+        DataError: nothing is there, or no layout's marks or those of two are.
+    """
+    if data.is_file() and data.suffix.lower() == ".csv":
+        return "csv"
+    if not data.is_dir():
+        raise DataError(f"{data} is neither a folder nor a CSV, {EXPECTED}")
+    names = scan(data)
+    marks: dict[Layout, Callable[[], bool]] = {
+        "ffpp": lambda: _has(names.folders, (REAL_FOLDER, FAKE_FOLDER)),
+        "celebdf": lambda: _has(names.folders, CELEBDF_FOLDERS),
+        "dfdc": lambda: bool(find_parts(data)),
+        "folder": lambda: _has(names.folders, SPLITS),
+    }
+    found = [layout for layout, is_there in marks.items() if is_there()]
+    if len(found) != 1:
+        why = f"looks like {' and '.join(found)}: name the layout" if found else "is of no layout"
+        raise DataError(f"{data} {why}; it holds {names}; {EXPECTED}")
+    return found[0]
+
+
+def _read(data: Path, layout: Layout, options: LayoutOptions, splits: tuple[str, ...]) -> Manifest:
+    seed = options.seed
+    match layout:
+        case "ffpp":
+            return read_ffpp(
+                data, compression=options.compression, methods=options.methods, splits=splits
+            )
+        case "celebdf":
+            shared = options.shared_identities
+            return read_celebdf(data, seed=seed, shared_identities=shared, splits=splits)
+        case "dfdc":
+            return read_dfdc(data, seed=seed, splits=splits)
+        case "csv":
+            return read_table(data, seed=seed, splits=splits)
+        case _:
+            return read_folder(data, splits=splits)
+
+
+def _take_methods(manifest: Manifest, methods: Collection[str] | None) -> Manifest:
+    """Leave out the fakes of other methods; real videos stay."""
+    if methods is None:
+        return manifest
+    found = {video.method for video in manifest.videos if video.label is Label.FAKE}
+    unknown = sorted(set(methods) - found)
+    if unknown:
+        names = ", ".join(sorted(found - {""})) or "none by name"
+        raise DataError(
+            f"no fake of {manifest.root} is by {', '.join(unknown)}: its methods are {names}"
+        )
+    kept = (v for v in manifest.videos if v.label is Label.REAL or v.method in methods)
+    return replace(manifest, videos=tuple(kept))
+
+
+def _keeps_people_apart(layout: Layout, options: LayoutOptions) -> bool:
+    is_dropped = options.shared_identities == "drop"
+    return layout in ("ffpp", "dfdc") or (layout == "celebdf" and is_dropped)
+
+
+def _any_of(manifest: Manifest) -> tuple[str, ...]:
+    """Ask for all splits if there is none, so that an empty data set is refused."""
+    return () if manifest.videos else SPLITS
+
+
+def _has(names: Collection[str], marks: Collection[str]) -> bool:
+    return any(mark in names for mark in marks)

@@ -1,0 +1,133 @@
+"""The DeepFake Detection Challenge's data in, a manifest out.
+
+    metadata.json               {"a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"}}
+    a.mp4  b.mp4  ...
+
+either in the folder itself or in each `dfdc_train_part_*` below it. An original and all fakes made
+from it form a group, wherever they lie; groups go to train, val and test 8 : 1 : 1 in the order of
+a hash. The file's own `split` is `train` for every video and is not read. The data set does not
+name its people, so a group's original stands for them: two groups may show one person.
+
+Source: Dolhansky et al., The DeepFake Detection Challenge (DFDC) Dataset, arXiv 2006.07397.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from istvt.data.layouts.divide import split_by_rank
+from istvt.data.layouts.scan import Listing, scan
+from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
+from istvt.errors import DataError
+
+METADATA = "metadata.json"
+PART = "dfdc_train_part_"
+FORM = '{"a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"}, ...}'
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line of a metadata file; `original` is the video itself if it is real."""
+
+    path: Path
+    label: Label
+    original: str
+
+
+def find_parts(data: Path) -> list[Path]:
+    """List the folders that hold a metadata file: the folder itself, or its parts."""
+    parts = [data / name for name in scan(data).folders if name.startswith(PART)]
+    return [part for part in (data, *parts) if (part / METADATA).is_file()]
+
+
+def read_dfdc(data: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) -> Manifest:
+    """Split the data by original.
+
+    Args:
+        data: the folder that holds `metadata.json`, or the parts that do.
+        seed: another one gives other splits.
+        splits: which to read.
+
+    Raises:
+        DataError: there is no metadata, or a file of it is not as expected.
+    """
+    parts = [scan(folder) for folder in find_parts(data)]
+    if not parts:
+        raise DataError(f"{data} has no {METADATA}, nor a {PART}*/{METADATA}: found {scan(data)}")
+    entries = [entry for part in parts for entry in _read_metadata(part.folder / METADATA)]
+    _check_labels(entries)
+    on_disk = {path for part in parts for path in part.paths(part.videos)}
+    path_of = {entry.path.name: entry.path for entry in entries if entry.path in on_disk}
+    split_of = split_by_rank((entry.original for entry in entries), seed, splits=SPLITS)
+    videos = [
+        Video(
+            path=entry.path,
+            label=entry.label,
+            split=split_of[entry.original],
+            identities=(Path(entry.original).stem,),
+            source=path_of.get(entry.original) if entry.label is Label.FAKE else None,
+        )
+        for entry in entries
+        if entry.path in on_disk and split_of[entry.original] in splits
+    ]
+    named = {entry.path for entry in entries}
+    orphans = [v.path for v in videos if v.label is Label.FAKE and v.source is None]
+    notes = (
+        *note("missing-video", _below(data, named - on_disk)),
+        *note("unknown-file", _below(data, [*(on_disk - named), *_strays(data, parts)])),
+        *note("no-original", _below(data, orphans)),
+        *note("original-as-identity", {name for video in videos for name in video.identities}),
+    )
+    return Manifest(data, "dfdc", in_order(videos), notes)
+
+
+def _read_metadata(path: Path) -> list[_Entry]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}; expected {FORM}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}: expected {FORM}")
+    return [_parse_entry(path, name, facts) for name, facts in content.items()]
+
+
+def _parse_entry(path: Path, name: str, facts: object) -> _Entry:
+    if not isinstance(facts, dict) or str(facts.get("label")) not in Label.__members__:
+        raise DataError(f"{path}: {name} is {facts}, expected a label REAL or FAKE, as in {FORM}")
+    label = Label[facts["label"]]
+    original = facts.get("original") if label is Label.FAKE else name
+    if not isinstance(original, str):
+        raise DataError(f"{path}: the fake {name} names no original ({facts}); expected {FORM}")
+    return _Entry(path.parent / name, label, original)
+
+
+def _check_labels(entries: Iterable[_Entry]) -> None:
+    """Refuse a name with two labels, and a fake that is said to be an original."""
+    seen: dict[str, _Entry] = {}
+    entries = list(entries)
+    for entry in entries:
+        before = seen.setdefault(entry.path.name, entry)
+        if before.label != entry.label:
+            labels = f"{before.label.name} in {before.path.parent}, {entry.label.name}"
+            raise DataError(f"{entry.path.name} is {labels} in {entry.path.parent}: keep one")
+    for entry in entries:
+        original = seen.get(entry.original)
+        if original is not None and original.label is Label.FAKE:
+            raise DataError(
+                f"{entry.path.parent / METADATA}: the original of {entry.path.name} is "
+                f"{entry.original}, which is FAKE itself: an original is REAL"
+            )
+
+
+def _strays(data: Path, parts: Iterable[Listing]) -> list[Path]:
+    """List what is neither a video nor metadata, and parts without metadata."""
+    folders = {part.folder for part in parts}
+    found = [path for part in parts for path in part.paths(part.others + part.folders)]
+    top = scan(data)
+    found += top.paths(name for name in top.folders if name.startswith(PART))
+    return [path for path in set(found) if path.name != METADATA and path not in folders]
+
+
+def _below(data: Path, paths: Iterable[Path]) -> list[Path]:
+    return [path.relative_to(data) for path in paths]

@@ -1,0 +1,80 @@
+"""Any layout by its own marks; a doubtful folder is an error that lists what is expected."""
+
+from pathlib import Path
+
+import pytest
+
+from istvt.data.layouts.choose import LayoutOptions, find_layout, read_layout
+from istvt.data.manifest import SPLITS
+from istvt.errors import DataError, UsageError
+from tests.data.layouts.trees import touch
+
+FOLDERS = ("ffpp", "celebdf", "dfdc", "folder")
+
+
+@pytest.mark.parametrize("layout", FOLDERS)
+def test_each_layout_is_known_by_its_marks(request: pytest.FixtureRequest, layout: str) -> None:
+    data = request.getfixturevalue(layout)
+    assert find_layout(data) == layout
+    found = read_layout(data, splits=SPLITS)
+    assert found.layout == layout
+    assert found == read_layout(data, LayoutOptions(layout=layout))  # type: ignore[arg-type]
+    assert list(found.videos) == sorted(
+        found.videos, key=lambda v: (SPLITS.index(v.split), v.label, str(v.path))
+    )
+
+
+def test_a_csv_is_known_by_its_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "Videos.CSV"
+    path.touch()
+    assert find_layout(path) == "csv"
+
+
+@pytest.mark.parametrize("name", ["", "nowhere", "list.txt"])
+def test_an_unknown_place_lists_the_layouts(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, ("list.txt", "FaceForensics++/x"))
+    with pytest.raises(DataError) as raised:
+        find_layout(tmp_path / name)
+    assert all(f"\n  {layout} " in str(raised.value) for layout in (*FOLDERS, "csv"))
+    assert name or "it holds FaceForensics++, list.txt" in str(raised.value)
+
+
+def test_two_layouts_in_one_folder_are_refused_until_one_is_named(ffpp: Path) -> None:
+    touch(ffpp, ("train/real/a.mp4",))
+    with pytest.raises(DataError, match="looks like ffpp and folder: name the layout"):
+        read_layout(ffpp)
+    assert len(read_layout(ffpp, LayoutOptions(layout="folder")).videos) == 1
+    assert len(read_layout(ffpp, LayoutOptions(layout="ffpp")).videos) == 48
+
+
+def test_options_reach_their_layout(ffpp: Path, dfdc: Path) -> None:
+    with pytest.raises(DataError, match="compression c40"):
+        read_layout(ffpp, LayoutOptions(compression="c40"))
+    other = read_layout(dfdc, LayoutOptions(seed=3)).of_split("test")
+    assert other != read_layout(dfdc).of_split("test")
+
+
+@pytest.mark.parametrize("layout", ["ffpp", "folder"])
+def test_methods_choose_among_the_fakes(request: pytest.FixtureRequest, layout: str) -> None:
+    data: Path = request.getfixturevalue(layout)
+    if layout == "folder":
+        touch(data, (f"{split}/fake/Deepfakes/a.mp4" for split in SPLITS))
+    reals = [v for v in read_layout(data).videos if not v.label]
+    some = read_layout(data, LayoutOptions(methods=("Deepfakes",)))
+    assert {v.method for v in some.videos if v.label} == {"Deepfakes"}
+    assert [v for v in some.videos if not v.label] == reals
+    with pytest.raises(DataError, match=r"FaceSwop.* Deepfakes"):
+        read_layout(data, LayoutOptions(methods=("FaceSwop",)))
+
+
+def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / "real").mkdir(parents=True)
+    with pytest.raises(DataError, match="read as folder, has no video in train, val, test"):
+        read_layout(tmp_path)
+
+
+def test_wrong_names_are_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"layout is 'faces', expected one of\n  ffpp"):
+        LayoutOptions(layout="faces")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="split 'dev' is not one of train, val, test"):
+        read_layout(folder, splits=("dev",))

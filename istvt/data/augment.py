@@ -76,8 +76,8 @@ class Augmentation:
             "min_scale": (0.01, 1),
             "max_noise": (0, 255),
             "min_quality": (1, 95),
-            "min_crf": (0, self.max_crf),
             "max_crf": (0, 51),
+            "min_crf": (0, self.max_crf),
             "max_cut_outs": (1, inf),
             "max_cut_side": (0, 1),
         }

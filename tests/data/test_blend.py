@@ -1,13 +1,17 @@
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
-from istvt.data.blend import SelfBlend, blend_clip, blend_frame, draw_clip
-from istvt.data.face_mask import face_hull, face_to_image
+from istvt.data.blend import (
+    SelfBlend,
+    blend_clip,
+    blend_frame,
+    blend_target,
+    blend_window,
+    draw_clip,
+)
 from istvt.data.synthetic import make_clip
-from istvt.errors import DataError
 
 MOTIONS = ("shift", "turn", "zoom", "tilt_deg", "mouth", "light", "blinks_per_s", "noise")
 STILL = dict.fromkeys(MOTIONS, 0.0)
@@ -89,23 +93,91 @@ def test_frames_without_a_face_pass_unchanged(clip):
     assert masks[0].max() == masks[3].max() == 0 < masks[1].max()
 
 
-def test_the_hull_is_convex_and_holds_all_landmarks(clip):
-    for _, landmarks in clip:
-        hull = face_hull(landmarks)
-        assert cv2.isContourConvex(hull)
-        to_face = np.linalg.inv(face_to_image(landmarks))
-        for point in landmarks @ to_face[:2, :2].T + to_face[:2, 2]:
-            assert cv2.pointPolygonTest(hull, tuple(map(float, point)), True) >= -1e-5
+def window_of(clip, first=2, num_frames=6):
+    images, landmarks = zip(*clip[first : first + num_frames], strict=True)
+    return np.stack(images), np.stack(landmarks)
 
 
-def test_face_coordinates_put_eyes_and_mouth_where_they_belong(clip):
-    landmarks = clip[0][1]
-    matrix = face_to_image(landmarks)
-    placed = [(matrix @ (x, y, 1))[:2] for x, y in ((-0.5, 0), (0.5, 0), (0, 1))]
-    np.testing.assert_allclose(placed[:2], landmarks[:2], rtol=1e-5)
-    np.testing.assert_allclose(placed[2], landmarks[3:].mean(axis=0), rtol=1e-5)
+def test_a_window_is_blended_like_a_clip(clip):
+    """Drawn once, replayed on every frame: the clip's generator gives the clip's frames."""
+    images, landmarks = window_of(clip)
+    window = blend_window(images, landmarks, SelfBlend(), np.random.default_rng([4, 1]))
+    frames = zip(images, landmarks, strict=True)
+    fakes, masks = stack(blend_clip(frames, SelfBlend(seed=4)))
+    np.testing.assert_array_equal(window.fakes, fakes)
+    np.testing.assert_array_equal(window.masks, masks)
+    assert window.masks.dtype == np.float32
 
 
-def test_landmarks_on_one_line_are_refused(clip):
-    with pytest.raises(DataError, match="span no face"):
-        list(blend_clip([(clip[0][0], np.ones((5, 2), np.float32))], SelfBlend()))
+@pytest.mark.parametrize("seed", range(6))
+def test_fake_and_target_differ_within_the_mask_alone(clip, seed):
+    images, landmarks = window_of(clip)
+    before = images.copy()
+    window = blend_window(images, landmarks, SelfBlend(), np.random.default_rng(seed))
+    np.testing.assert_array_equal(images, before)
+    differs = (window.fakes != window.targets).any(axis=-1)
+    assert not (differs & (window.masks == 0)).any()
+    assert differs[window.masks > 0].mean() > 0.3
+    alone = blend_target(images, landmarks, SelfBlend(), np.random.default_rng(seed))
+    np.testing.assert_array_equal(alone, window.targets)
+
+
+def test_the_target_is_either_copy_and_both_happen(clip):
+    images, landmarks = window_of(clip)
+    changed = 0
+    for seed in range(12):
+        drawn = draw_clip(SelfBlend(), landmarks[0], np.random.default_rng(seed))
+        targets = blend_target(images, landmarks, SelfBlend(), np.random.default_rng(seed))
+        assert (targets == images).all() == drawn.changes_inner
+        changed += not drawn.changes_inner
+    assert 2 < changed < 10
+
+
+@pytest.mark.parametrize("inner_jitter", [0.0, 1.0])
+def test_the_inner_face_trembles_only_where_asked(still_clip, inner_jitter):
+    recipe = SelfBlend(jitter=0.03, inner_jitter=inner_jitter, ratios=(1.0,), elastic=0.0)
+    images, landmarks = window_of(still_clip)
+    window = blend_window(images, landmarks, recipe, np.random.default_rng(3))
+    assert (window.masks != window.masks[0]).any()
+    core = window.masks.min(axis=0) > 0.999
+    assert core.sum() > 100
+    moved = np.abs(window.fakes.astype(int) - window.fakes[0])[:, core].max()
+    assert moved > 10 if inner_jitter else moved <= 1
+
+
+def test_without_any_change_the_fake_is_the_real(clip):
+    nothing = SelfBlend(
+        **dict.fromkeys(("gain", "offset", "saturation", "sharpen", "move", "resize"), 0.0),
+        min_downscale=1.0,
+        max_downscale=1.0,
+    )
+    images, landmarks = window_of(clip)
+    for seed in range(6):
+        window = blend_window(images, landmarks, nothing, np.random.default_rng(seed))
+        np.testing.assert_array_equal(window.fakes, images)
+        np.testing.assert_array_equal(window.targets, images)
+
+
+@pytest.mark.parametrize("size_px", [96, 300])
+def test_crops_of_real_faces_can_be_blended(media, size_px):
+    """In a crop at 1.25 times the face's box the mask keeps off the corners."""
+    from istvt.faces.align import crop_square, crop_to_image, cut_face
+    from istvt.faces.mtcnn import MtcnnDetector
+    from istvt.presets import CropRecipe
+    from istvt.video.images import read_image
+
+    image, recipe = read_image(media / "one_portrait.jpg"), CropRecipe(size_px)
+    [face] = MtcnnDetector(min_face_px=100).detect(image)
+    to_image = np.vstack([crop_to_image(crop_square(face, recipe), size_px), (0, 0, 1)])
+    to_crop = np.linalg.inv(to_image)
+    landmarks = (face.landmarks @ to_crop[:2, :2].T + to_crop[:2, 2]).astype(np.float32)
+    images = np.repeat(cut_face(image, face, recipe)[None], 3, axis=0)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        window = blend_window(images, np.repeat(landmarks[None], 3, axis=0), SelfBlend(), rng)
+        share = (window.masks > 0.5 * window.masks.max()).mean()
+        assert 0.1 < share < 0.5
+        corner = size_px // 10
+        assert window.masks[:, :corner, :corner].max() < 1e-6
+        assert window.masks[:, -corner:, -corner:].max() < 1e-6
+        assert 0.5 < np.abs(window.fakes.astype(int) - window.targets).mean() < 20

@@ -1,13 +1,15 @@
 """The state that a training resumes from, in one safetensors file: no pickle is read.
 
-Tensors are the weights, the optimizer's moments and the random generators; the rest is JSON in the
-file's header. One file is replaced as a whole, so a kill leaves the old state or the new.
+Tensors are the weights, their average, the optimizer's moments and the random generators; the rest
+is JSON in the file's header. One file is replaced as a whole, so a kill leaves the old state or the
+new. In a training of several processes all have the same state, and the first one writes it: no
+step draws random numbers, and what each window goes through is fixed by its place in the epoch.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from istvt.extras import require
 from istvt.files import atomic_file
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
+from istvt.training.ema import WeightAverage
 from istvt.training.provenance import DataFacts
 from istvt.training.recipe import TrainRecipe
 
@@ -26,14 +29,42 @@ LAST_FILE = "last.safetensors"
 HEADER = "istvt_training"
 
 
+class Scaling(Protocol):
+    """Fabric's precision plugin: it holds the loss scale of fp16, and nothing for the others."""
+
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...  # noqa: D102
+
+
 @dataclass(frozen=True, eq=False)
 class TrainState:
     """What changes while training."""
 
     model: ISTVT
+    average: WeightAverage | None
     optimizer: Optimizer
     schedule: LambdaLR
-    scaler: torch.amp.GradScaler
+    scaling: Scaling
+
+    @property
+    def kept(self) -> ISTVT:
+        """The weights that are validated and kept: the average where there is one."""
+        return self.average.model if self.average else self.model
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far the epoch under way is.
+
+    Attributes:
+        epoch: from 1.
+        step: steps of it that are done.
+        loss_sum: of those steps.
+    """
+
+    epoch: int
+    step: int = 0
+    loss_sum: float = 0.0
 
 
 def save_checkpoint(path: Path, state: TrainState, facts: dict[str, Any]) -> None:
@@ -44,9 +75,13 @@ def save_checkpoint(path: Path, state: TrainState, facts: dict[str, Any]) -> Non
         "facts": facts,
         "param_groups": optimizer["param_groups"],
         "schedule": state.schedule.state_dict(),
-        "scaler": state.scaler.state_dict(),
+        "scaling": state.scaling.state_dict(),
+        "averaged_steps": state.average.steps if state.average else 0,
     }
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    if state.average is not None:
+        averaged = state.average.model.state_dict()
+        tensors |= {f"average.{name}": tensor for name, tensor in averaged.items()}
     for number, moments in optimizer["state"].items():
         for name, value in moments.items():
             if value is not None:
@@ -72,11 +107,20 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training was asked to do."""
+    """What a training was asked to do.
+
+    Attributes:
+        processes: that train together; they fix how many windows a step has.
+    """
 
     config: ModelConfig
     recipe: TrainRecipe
     data: DataFacts
+    processes: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn into what JSON can hold."""
+        return asdict(self)
 
 
 def read_plan(run: Path) -> Plan:
@@ -92,6 +136,7 @@ def read_plan(run: Path) -> Plan:
             config=ModelConfig.from_dict(facts["config"]),
             recipe=TrainRecipe(**facts["recipe"]),
             data=DataFacts(**facts["data"]),
+            processes=facts["processes"],
         )
     except (KeyError, TypeError) as error:
         raise WeightsError(
@@ -107,7 +152,7 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
         WeightsError: it is not a checkpoint of ours, or does not fit.
     """
     header = _read_header(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "rng": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, "rng": {}}
     for name, tensor in require("safetensors.torch", extra="train").load_file(path).items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
@@ -117,12 +162,13 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
         moments.setdefault(int(number), {})[moment] = tensor
     try:
         state.model.load_state_dict(parts["model"], strict=True)
+        if state.average is not None:
+            state.average.load(parts["average"], header["averaged_steps"])
         state.optimizer.load_state_dict({"state": moments, "param_groups": header["param_groups"]})
     except (RuntimeError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} does not fit the model or its recipe: {error}") from error
     state.schedule.load_state_dict(header["schedule"])
-    if state.scaler.is_enabled():
-        state.scaler.load_state_dict(header["scaler"])
+    state.scaling.load_state_dict(header["scaling"])
     torch.set_rng_state(parts["rng"]["cpu"])
     if torch.cuda.is_available() and "cuda" in parts["rng"]:
         torch.cuda.set_rng_state(parts["rng"]["cuda"])

@@ -1,45 +1,47 @@
 """Labelled videos in, a run folder out: best weights, resumable state, metrics and a curve.
 
-The run folder holds `config.json` and `weights.safetensors` (the best epoch by validation AUC over
-windows), `last.safetensors` (to resume from), `training.json` (what went in), `metrics.jsonl` (one
-line an epoch), `sample_windows.npz` (a few validation windows, for the parity check of exports) and
-`curve.png`. Each file is replaced as a whole after an epoch, so a training that is stopped leaves
-its last finished epoch. The test split is never read.
+The run folder holds `config.json` and `weights.safetensors` (the best epoch by the recipe's
+monitor), `last.safetensors` (to resume from), `training.json` (what went in), `metrics.jsonl` (one
+line an epoch), `scalars.jsonl` and `tensorboard/` (one entry a step), `sample_windows.npz` (a few
+validation windows, for the parity check of exports) and `curve.png`. Each file is replaced as a
+whole, so a training that is killed leaves its last checkpoint. The test split is never read.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from istvt import __version__
 from istvt.data.crops import Progress
 from istvt.data.layouts.folder import list_videos
 from istvt.data.manifest import Skipped
-from istvt.data.windows import SplitWindows, load_split, spread
+from istvt.data.windows import load_split
 from istvt.errors import UsageError
-from istvt.files import atomic_file
+from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
-from istvt.records import UInt8Array
-from istvt.runs import CONFIG_FILE, save_sample_windows
-from istvt.training.checkpoint import LAST_FILE, Plan, read_plan
+from istvt.training.checkpoint import Plan
 from istvt.training.curve import draw_curve
-from istvt.training.precision import find_device
-from istvt.training.provenance import DataFacts, describe_data, refuse_copies, shared_identities
+from istvt.training.determinism import determinism
+from istvt.training.distributed import count_processes, is_first_process, join_processes
+from istvt.training.epochs import EpochResult
+from istvt.training.keeper import restored_precision
+from istvt.training.precision import find_device, settle_precision
+from istvt.training.provenance import describe_data, refuse_copies, shared_identities
 from istvt.training.recipe import Precision, TrainRecipe
+from istvt.training.run_folder import (
+    CURVE_FILE,
+    check_is_free,
+    check_is_same,
+    save_samples,
+    write_description,
+)
 from istvt.training.start import load_start
-from istvt.training.trainer import EpochResult, Trainer, best_of
+from istvt.training.stop import stop_requests
+from istvt.training.trainer import Trainer
 
-__all__ = ["EpochResult", "FitResult", "fit"]
-
-CURVE_FILE = "curve.png"
-TRAINING_FILE = "training.json"
-SAMPLE_WINDOWS = 16
-MAY_CHANGE_ON_RESUME = ("epochs", "budget_s", "workers")
+__all__ = ["CURVE_FILE", "EpochResult", "FitResult", "fit"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ def fit(
 ) -> FitResult:
     """Train a model from random weights, or go on with a training that was stopped.
 
+    Where torchrun started several processes, each calls this alike; the first one prepares the
+    data, writes the files and calls `progress` and `on_epoch`.
+
     Args:
         data: laid out as `{train,val,test}/{real,fake}/*`; the test split is not read.
         out: the run folder.
@@ -91,109 +96,89 @@ def fit(
         on_epoch: told each finished epoch.
 
     Raises:
-        UsageError: `out` holds a run and `resume` is off, the data, recipe or config differ from
-            those resumed, `start` is given as well, or the loss is no longer a number.
+        UsageError: `out` holds a run and `resume` is off, the data, recipe, config or number of
+            processes differ from those resumed, `start` is given as well, or the loss is no longer
+            a number.
         DataError: a split is wrong, a class of it is left without a window, or a video is in both.
         ModelNotFoundError: there is nothing to resume.
         RuntimeEnvironmentError: the GPU's memory does not suffice.
+        TrainingStopped: a signal asked for it, and the state is kept; a KeyboardInterrupt.
     """
     if resume and start is not None:
         raise UsageError(f"resume and start={start!r}: a resumed training has its weights already")
-    where = find_device(device)
-    videos = list_videos(data, splits=("train", "val"))
-    refuse_copies(videos)
-    plan = Plan(config, recipe, describe_data(data, videos, max_frames=max_frames))
-    _check_out(out, plan, resume=resume)
-    shared = shared_identities(videos)
-    load = partial(load_split, data, config=config, cache=cache, max_frames=max_frames)
-    train, val = load(split="train", progress=progress), load(split="val", progress=progress)
-    trainer = Trainer(train, val, config, recipe, device=where, progress=progress)
-    if resume:
-        trainer.restore(out)
-    else:
-        if start is not None:
-            load_start(trainer.state.model, start)
-        trainer.settle_precision(recipe.precision)
-        save_sample_windows(out, _sample(val))
-    _describe(out, plan, trainer, shared)
-    try:
-        while not trainer.is_done():
-            result = trainer.run_epoch()
-            trainer.keep(out, plan.data)
-            if on_epoch is not None:
-                on_epoch(result)
-    finally:
-        if trainer.epochs:
-            draw_curve(out / CURVE_FILE, trainer.epochs)
+    if not is_first_process():
+        progress = on_epoch = None
+    with determinism(wanted=recipe.deterministic):
+        where = find_device(device)
+        if not resume:
+            check_is_free(out)
+        videos = list_videos(data, splits=("train", "val"))
+        refuse_copies(videos)
+        facts = describe_data(data, videos, max_frames=max_frames)
+        plan = Plan(config, recipe, facts, processes=count_processes())
+        if resume:
+            check_is_same(out, plan)
+        model = _first_model(plan, start)
+        asked = restored_precision(out) if resume else recipe.precision
+        settled = settle_precision(asked, where, model, is_alone=plan.processes == 1)
+        processes = join_processes(where, settled.precision)
+        load = partial(load_split, data, config=config, cache=cache, max_frames=max_frames)
+        with processes.first_goes_first():
+            train, val = (load(split=split, progress=progress) for split in ("train", "val"))
+        shared = shared_identities(videos)
+        if processes.is_first:
+            more = {
+                "shared_identities": list(shared),
+                "device": str(processes.device),
+                "precision": settled.precision,
+            }
+            write_description(out, plan, (train, val), more)
+            if not resume:
+                save_samples(out, val)
+        trainer = Trainer(
+            out,
+            plan,
+            model,
+            train=train,
+            val=val,
+            processes=processes,
+            settled=settled,
+            progress=progress,
+        )
+        _run(trainer, out, resume=resume, on_epoch=on_epoch, draws=processes.is_first)
     return FitResult(
         run=out,
-        best=best_of(trainer.epochs),
+        best=trainer.best,
         epochs=tuple(trainer.epochs),
-        precision=trainer.precision,
+        precision=settled.precision,
         skipped=train.skipped + val.skipped,
         shared_identities=shared,
     )
 
 
-def _sample(val: SplitWindows) -> UInt8Array:
-    """Take one window of each of some videos, evenly over the split: `(m, T, S, S, 3)`."""
-    refs = spread(val, 1)
-    # Both ends are in it, and the split is in order of its classes.
-    positions = np.linspace(0, len(refs) - 1, min(len(refs), SAMPLE_WINDOWS)).round().astype(int)
-    return np.stack([refs[i].load().images for i in positions])
+def _first_model(plan: Plan, start: str | None) -> ISTVT:
+    torch.manual_seed(plan.recipe.seed)
+    model = ISTVT(plan.config.preset)
+    if start is not None:
+        load_start(model, start)
+    return model
 
 
-def _check_out(out: Path, plan: Plan, *, resume: bool) -> None:
-    if not resume:
-        if (out / CONFIG_FILE).exists() or (out / LAST_FILE).exists():
-            raise UsageError(f"{out} holds a run already: resume it, or name another folder")
-        return
-    before = read_plan(out)
-    refused = [
-        *_changes(before.config, plan.config),
-        *(x for x in _changes(before.recipe, plan.recipe) if x not in MAY_CHANGE_ON_RESUME),
-    ]
-    if refused:
-        raise UsageError(
-            f"{out} was trained with other values of {', '.join(refused)}: resume with the same "
-            "ones, or train into another folder"
-        )
-    if plan.data != before.data:
-        raise UsageError(
-            f"{out} was trained on {_name(before.data)}, and is to go on with "
-            f"{_name(plan.data)}: resume with the same data, or train into another folder"
-        )
-
-
-def _changes(before: object, now: object) -> list[str]:
-    """Name the fields in which two records of one kind differ."""
-    return [name for name, value in vars(now).items() if value != vars(before)[name]]
-
-
-def _name(data: DataFacts) -> str:
-    limit = f"{data.max_frames} frames" if data.max_frames else "all frames"
-    return f"{data.folder} ({limit} a video, list of videos {data.videos_sha256[:8]})"
-
-
-def _describe(out: Path, plan: Plan, trainer: Trainer, shared: Sequence[str]) -> None:
-    """Write down what goes into the training, the videos left out among it."""
-    splits = {
-        windows.split: {
-            "videos": len(windows.videos),
-            "windows": sum(len(refs) for refs in windows.videos),
-            "skipped": [{"path": str(s.path), "reason": s.reason} for s in windows.skipped],
-        }
-        for windows in (trainer.train, trainer.val)
-    }
-    content = {
-        "data": asdict(plan.data),
-        "splits": splits,
-        "shared_identities": list(shared),
-        "recipe": asdict(trainer.recipe),
-        "device": str(trainer.device),
-        "precision": trainer.precision,
-        "istvt": __version__,
-        "torch": torch.__version__,
-    }
-    with atomic_file(out / TRAINING_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+def _run(
+    trainer: Trainer,
+    out: Path,
+    *,
+    resume: bool,
+    on_epoch: Callable[[EpochResult], None] | None,
+    draws: bool,
+) -> None:
+    """Train to the end, or to where a signal stops it, and draw what there is by then."""
+    try:
+        with stop_requests() as stop, trainer.running(stop, resume=resume):
+            while not trainer.is_done():
+                result = trainer.run_epoch()
+                if on_epoch is not None:
+                    on_epoch(result)
+    finally:
+        if trainer.epochs and draws:
+            draw_curve(out / CURVE_FILE, trainer.epochs)

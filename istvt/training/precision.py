@@ -1,19 +1,23 @@
 """Which number format trains fastest here, measured where it is not plain."""
 
 import copy
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from istvt.errors import BackendError, UsageError
+from istvt.model.istvt import ISTVT
 from istvt.training.recipe import Precision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBE_STEPS, PROBE_WINDOWS = 3, 4
+
+log = logging.getLogger(__name__)
 
 
 def find_device(name: str | None = None) -> torch.device:
@@ -49,6 +53,40 @@ def true_fp32() -> Iterator[None]:
         convolutions.allow_tf32, matrices.allow_tf32 = before
 
 
+@dataclass(frozen=True)
+class Settled:
+    """The number format of a training, and the seconds that measuring it took."""
+
+    precision: Precision
+    seconds: float = 0.0
+
+
+def settle_precision(
+    asked: str, device: torch.device, model: ISTVT, *, is_alone: bool = True
+) -> Settled:
+    """Choose the number format before a training.
+
+    Processes that train together might measure differently: on a CPU they take fp32 for "auto".
+
+    Args:
+        asked: of the recipe.
+        device: where the training runs.
+        model: stays as it is.
+        is_alone: no other process trains with this one.
+
+    Raises:
+        UsageError: see `choose_precision`.
+    """
+    started = time.perf_counter()
+    if asked == "auto" and device.type == "cpu" and not is_alone:
+        return Settled("fp32")
+    precision = choose_precision(
+        asked, device, step_s=lambda precision: measure_step_s(model, device, precision)
+    )
+    log.info("training on %s in %s", device, precision)
+    return Settled(precision, time.perf_counter() - started)
+
+
 def choose_precision(
     asked: str, device: torch.device, *, step_s: Callable[[Precision], float]
 ) -> Precision:
@@ -82,24 +120,19 @@ def has_bf16() -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def measure_step_s(
-    model: nn.Module, faces: torch.Tensor, labels: torch.Tensor, precision: Precision
-) -> float:
-    """Time a forward and backward pass on a copy of the model: the fastest after the first.
-
-    Args:
-        model: stays as it is.
-        faces: `(m, T, S, S, 3)`; the first few are used.
-        labels: `(m,)`.
-        precision: to be timed.
-    """
-    probe = copy.deepcopy(model).train()
+def measure_step_s(model: ISTVT, device: torch.device, precision: Precision) -> float:
+    """Time a forward and backward pass on a copy of the model: the fastest after the first."""
+    probe = copy.deepcopy(model).to(device).train()
+    preset = model.preset
+    shape = (PROBE_WINDOWS, preset.num_frames, preset.image_size, preset.image_size, 3)
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
+    labels = torch.arange(PROBE_WINDOWS, device=device).remainder(2).float()
     times_s = []
     for _ in range(1 + PROBE_STEPS):
         started = time.perf_counter()
-        with autocast(faces.device, precision):
-            logits = probe(faces[:PROBE_WINDOWS])
-        loss = binary_cross_entropy_with_logits(logits.float(), labels[:PROBE_WINDOWS])
-        loss.backward()
+        with autocast(device, precision):
+            logits = probe(faces)
+        binary_cross_entropy_with_logits(logits.float(), labels).backward()
         times_s.append(time.perf_counter() - started)
     return min(times_s[1:])

@@ -1,20 +1,16 @@
-"""How a model is trained: frozen literals, and the learning rate's course."""
+"""How a model is trained: frozen literals."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from istvt.errors import UsageError
 
-if TYPE_CHECKING:
-    from torch import nn
-    from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LambdaLR
-
 Precision = Literal["fp32", "bf16", "fp16"]
-
-MAX_WARMUP_SHARE = 0.1  # of a training: a short one reaches its rate too
+Fakes = Literal["real", "self-blended", "mixed"]
+Monitor = Literal["auc", "video_auc", "average_precision", "eer", "loss"]
+AugmentationName = Literal["none", "mild", "paper"]
+MONITORS: tuple[Monitor, ...] = ("auc", "video_auc", "average_precision", "eer", "loss")
 
 
 @dataclass(frozen=True)
@@ -23,19 +19,39 @@ class TrainRecipe:
 
     Attributes:
         lr: the highest learning rate, reached when the warm-up ends.
+        weight_decay: of weight matrices and kernels; norms, biases, tokens and the position
+            embedding are spared.
         warmup_steps: steps over which the rate rises linearly from near 0; a tenth of the
             training at most.
-        schedule: after the warm-up the rate falls to 0 along a cosine, or stays.
+        schedule: after the warm-up the rate falls to 0 along a cosine, by steps, or stays.
+        milestones: finished epochs at which "step" multiplies the rate by `step_factor`.
+        step_every: the same after every so many epochs; one of the two is given.
         epochs: passes over the training videos; None where `budget_s` ends it.
         budget_s: wall-clock seconds for training and validation together, without reading the
             videos; None where `epochs` ends it.
-        batch_size: windows a step, half real and half fake.
+        batch_size: windows a forward pass of one process, half real and half fake.
+        accumulate: forward passes whose gradients make one step; the windows of a step are
+            `batch_size` times this times the processes. Batch norm sees one pass of all processes.
         windows_per_video: windows drawn from each video an epoch; validation takes as many, evenly
             spread; None takes all.
-        augment: flips, light and JPEG, the same on all frames of a window.
+        fakes: fake videos of the data, blends made of its real ones, or both.
+        blended_share: of the fakes that "mixed" makes itself.
+        augmentation: a preset of `data/augment.py`; the same change on all frames of a window.
+        label_smoothing: the targets are this much of the way to 0.5.
+        ema_decay: of the moving average of the weights that is validated and kept; None keeps the
+            weights themselves.
         precision: "auto" measures on a CPU with bf16 instructions which is faster, and takes bf16
             or fp16 on a GPU.
         max_grad_norm: gradients are scaled down to this norm; None leaves them.
+        checkpoint_activations: keep only what enters each block and compute its inside again for
+            the gradients: less memory, about a third more arithmetic in the blocks.
+        monitor: what chooses the best epoch and stops early, on the validation split: "auc",
+            "average_precision" and "eer" over windows, "video_auc" over videos, "loss" of windows.
+        patience: epochs without a better one after which the training ends; None never does.
+        deterministic: see `training/determinism.py`.
+        shuffle_labels: the leak test, see `training/leak.py`.
+        workers: loader processes of each training process.
+        checkpoint_every_s: seconds between checkpoints inside an epoch.
     """
 
     optimizer: Literal["sgd", "adamw"]
@@ -43,40 +59,105 @@ class TrainRecipe:
     momentum: float = 0.9
     weight_decay: float = 0.0
     warmup_steps: int = 0
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    step_every: int | None = None
+    step_factor: float = 0.1
     epochs: int | None = None
     budget_s: float | None = None
     batch_size: int = 16
+    accumulate: int = 1
     windows_per_video: int | None = None
-    augment: bool = True
+    fakes: Fakes = "real"
+    blended_share: float = 0.5
+    augmentation: AugmentationName = "mild"
+    label_smoothing: float = 0.0
+    ema_decay: float | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     max_grad_norm: float | None = None
+    checkpoint_activations: bool = False
+    monitor: Monitor = "auc"
+    patience: int | None = None
+    deterministic: bool = False
+    shuffle_labels: bool = False
     seed: int = 0
     workers: int = 0
+    checkpoint_every_s: float = 600.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON knows lists only
         if (self.epochs is None) == (self.budget_s is None):
             raise UsageError("a recipe takes either epochs or budget_s, and not both")
-        limits = {
-            "lr": self.lr > 0,
-            "momentum": 0 <= self.momentum < 1,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup_steps": self.warmup_steps >= 0,
-            "epochs": self.epochs is None or self.epochs >= 1,
-            "budget_s": self.budget_s is None or self.budget_s > 0,
-            "batch_size": self.batch_size >= 2 and self.batch_size % 2 == 0,
-            "windows_per_video": self.windows_per_video is None or self.windows_per_video >= 1,
-            "workers": self.workers >= 0,
-        }
-        for field, is_valid in limits.items():
+        _check_steps(self)
+        for field, is_valid in _limits(self).items():
             if not is_valid:
                 raise UsageError(f"{field} is {getattr(self, field)!r}: out of range for a recipe")
+
+
+def _check_steps(recipe: TrainRecipe) -> None:
+    given = bool(recipe.milestones) + (recipe.step_every is not None)
+    if given != (recipe.schedule == "step"):
+        raise UsageError(
+            f"schedule is {recipe.schedule!r}, milestones {recipe.milestones} and step_every "
+            f"{recipe.step_every}: 'step' takes one of the two, the others take neither"
+        )
+    if recipe.schedule == "step" and recipe.epochs is None:
+        raise UsageError("schedule 'step' counts epochs: give epochs in place of budget_s")
+
+
+def _limits(recipe: TrainRecipe) -> dict[str, bool]:
+    steps = recipe.milestones
+    return {
+        "lr": 0 < recipe.lr < math.inf,
+        "momentum": 0 <= recipe.momentum < 1,
+        "weight_decay": recipe.weight_decay >= 0,
+        "warmup_steps": recipe.warmup_steps >= 0,
+        "milestones": list(steps) == sorted(set(steps)) and all(step >= 1 for step in steps),
+        "step_every": recipe.step_every is None or recipe.step_every >= 1,
+        "step_factor": 0 < recipe.step_factor < 1,
+        "epochs": recipe.epochs is None or recipe.epochs >= 1,
+        "budget_s": recipe.budget_s is None or recipe.budget_s > 0,
+        "batch_size": recipe.batch_size >= 2 and recipe.batch_size % 2 == 0,
+        "accumulate": recipe.accumulate >= 1,
+        "windows_per_video": recipe.windows_per_video is None or recipe.windows_per_video >= 1,
+        "fakes": recipe.fakes in ("real", "self-blended", "mixed"),
+        "blended_share": 0 < recipe.blended_share < 1,
+        "augmentation": recipe.augmentation in ("none", "mild", "paper"),
+        "label_smoothing": 0 <= recipe.label_smoothing < 1,
+        "ema_decay": recipe.ema_decay is None or 0 < recipe.ema_decay < 1,
+        "monitor": recipe.monitor in MONITORS,
+        "patience": recipe.patience is None or recipe.patience >= 1,
+        "workers": recipe.workers >= 0,
+        "checkpoint_every_s": recipe.checkpoint_every_s > 0,
+    }
 
 
 # Zhao et al., ISTVT, IEEE TIFS 2023: SGD, 5e-4, warm-up, at most 100 epochs, best on validation.
 # Not stated there and chosen here: batch size, warm-up length, cosine, windows a video.
 PAPER_RECIPE = TrainRecipe(
-    optimizer="sgd", lr=5e-4, warmup_steps=1000, epochs=100, batch_size=16, windows_per_video=16
+    optimizer="sgd",
+    lr=5e-4,
+    warmup_steps=1000,
+    epochs=100,
+    batch_size=16,
+    windows_per_video=16,
+    augmentation="paper",
+)
+
+# What is usual for transformers today; chosen here, not tuned.
+MODERN_RECIPE = TrainRecipe(
+    optimizer="adamw",
+    lr=3e-4,
+    weight_decay=0.05,
+    warmup_steps=1000,
+    epochs=40,
+    batch_size=16,
+    windows_per_video=8,
+    augmentation="paper",
+    label_smoothing=0.05,
+    ema_decay=0.999,
+    max_grad_norm=1.0,
+    patience=10,
 )
 
 # Learns the synthetic data set from random weights within a minute on two CPU cores.
@@ -90,50 +171,3 @@ DEMO_RECIPE = TrainRecipe(
     windows_per_video=6,
     max_grad_norm=1.0,
 )
-
-
-def make_optimizer(model: "nn.Module", recipe: TrainRecipe) -> "Optimizer":
-    """Build the recipe's optimizer over all parameters."""
-    from torch.optim import SGD, AdamW
-
-    if recipe.optimizer == "sgd":
-        return SGD(
-            model.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
-    return AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-
-
-def lr_factor(step: int, done: float, recipe: TrainRecipe) -> float:
-    """Give the learning rate of a step as a share of `recipe.lr`.
-
-    Args:
-        step: steps taken before this one.
-        done: the finished share of the training, 0 to 1.
-        recipe: says how long the warm-up is and what follows it.
-    """
-    steps = recipe.warmup_steps
-    warm = min(1.0, max((step + 1) / steps, done / MAX_WARMUP_SHARE)) if steps else 1.0
-    if recipe.schedule == "constant":
-        return warm
-    # The share of a step is known from those taken: with a budget of seconds it varies.
-    warm_share = min(MAX_WARMUP_SHARE, steps * done / max(step, 1))
-    fallen = (done - warm_share) / (1.0 - warm_share)
-    return warm * 0.5 * (1.0 + math.cos(math.pi * min(max(fallen, 0.0), 1.0)))
-
-
-def make_schedule(
-    optimizer: "Optimizer", recipe: TrainRecipe, *, done: Callable[[int], float]
-) -> "LambdaLR":
-    """Tie `lr_factor` to an optimizer.
-
-    Args:
-        optimizer: its learning rates are multiplied.
-        recipe: fixes the warm-up and the course.
-        done: told the step, gives the finished share of the training.
-    """
-    from torch.optim.lr_scheduler import LambdaLR
-
-    return LambdaLR(optimizer, lambda step: lr_factor(step, done(step), recipe))

@@ -1,82 +1,92 @@
 """Windows of two splits and a recipe in, epochs out: one training in progress."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from istvt.data.crops import Progress
-from istvt.data.windows import SplitWindows, spread
+from istvt.data.windows import SplitWindows
 from istvt.errors import RuntimeEnvironmentError, UsageError
 from istvt.model.istvt import ISTVT
-from istvt.runs import save_run
-from istvt.training.batch_norm import synchronise_batch_norm
 from istvt.training.batches import BatchPlan, load_batches
-from istvt.training.checkpoint import (
-    LAST_FILE,
-    Plan,
-    Position,
-    TrainState,
-    load_checkpoint,
-    read_facts,
-    save_checkpoint,
-)
+from istvt.training.checkpoint import Plan, Position
 from istvt.training.clock import Clock
 from istvt.training.distributed import Processes
-from istvt.training.ema import WeightAverage
-from istvt.training.epochs import EpochResult, best_of, epoch_from, is_stale, write_metrics
+from istvt.training.epochs import METRICS_FILE, EpochResult, best_of, is_stale
+from istvt.training.evaluate import Evaluation, evaluate_windows
+from istvt.training.keeper import Keeper, Progressed
 from istvt.training.material import Material
-from istvt.training.memory import checkpoint_blocks
-from istvt.training.recipe import Precision
-from istvt.training.schedule import make_optimizer, make_schedule
-from istvt.training.step import Stepper
+from istvt.training.precision import Settled
+from istvt.training.step import set_up
 from istvt.training.stop import StopRequest, TrainingStopped
-from istvt.training.validate import Validation, validate
+
+__all__ = ["METRICS_FILE", "EpochResult", "Trainer"]
 
 
 class Trainer:
     """One training in progress: what moves the model, where it is, and the epochs so far.
 
     Args:
-        out: the run folder, written by the first process alone.
+        run: the folder, written by the first process alone.
         plan: what the training was asked to do.
         model: with its first weights, on the CPU.
         train, val: the windows.
         processes: that train together.
-        precision: of the forward passes, as settled.
-        setup_s: what settling it took; counts as training.
-        stop: asked after each step whether to end.
-        progress: told what the process does.
+        settled: the number format of the forward passes; what settling it took is training time.
+        progress: told ("epoch N" | "score val", done, total).
     """
 
     def __init__(
         self,
-        out: Path,
+        run: Path,
         plan: Plan,
         model: ISTVT,
         *,
         train: SplitWindows,
         val: SplitWindows,
         processes: Processes,
-        precision: Precision,
-        setup_s: float = 0.0,
-        stop: StopRequest | None = None,
+        settled: Settled,
         progress: Progress | None = None,
     ) -> None:
-        recipe = plan.recipe
-        self._out, self.plan, self.precision = out, plan, precision
-        self._processes, self._progress = processes, progress
-        self._stop = stop or StopRequest()
+        self.plan, self.precision = plan, settled.precision
         self.epochs: list[EpochResult] = []
+        self._run, self._processes, self._progress = run, processes, progress
+        self._stop = StopRequest()
+        self._material, self._val = Material(train, plan.recipe), val
         self._position = Position(epoch=1)
-        self._material, self._held_out = Material(train, recipe), spread(
-            val, recipe.windows_per_video
+        steps = self._plan_batches(len(self._material.draw(0))).steps
+        self._clock = Clock(plan.recipe, steps_per_epoch=steps, setup_s=settled.seconds)
+        self._keeper = Keeper(run, plan, self.precision, writes=processes.is_first)
+        self._state, self._stepper = set_up(
+            model, plan.recipe, processes=processes, done=self._clock.share_done
         )
-        self._clock = Clock(recipe, steps_per_epoch=self._batches(0).steps, setup_s=setup_s)
-        self._saved_s = self._clock.read_s()
-        self.state, self._stepper = self._set_up(model)
+        self._kept_s = self._clock.read_s()
+
+    @property
+    def best(self) -> EpochResult:
+        """The epoch whose weights are kept."""
+        return best_of(self.epochs, self.plan.recipe.monitor)
+
+    @contextmanager
+    def running(self, stop: StopRequest, *, resume: bool) -> Iterator[None]:
+        """Begin, or go on from the newest checkpoint; what was tracked is whole after the block.
+
+        Args:
+            stop: asked after each step whether to end.
+            resume: go on.
+        """
+        self._stop = stop
+        if resume:
+            found = self._keeper.restore(self._state)
+            self.epochs, self._position = list(found.epochs), found.position
+            self._clock.go_on_from(found.elapsed_s)
+            self._kept_s = self._clock.read_s()
+        with self._keeper.tracking(self._steps_taken()):
+            yield
 
     def is_done(self) -> bool:
         """Say whether epochs, seconds or patience are used up; a budget gets one epoch at least."""
@@ -96,65 +106,118 @@ class Trainer:
             RuntimeEnvironmentError: the GPU's memory does not suffice.
         """
         try:
-            self._train_epoch()
-            started_s = self._clock.read_s()
+            self._train()
             found = self._validate()
         except torch.OutOfMemoryError as error:
             raise RuntimeEnvironmentError(
                 f"{self.plan.recipe.batch_size} windows a batch of preset "
                 f"{self.plan.config.preset.name!r} do not fit into the memory of "
                 f"{self._processes.device}: start again with --checkpoint-activations, a smaller "
-                "--batch-size (and a larger --accumulate), or a smaller --preset"
+                "--batch-size, or a smaller --preset"
             ) from error
-        ended_s = self._clock.read_s()
-        self._clock.now_s, self._clock.val_s = self._processes.mean(ended_s, ended_s - started_s)
+        position = self._position
         result = EpochResult(
-            epoch=self._position.epoch,
-            steps=(self.epochs[-1].steps if self.epochs else 0) + self._position.step,
-            lr=float(self.state.schedule.get_last_lr()[0]),
-            train_loss=self._position.loss_sum / self._position.step,
+            epoch=position.epoch,
+            steps=self._steps_taken(),
+            lr=float(self._state.schedule.get_last_lr()[0]),
+            train_loss=position.loss_sum / position.step,
             val_loss=found.loss,
             val_windows=found.windows,
             val_videos=found.videos,
             elapsed_s=self._clock.now_s,
         )
         self.epochs.append(result)
-        self._position = Position(epoch=result.epoch + 1)
-        self._keep_epoch()
+        self._position = Position(epoch=position.epoch + 1)
+        self._keeper.epoch(self._state, self._progressed())
+        self._kept_s = self._clock.read_s()
         return result
 
-    @property
-    def best(self) -> EpochResult:
-        """The epoch whose weights are kept."""
-        return best_of(self.epochs, self.plan.recipe.monitor)
+    def _train(self) -> None:
+        """Take the steps of the epoch under way that are still to be taken."""
+        self._state.model.train()
+        samples = self._material.draw(self._position.epoch)
+        plan = self._plan_batches(len(samples))
+        batches = iter(
+            load_batches(
+                samples,
+                plan,
+                first_step=self._position.step,
+                workers=self.plan.recipe.workers,
+                pin_memory=self._processes.device.type == "cuda",
+            )
+        )
+        while self._position.step < plan.steps:
+            self._step(batches, plan.steps)
+            if self._clock.is_out_of_time():
+                break
 
-    def restore(self) -> None:
-        """Go on from the newest checkpoint."""
-        facts = read_facts(self._out / LAST_FILE)
-        load_checkpoint(self._out / LAST_FILE, self.state)
-        self.epochs = [epoch_from(values) for values in facts["epochs"]]
-        self._position = Position(**facts["position"])
-        self._clock.go_on_from(facts["elapsed_s"])
-        if self._processes.rank == 0:
-            write_metrics(self._out, self.epochs)  # a kill may have come between the two files
+    def _step(self, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> None:
+        loss = self._stepper.step(batches)
+        # One exchange a step: all processes must stop, and end the epoch, at the same one.
+        loss, is_asked, self._clock.now_s = self._processes.mean(
+            loss, self._stop.is_set, self._clock.read_s()
+        )
+        before = self._position
+        if not np.isfinite(loss):
+            raise UsageError(
+                f"the loss became {loss} in step {before.step + 1} of epoch {before.epoch} "
+                f"({self.precision}, learning rate {self.plan.recipe.lr:g}): lower the rate or "
+                "train in fp32"
+            )
+        rate = float(self._state.schedule.get_last_lr()[0])
+        self._state.schedule.step()
+        self._position = Position(before.epoch, before.step + 1, before.loss_sum + loss)
+        self._keeper.track(self._steps_taken(), {"train/loss": loss, "train/lr": rate})
+        if self._progress is not None:
+            self._progress(f"epoch {before.epoch}", self._position.step, steps)
+        if is_asked:
+            self._stop_here()
+        if self._clock.read_s() - self._kept_s >= self.plan.recipe.checkpoint_every_s:
+            self._keep()
 
-    def _set_up(self, model: ISTVT) -> tuple[TrainState, Stepper]:
-        recipe = self.plan.recipe
-        average = None
-        if recipe.ema_decay is not None:
-            average = WeightAverage(model, recipe.ema_decay)
-            average.model.to(self._processes.device)
-        if self._processes.world > 1:
-            synchronise_batch_norm(model, self._processes.device)
-        if recipe.checkpoint_activations:
-            checkpoint_blocks(model)
-        optimizer = make_optimizer(model, recipe)
-        stepper = Stepper(model, optimizer, recipe, processes=self._processes)
-        schedule = make_schedule(optimizer, recipe, done=self._clock.share_done)
-        scaling = self._processes.fabric.strategy.precision
-        return TrainState(model, average, optimizer, schedule, scaling), stepper
+    def _validate(self) -> Evaluation:
+        started_s, recipe = self._clock.read_s(), self.plan.recipe
+        found = evaluate_windows(
+            self._state.kept,
+            self._val,
+            recipe.windows_per_video,
+            fakes=recipe.fakes,
+            batch_size=recipe.batch_size,
+            precision=self.precision,
+            workers=recipe.workers,
+            team=self._processes,
+            progress=self._report_validation,
+        )
+        ended_s = self._clock.read_s()
+        self._clock.now_s, self._clock.val_s = self._processes.mean(ended_s, ended_s - started_s)
+        return found
 
-    def _train_epoch(self) -> None:
-        self.state.model.train()
-        plan, first = self._batches(self._position.epoch), self._position.step
-        ...
+    def _report_validation(self, stage: str, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(stage, done, total)
+        if self._stop.is_set and self._processes.world == 1:  # others would wait for this one
+            self._stop_here()
+
+    def _plan_batches(self, count: int) -> BatchPlan:
+        recipe, processes = self.plan.recipe, self._processes
+        return BatchPlan(
+            count,
+            recipe.batch_size,
+            accumulate=recipe.accumulate,
+            rank=processes.rank,
+            world=processes.world,
+        )
+
+    def _steps_taken(self) -> int:
+        return (self.epochs[-1].steps if self.epochs else 0) + self._position.step
+
+    def _progressed(self) -> Progressed:
+        return Progressed(tuple(self.epochs), self._position, self._clock.read_s())
+
+    def _keep(self) -> None:
+        self._keeper.checkpoint(self._state, self._progressed())
+        self._kept_s = self._clock.read_s()
+
+    def _stop_here(self) -> None:
+        self._keep()
+        raise TrainingStopped(self._run, epoch=self._position.epoch, step=self._position.step)

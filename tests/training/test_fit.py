@@ -19,13 +19,15 @@ from istvt.errors import (
 )
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.runs import load_run, load_sample_windows
+from istvt.training import clock, run_folder
 from istvt.training import fit as fit_module
 from istvt.training import precision as precision_module
-from istvt.training import trainer as trainer_module
 from istvt.training.checkpoint import read_plan
 from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
+from istvt.training.precision import Settled
 from istvt.training.recipe import TrainRecipe
+from istvt.training.step import Stepper
 from tests.data.faces import write_windows
 
 SIZE_PX = 32
@@ -143,6 +145,8 @@ def test_the_run_folder_is_whole(train):
         "training.json",
         "sample_windows.npz",
         "curve.png",
+        "scalars.jsonl",
+        "tensorboard",
     }
     windows = load_sample_windows(result.run)
     assert windows.shape[1:] == (CONFIG.preset.num_frames, *[CONFIG.preset.image_size] * 2, 3)
@@ -176,7 +180,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(train, tmp_path, opt
 def test_a_resumed_training_keeps_its_precision(train, monkeypatch, first, second):
     def let_win(fastest):
         monkeypatch.setattr(
-            trainer_module, "measure_step_s", lambda *args: 1.0 if args[-1] == fastest else 2.0
+            precision_module, "measure_step_s", lambda *args: 1.0 if args[-1] == fastest else 2.0
         )
 
     monkeypatch.setattr(precision_module, "has_bf16", lambda: True)
@@ -208,8 +212,8 @@ def test_too_little_memory_names_the_option(train, monkeypatch):
     def step(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(trainer_module.Trainer, "_step", step)
-    with pytest.raises(RuntimeEnvironmentError, match=r"8 windows a step .* smaller --batch"):
+    monkeypatch.setattr(Stepper, "step", step)
+    with pytest.raises(RuntimeEnvironmentError, match=r"8 windows a batch .* smaller --batch"):
         train()
 
 
@@ -217,7 +221,7 @@ def test_too_little_memory_names_the_option(train, monkeypatch):
 def test_the_sample_windows_are_of_both_classes(tmp_path, videos):
     val = make_split(tmp_path, "val", videos=videos)
     in_order = sorted(val.videos, key=lambda refs: refs[0].label)
-    sample = fit_module._sample(replace(val, videos=tuple(in_order)))
+    sample = run_folder.sample(replace(val, videos=tuple(in_order)))
     assert len(sample) == min(videos, 16)
     reals = [refs.faces.load(range(8)).images for refs in in_order if not refs[0].label]
     of_real = [
@@ -306,20 +310,16 @@ def test_a_budget_of_seconds_ends_the_training(train):
 
 def test_measuring_the_precision_does_not_use_up_the_warm_up(train, monkeypatch):
     now_s, rates = [100.0], []
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
-    step = trainer_module.Trainer._step
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+    monkeypatch.setattr(fit_module, "settle_precision", lambda *_, **__: Settled("fp32", 10.0))
+    step = Stepper.step
 
-    def measure(*_, **__):
-        now_s[0] += 10
-        return "fp32"
-
-    def timed_step(trainer, *batch):
-        rates.append(trainer.state.optimizer.param_groups[0]["lr"] / RECIPE.lr)
+    def timed_step(stepper, batches):
+        rates.append(stepper._state.optimizer.param_groups[0]["lr"] / RECIPE.lr)
         now_s[0] += 1
-        return step(trainer, *batch)
+        return step(stepper, batches)
 
-    monkeypatch.setattr(trainer_module, "choose_precision", measure)
-    monkeypatch.setattr(trainer_module.Trainer, "_step", timed_step)
+    monkeypatch.setattr(Stepper, "step", timed_step)
     train(replace(RECIPE, warmup_steps=20, epochs=None, budget_s=60.0))
     assert len(rates) == 50
     assert rates[:5] == pytest.approx([0.05, 0.2, 0.4, 0.6, 0.8])

@@ -2,8 +2,16 @@ import pytest
 import torch
 
 from istvt.errors import BackendError, UsageError
+from istvt.model.istvt import ISTVT
 from istvt.training import precision as module
-from istvt.training.precision import choose_precision, find_device, measure_step_s, true_fp32
+from istvt.training.precision import (
+    choose_precision,
+    find_device,
+    measure_step_s,
+    settle_precision,
+    true_fp32,
+)
+from tests.model.small import SMALL
 
 CPU = torch.device("cpu")
 
@@ -40,12 +48,17 @@ def test_what_is_asked_for_is_taken_or_refused():
 
 
 def test_measuring_leaves_the_model_as_it_was():
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 1))
-    model.append(torch.nn.Flatten(0))
+    model = ISTVT(SMALL)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert measure_step_s(model, torch.rand(8, 2, 3), torch.ones(8), "fp32") > 0
+    assert measure_step_s(model, CPU, "fp32") > 0
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_processes_that_train_together_do_not_measure(monkeypatch):
+    monkeypatch.setattr(module, "measure_step_s", never)
+    monkeypatch.setattr(module, "has_bf16", lambda: True)
+    assert settle_precision("auto", CPU, ISTVT(SMALL), is_alone=False).precision == "fp32"
 
 
 def test_a_device_that_is_not_there_is_an_error():

@@ -4,14 +4,8 @@ import pytest
 import torch
 
 from istvt.errors import UsageError
-from istvt.training.recipe import (
-    DEMO_RECIPE,
-    PAPER_RECIPE,
-    TrainRecipe,
-    lr_factor,
-    make_optimizer,
-    make_schedule,
-)
+from istvt.training.recipe import DEMO_RECIPE, PAPER_RECIPE, TrainRecipe
+from istvt.training.schedule import lr_factor, make_optimizer, make_schedule
 
 
 def test_the_paper_recipe_is_the_papers():

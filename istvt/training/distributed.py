@@ -1,0 +1,151 @@
+"""One process or many, started by torchrun: Lightning Fabric set up for either.
+
+Fabric is not asked to start processes, nor to load data or write files: torchrun does the first,
+and the order of the windows and the checkpoints have to be exact to the step.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from istvt.errors import BackendError, UsageError
+from istvt.extras import require
+from istvt.training.recipe import Precision
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def is_first_process() -> bool:
+    """Say whether this process is the one that prints and writes."""
+    return not is_torchrun() or os.environ["RANK"] == "0"
+
+
+def is_torchrun() -> bool:
+    """Say whether torchrun started this process, with others beside it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def count_processes() -> int:
+    """Say how many train together."""
+    return int(os.environ["WORLD_SIZE"]) if is_torchrun() else 1
+
+
+@dataclass(frozen=True, eq=False)
+class Processes:
+    """The processes of a training, seen from one of them."""
+
+    fabric: "Fabric"
+
+    @property
+    def rank(self) -> int:
+        """Which process this is, from 0."""
+        return int(self.fabric.global_rank)
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether this is the one that writes."""
+        return self.rank == 0
+
+    @property
+    def world(self) -> int:
+        """How many there are."""
+        return int(self.fabric.world_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this one computes."""
+        device: torch.device = self.fabric.device
+        return device
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """Let the first process run the block alone, then the others; each may take hours."""
+        with self.fabric.rank_zero_first():
+            yield
+
+    def mean(self, *values: float) -> tuple[float, ...]:
+        """Average numbers over the processes; all get the same."""
+        if self.world == 1:
+            return values
+        own = torch.tensor(values, dtype=torch.float64, device=self.device)
+        mean: Any = self.fabric.all_reduce(own, reduce_op="mean")
+        return tuple(mean.tolist())
+
+    def share(self, count: int) -> range:
+        """Give the positions that this process works on; all processes together take each once."""
+        return range(self.rank, count, self.world)
+
+    def gather(self, own: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+        """Put together what each process found at the positions of its `share`, `(count,)`."""
+        if self.world == 1:
+            return own
+        longest = len(range(0, count, self.world))
+        padded = torch.full((longest,), torch.nan, dtype=torch.float64, device=self.device)
+        padded[: len(own)] = torch.from_numpy(own)
+        parts: Any = self.fabric.all_gather(padded)
+        together = np.empty(count)
+        for rank, part in enumerate(parts):
+            positions = range(rank, count, self.world)
+            together[rank :: self.world] = part[: len(positions)].cpu().numpy()
+        return together
+
+
+def join_processes(device: torch.device, precision: Precision) -> Processes:
+    """Set up this process, and meet the others that torchrun started.
+
+    Args:
+        device: of a process started alone; those of torchrun take the GPU of their number, or the
+            CPU where that is named.
+        precision: of the forward passes.
+
+    Raises:
+        UsageError: torchrun's processes are to share one named device.
+        BackendError: the device is of a kind that Fabric does not know.
+    """
+    fabric_package = require("lightning_fabric", extra="train")
+    options: dict[str, Any] = {"precision": FABRIC_PRECISION[precision]}
+    try:
+        options |= _of_many(device) if is_torchrun() else _of_one(device)
+        fabric = fabric_package.Fabric(accelerator=device.type, **options)
+    except ValueError as error:
+        raise BackendError(f"device {str(device)!r} cannot be trained on: {error}") from error
+    fabric.launch()
+    return Processes(fabric)
+
+
+def _of_one(device: torch.device) -> dict[str, Any]:
+    """Keep Fabric from asking a cluster's scheduler how many processes there are."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    one: Any = 1 if device.type == "cpu" else [device.index or 0]
+    return {"devices": one, "strategy": "auto", "plugins": [LightningEnvironment()]}
+
+
+def _of_many(device: torch.device) -> dict[str, Any]:
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    if device.index is not None:
+        raise UsageError(
+            f"device is {str(device)!r}: with torchrun each process takes its own, name the kind "
+            f"only: {device.type!r}"
+        )
+    here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    # Statistics of batch norm are the same everywhere already: they need not be sent.
+    strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+    return {
+        "devices": here,
+        "num_nodes": all_of_them // here,
+        "strategy": strategy,
+        "plugins": [TorchElasticEnvironment()],
+    }

@@ -1,0 +1,117 @@
+"""A training's state in, the run folder's files out, in an order that a kill cannot spoil."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from istvt.runs import CONFIG_FILE, WEIGHTS_FILE, save_run
+from istvt.training.checkpoint import (
+    LAST_FILE,
+    Plan,
+    Position,
+    TrainState,
+    load_checkpoint,
+    read_facts,
+    save_checkpoint,
+)
+from istvt.training.epochs import METRICS_FILE, EpochResult, best_of, epoch_from, write_metrics
+from istvt.training.recipe import Precision
+from istvt.training.tracking import Tracker
+
+KEPT_FILES = (LAST_FILE, WEIGHTS_FILE, CONFIG_FILE, METRICS_FILE)
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a training is: the finished epochs, the one under way, and the seconds."""
+
+    epochs: tuple[EpochResult, ...]
+    position: Position
+    elapsed_s: float
+
+
+class Keeper:
+    """Writes for the first process, and for the others does nothing."""
+
+    def __init__(self, run: Path, plan: Plan, precision: Precision, *, writes: bool) -> None:
+        self._run, self._plan, self._precision, self._writes = run, plan, precision, writes
+        self._tracker: Tracker | None = None
+
+    @contextmanager
+    def tracking(self, steps: int) -> Iterator[None]:
+        """Track numbers while the block runs, from some steps on."""
+        if not self._writes:
+            yield
+            return
+        with Tracker(self._run, resumed_at=steps) as self._tracker:
+            yield
+
+    def track(self, step: int, values: Mapping[str, float]) -> None:
+        """File numbers under a step."""
+        if self._tracker is not None:
+            self._tracker.scalars(step, values)
+
+    def checkpoint(self, state: TrainState, progressed: Progressed) -> None:
+        """Write what a resumed training needs."""
+        if not self._writes:
+            return
+        if self._tracker is not None:
+            self._tracker.flush()  # a resumed training adds the steps after this checkpoint only
+        facts = {
+            **self._plan.to_dict(),
+            "precision": self._precision,
+            "elapsed_s": progressed.elapsed_s,
+            "position": asdict(progressed.position),
+            "epochs": [asdict(result) for result in progressed.epochs],
+        }
+        save_checkpoint(self._run / LAST_FILE, state, facts)
+
+    def epoch(self, state: TrainState, progressed: Progressed) -> None:
+        """Write what a finished epoch changed.
+
+        The best weights come first: killed after them, the training does the epoch's end again and
+        writes the same.
+        """
+        if not self._writes:
+            return
+        epochs = progressed.epochs
+        if best_of(epochs, self._plan.recipe.monitor) is epochs[-1]:
+            save_run(self._run, state.kept, self._plan.config)
+        self.track(epochs[-1].steps, _scalars(epochs[-1]))
+        self.checkpoint(state, progressed)
+        write_metrics(self._run, epochs)
+
+    def restore(self, state: TrainState) -> Progressed:
+        """Read the newest checkpoint into a state, and make the other files agree with it."""
+        facts = read_facts(self._run / LAST_FILE)
+        load_checkpoint(self._run / LAST_FILE, state)
+        epochs = tuple(epoch_from(values) for values in facts["epochs"])
+        if self._writes:
+            _sweep(self._run)
+            if epochs:
+                write_metrics(self._run, epochs)
+        return Progressed(epochs, Position(**facts["position"]), facts["elapsed_s"])
+
+
+def restored_precision(run: Path) -> Precision:
+    """Read which number format the training in a run folder settled on."""
+    precision: Precision = read_facts(run / LAST_FILE)["precision"]
+    return precision
+
+
+def _scalars(result: EpochResult) -> dict[str, float]:
+    windows, videos = asdict(result.val_windows), asdict(result.val_videos)
+    return {
+        "val/loss": result.val_loss,
+        **{f"val/windows/{name}": value for name, value in windows.items() if name != "count"},
+        **{f"val/videos/{name}": value for name, value in videos.items() if name != "count"},
+    }
+
+
+def _sweep(run: Path) -> None:
+    """Remove what a kill left half written."""
+    for name in KEPT_FILES:
+        stem, _, suffix = name.rpartition(".")
+        for left in run.glob(f".{stem}-*.{suffix}"):
+            left.unlink(missing_ok=True)

@@ -1,0 +1,115 @@
+"""What goes into a training in, the files of its run folder that say so out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from istvt import __version__
+from istvt.data.windows import SplitWindows, spread
+from istvt.errors import UsageError
+from istvt.files import atomic_file
+from istvt.records import UInt8Array
+from istvt.runs import CONFIG_FILE, save_sample_windows
+from istvt.training.checkpoint import LAST_FILE, Plan, read_plan
+from istvt.training.provenance import DataFacts
+
+CURVE_FILE = "curve.png"
+TRAINING_FILE = "training.json"
+SAMPLE_WINDOWS = 16
+MAY_CHANGE_ON_RESUME = ("epochs", "budget_s", "patience", "workers", "checkpoint_every_s")
+
+
+def check_is_free(run: Path) -> None:
+    """Keep a run from being overwritten.
+
+    Raises:
+        UsageError: the folder holds one.
+    """
+    if (run / CONFIG_FILE).exists() or (run / LAST_FILE).exists():
+        raise UsageError(f"{run} holds a run already: resume it, or name another folder")
+
+
+def check_is_same(run: Path, plan: Plan) -> None:
+    """See that a resumed training goes on with what it began with.
+
+    Raises:
+        UsageError: config, recipe, data or the number of processes differ; names what.
+        ModelNotFoundError: there is nothing to resume.
+    """
+    before = read_plan(run)
+    refused = [
+        *_changes(before.config, plan.config),
+        *(x for x in _changes(before.recipe, plan.recipe) if x not in MAY_CHANGE_ON_RESUME),
+    ]
+    if refused:
+        raise UsageError(
+            f"{run} was trained with other values of {', '.join(refused)}: resume with the same "
+            "ones, or train into another folder"
+        )
+    if plan.processes != before.processes:
+        raise UsageError(
+            f"{run} was trained by {before.processes} processes, and is to go on with "
+            f"{plan.processes}: a step would have other windows; start as many with torchrun"
+        )
+    if plan.data != before.data:
+        raise UsageError(
+            f"{run} was trained on {_name(before.data)}, and is to go on with "
+            f"{_name(plan.data)}: resume with the same data, or train into another folder"
+        )
+
+
+def write_description(
+    run: Path, plan: Plan, splits: Sequence[SplitWindows], more: dict[str, Any]
+) -> None:
+    """Write down what goes into the training, the videos left out among it.
+
+    Args:
+        run: the folder.
+        plan: what it was asked to do.
+        splits: what there is.
+        more: facts that JSON can hold.
+    """
+    content = {
+        **plan.to_dict(),
+        "splits": {windows.split: _counts(windows) for windows in splits},
+        **more,
+        "istvt": __version__,
+        "torch": torch.__version__,
+    }
+    with atomic_file(run / TRAINING_FILE) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def save_samples(run: Path, val: SplitWindows) -> None:
+    """Keep one window of each of some validation videos, evenly over the split."""
+    save_sample_windows(run, sample(val))
+
+
+def sample(val: SplitWindows) -> UInt8Array:
+    """Take one window of each of some videos, evenly over the split: `(m, T, S, S, 3)`."""
+    refs = spread(val, 1)
+    # Both ends are in it, and the split is in order of its classes.
+    positions = np.linspace(0, len(refs) - 1, min(len(refs), SAMPLE_WINDOWS)).round().astype(int)
+    return np.stack([refs[i].load().images for i in positions])
+
+
+def _counts(windows: SplitWindows) -> dict[str, Any]:
+    return {
+        "videos": len(windows.videos),
+        "windows": sum(len(video) for video in windows.videos),
+        "skipped": [{"path": str(s.path), "reason": s.reason} for s in windows.skipped],
+    }
+
+
+def _changes(before: object, now: object) -> list[str]:
+    """Name the fields in which two records of one kind differ."""
+    return [name for name, value in vars(now).items() if value != vars(before)[name]]
+
+
+def _name(data: DataFacts) -> str:
+    limit = f"{data.max_frames} frames" if data.max_frames else "all frames"
+    return f"{data.folder} ({limit} a video, list of videos {data.videos_sha256[:8]})"

@@ -1,0 +1,94 @@
+"""Batches of windows in, one step of the optimizer out."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from istvt.model.istvt import ISTVT
+from istvt.training.batch_norm import synchronise_batch_norm
+from istvt.training.checkpoint import TrainState
+from istvt.training.distributed import Processes
+from istvt.training.ema import WeightAverage
+from istvt.training.memory import checkpoint_blocks
+from istvt.training.recipe import TrainRecipe
+from istvt.training.schedule import make_optimizer, make_schedule
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+class Stepper:
+    """Takes the steps of a recipe; Fabric sees to device, number format and other processes."""
+
+    def __init__(self, state: TrainState, recipe: TrainRecipe, *, processes: Processes) -> None:
+        self._fabric: Fabric = processes.fabric
+        self._state, self._recipe, self._device = state, recipe, processes.device
+        module, wrapped = self._fabric.setup(state.model, state.optimizer)
+        self._module: Any = module
+        self._optimizer: Any = wrapped
+
+    def step(self, batches: Batches) -> float:
+        """Take the batches of one step from the iterator, and the step.
+
+        Returns:
+            The mean loss over this process's windows.
+        """
+        recipe, total = self._recipe, torch.zeros((), device=self._device)
+        for part in range(recipe.accumulate):
+            faces, labels = (values.to(self._device, non_blocking=True) for values in next(batches))
+            is_last = part == recipe.accumulate - 1
+            with self._fabric.no_backward_sync(self._module, enabled=not is_last):
+                loss = self._loss(self._module(faces), labels) / recipe.accumulate
+                self._fabric.backward(loss)
+            total += loss.detach()
+        if recipe.max_grad_norm is not None:
+            self._fabric.clip_gradients(
+                self._module,
+                self._optimizer,
+                max_norm=recipe.max_grad_norm,
+                error_if_nonfinite=False,  # fp16 overflows now and then: its scaler skips the step
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._state.average is not None:
+            self._state.average.update(self._state.model)
+        return float(total)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self._recipe.label_smoothing
+        targets = labels * (1 - smoothing) + smoothing / 2
+        return binary_cross_entropy_with_logits(logits.float(), targets)
+
+
+def set_up(
+    model: ISTVT, recipe: TrainRecipe, *, processes: Processes, done: Callable[[int], float]
+) -> tuple[TrainState, Stepper]:
+    """Put together what a recipe moves a model with.
+
+    Args:
+        model: with its first weights; it goes to the processes' device.
+        recipe: how it is trained.
+        processes: that train together.
+        done: told the step, gives the finished share of the training.
+    """
+    average = None
+    if recipe.ema_decay is not None:
+        average = WeightAverage(model, recipe.ema_decay, device=processes.device)
+    if processes.world > 1:
+        synchronise_batch_norm(model, processes.device)
+    if recipe.checkpoint_activations:
+        checkpoint_blocks(model)
+    optimizer = make_optimizer(model, recipe)
+    state = TrainState(
+        model=model,
+        average=average,
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, recipe, done=done),
+        scaling=processes.fabric.strategy.precision,
+    )
+    return state, Stepper(state, recipe, processes=processes)

@@ -5,34 +5,70 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
+from istvt.data.blend import SelfBlend
 from istvt.data.crops import Progress
-from istvt.data.manifest import Skipped
-from istvt.data.windows import SplitWindows, WindowDataset, WindowRef, load_split, spread
+from istvt.data.manifest import Skipped, Video
+from istvt.data.samples import Fakes, Sample, held_out_samples
+from istvt.data.windows import SplitWindows, load_split
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
 from istvt.training.metrics import Metrics, mean_per_video, measure
-from istvt.training.precision import autocast, find_device, true_fp32
+from istvt.training.precision import find_device
 from istvt.training.recipe import Precision
+from istvt.training.roc import Doubles
+from istvt.training.scores import Team, score_logits, score_windows, sigmoid
+
+__all__ = ["Evaluation", "VideoScore", "evaluate", "evaluate_windows", "judge", "score_windows"]
 
 
 @dataclass(frozen=True)
+class VideoScore:
+    """What was made of one video.
+
+    Attributes:
+        is_blended: its windows were blended with themselves, which makes a fake of it.
+        fake_probability: mean over its windows.
+        windows: how many were scored.
+    """
+
+    video: Video
+    is_blended: bool
+    fake_probability: float
+    windows: int
+
+    @property
+    def label(self) -> int:
+        """1 for fake."""
+        return 1 if self.is_blended else int(self.video.label)
+
+    @property
+    def method(self) -> str:
+        """How the fake was made; empty where it is real, or nobody says."""
+        return "self-blended" if self.is_blended else self.video.method
+
+
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What was measured on a split.
 
     Attributes:
+        loss: mean binary cross-entropy of the windows.
         windows, videos: the metrics; a video's score is the mean of its windows'.
-        fake_probabilities: of each video that has windows.
+        scores: of each video that has windows.
+        video_of_window: `(n,)` positions in `scores`.
+        fake_probabilities: `(n,)`, of the windows.
         skipped: videos that gave none, or were read in part, with the reason.
     """
 
     split: str
+    loss: float
     windows: Metrics
     videos: Metrics
-    fake_probabilities: tuple[tuple[Path, float], ...]
+    scores: tuple[VideoScore, ...]
+    video_of_window: NDArray[np.int64]
+    fake_probabilities: Doubles
     skipped: tuple[Skipped, ...]
 
 
@@ -42,22 +78,28 @@ def evaluate(
     config: ModelConfig,
     *,
     split: str = "test",
+    fakes: Fakes = "real",
     cache: Path | None = None,
     windows_per_video: int | None = None,
     batch_size: int = 16,
+    workers: int = 0,
+    precision: Precision = "fp32",
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Score a split of a plain data folder in fp32.
+    """Score a split of a data set.
 
     Args:
-        data: laid out as `{train,val,test}/{real,fake}/*`.
+        data: a prepared folder, or raw videos, whose faces are then prepared first.
         model: moved to the device and put into evaluation mode.
         config: the model's; fixes crop, sampling and T.
-        split: one of the three.
-        cache: the folder of crops; None takes one inside `data`.
+        split: train, val or test.
+        fakes: "real" takes the data's; "self-blended" makes one of each real window.
+        cache: where the faces of raw videos are kept; None takes a folder inside `data`.
         windows_per_video: evenly spread; None takes all.
         batch_size: windows a batch.
+        workers: processes that read windows; 0 reads in this one.
+        precision: of the forward pass.
         device: None takes a GPU where there is one.
         progress: told ("faces in SPLIT" or "score SPLIT", done, total).
 
@@ -65,9 +107,15 @@ def evaluate(
         DataError: the layout is wrong, or a class is left without a window.
     """
     windows = load_split(data, split, config, cache=cache, progress=progress)
-    model = model.to(find_device(device))
     return evaluate_windows(
-        model, windows, windows_per_video, batch_size=batch_size, progress=progress
+        model.to(find_device(device)),
+        windows,
+        windows_per_video,
+        fakes=fakes,
+        batch_size=batch_size,
+        workers=workers,
+        precision=precision,
+        progress=progress,
     )
 
 
@@ -76,54 +124,58 @@ def evaluate_windows(
     windows: SplitWindows,
     windows_per_video: int | None,
     *,
+    fakes: Fakes = "real",
+    blend: SelfBlend | None = None,
     batch_size: int = 16,
     precision: Precision = "fp32",
     workers: int = 0,
+    team: Team | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Score windows that are already cut; see `evaluate`."""
-    refs = spread(windows, windows_per_video)
-    scores = score_windows(
+    """Score windows that are already cut, each in one process of a team; see `evaluate`."""
+    samples = held_out_samples(windows, windows_per_video, fakes=fakes)
+    logits = score_logits(
         model,
-        refs,
+        samples,
+        blend=blend,
         batch_size=batch_size,
         precision=precision,
         workers=workers,
+        team=team,
         stage=f"score {windows.split}",
         progress=progress,
     )
-    keys = [ref.video.path for ref in refs]
-    labels = [ref.label for ref in refs]
-    video_labels, video_scores = mean_per_video(keys, labels, scores)
+    return judge(samples, logits, split=windows.split, skipped=windows.skipped)
+
+
+def judge(
+    samples: Sequence[Sample], logits: Doubles, *, split: str, skipped: tuple[Skipped, ...] = ()
+) -> Evaluation:
+    """Measure logits `(n,)` against the samples they are of."""
+    labels = np.array([sample.label for sample in samples])
+    probabilities = sigmoid(logits)
+    keys = [sample.video_key for sample in samples]
+    video_labels, means = mean_per_video(keys, labels, probabilities)
+    number = {key: position for position, key in enumerate(dict.fromkeys(keys))}
+    video_of_window = np.array([number[key] for key in keys])
+    counts = np.bincount(video_of_window).tolist()
+    of_key = dict(zip(keys, samples, strict=True))  # any sample of a video will do
+    scores = tuple(
+        VideoScore(of_key[key].ref.video, of_key[key].is_blended, mean, count)
+        for key, mean, count in zip(number, means.tolist(), counts, strict=True)
+    )
     return Evaluation(
-        split=windows.split,
-        windows=measure(labels, scores),
-        videos=measure(video_labels, video_scores),
-        fake_probabilities=tuple(zip(dict.fromkeys(keys), video_scores.tolist(), strict=True)),
-        skipped=windows.skipped,
+        split=split,
+        loss=cross_entropy(labels, logits),
+        windows=measure(labels, probabilities),
+        videos=measure(video_labels, means),
+        scores=scores,
+        video_of_window=video_of_window,
+        fake_probabilities=probabilities,
+        skipped=skipped,
     )
 
 
-@torch.no_grad()
-def score_windows(
-    model: ISTVT,
-    refs: Sequence[WindowRef],
-    *,
-    batch_size: int = 16,
-    precision: Precision = "fp32",
-    workers: int = 0,
-    stage: str = "score",
-    progress: Progress | None = None,
-) -> NDArray[np.float64]:
-    """Give the fake probability of each window, `(n,)`; the model is left in evaluation mode."""
-    model.eval()
-    device = next(model.parameters()).device
-    loader = DataLoader(WindowDataset(refs), batch_size=batch_size, num_workers=workers)
-    logits: list[torch.Tensor] = []
-    for done, (faces, _) in enumerate(loader, start=1):
-        with true_fp32(), autocast(device, precision):
-            logits.append(model(faces.to(device)).double().cpu())
-        if progress is not None:
-            progress(stage, min(done * batch_size, len(refs)), len(refs))
-    scores: NDArray[np.float64] = torch.cat(logits).sigmoid().numpy()
-    return scores
+def cross_entropy(labels: NDArray[np.int64], logits: Doubles) -> float:
+    """Average the negative logarithm of the probability that each label was given."""
+    return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 import torch
 
+from istvt.data.blend import SelfBlend
 from istvt.data.manifest import Label, Skipped
+from istvt.data.samples import WindowDataset, held_out_samples
 from istvt.data.windows import SplitWindows
+from istvt.errors import DataError
 from istvt.model.istvt import ISTVT
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.training import evaluate as module
-from istvt.training.evaluate import evaluate, score_windows
+from istvt.training.evaluate import evaluate, evaluate_windows, judge
+from istvt.training.scores import score_logits, score_windows
 from tests.data.faces import write_windows
 
 SIZE_PX = 32
@@ -40,13 +44,60 @@ def model():
     return ISTVT(PRESET)
 
 
+class Crew:
+    """Some processes, played one after another; the last one sees what the others gave."""
+
+    def __init__(self, world):
+        self.world, self.rank, self.parts = world, 0, []
+
+    def share(self, count):
+        return range(self.rank, count, self.world)
+
+    def gather(self, own, count):
+        assert len(own) == len(self.share(count))
+        self.parts.append(own)
+        if len(self.parts) < self.world:
+            return np.zeros(count)
+        whole = np.full(count, np.nan)
+        for rank, part in enumerate(self.parts):
+            whole[rank :: self.world] = part
+        return whole
+
+
+def play(world, work):
+    crew = Crew(world)
+    for crew.rank in range(world):
+        result = work(crew)
+    return result
+
+
 def test_each_window_is_scored_by_itself_and_in_order(model, split):
-    refs = [ref for refs in split.videos for ref in refs]
-    scores = score_windows(model, refs, batch_size=5)
+    samples = held_out_samples(split, None)
+    scores = score_windows(model, samples, batch_size=5)
     assert not model.training
-    for ref, score in zip(refs, scores, strict=True):
-        faces = torch.from_numpy(ref.load().images)[None]
+    for sample, score in zip(samples, scores, strict=True):
+        faces = torch.from_numpy(sample.ref.load().images)[None]
         assert score == pytest.approx(model(faces).sigmoid().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("world", [2, 3, 4, 40])
+def test_many_processes_score_each_window_once_and_in_order(model, split, world):
+    """26 windows: shares of unequal length, and more processes than windows."""
+    samples = held_out_samples(split, None)
+    alone = score_logits(model, samples, batch_size=5)
+    calls = []
+    model.register_forward_hook(lambda _, faces, __: calls.append(len(faces[0])))
+    shared = play(world, lambda crew: score_logits(model, samples, batch_size=5, team=crew))
+    assert shared == pytest.approx(alone, abs=1e-5)
+    assert sum(calls) == len(samples) == 26
+
+
+def test_many_processes_measure_what_one_does(model, split):
+    alone = evaluate_windows(model, split, 2)
+    shared = play(3, lambda crew: evaluate_windows(model, split, 2, team=crew))
+    assert vars(shared.windows) == pytest.approx(vars(alone.windows), abs=1e-5)
+    assert vars(shared.videos) == pytest.approx(vars(alone.videos), abs=1e-5)
+    assert shared.loss == pytest.approx(alone.loss, abs=1e-6)
 
 
 def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split, monkeypatch):
@@ -54,17 +105,63 @@ def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split,
     monkeypatch.setattr(module, "load_split", lambda *args, **_: asked.append(args) or split)
     found = evaluate(Path("data"), model, CONFIG)
     assert asked == [(Path("data"), "test", CONFIG)]
-    assert found.videos.count == len(found.fake_probabilities) == 6
-    assert found.windows.count == 2 * (3 + 8 + 2)
+    assert found.videos.count == len(found.scores) == 6
+    assert found.windows.count == len(found.fake_probabilities) == 2 * (3 + 8 + 2)
     assert found.skipped == SKIPPED
-    means = {refs.video.path: score_windows(model, list(refs)).mean() for refs in split.videos}
-    assert dict(found.fake_probabilities) == pytest.approx(means)
+    for score, windows in zip(found.scores, split.videos, strict=True):
+        own = [s for s in held_out_samples(split, None) if s.ref.video == windows.video]
+        assert score.video == windows.video
+        assert (score.windows, score.label) == (len(windows), windows.label)
+        assert score.fake_probability == pytest.approx(score_windows(model, own).mean())
+
+
+def test_the_loss_is_that_of_torch(model, split):
+    samples = held_out_samples(split, None)
+    labels = torch.tensor([float(sample.label) for sample in samples], dtype=torch.float64)
+    for scale in (1.0, 1e4):  # the second is beyond what a probability could hold
+        logits = scale * np.linspace(-2, 1, len(samples))
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(
+            torch.from_numpy(logits), labels
+        )
+        found = judge(samples, logits, split="test")
+        assert found.loss == pytest.approx(expected.item())
+        assert found.fake_probabilities == pytest.approx(torch.from_numpy(logits).sigmoid().numpy())
+
+
+def test_without_fakes_each_real_video_is_judged_against_its_blends(model, split):
+    reals = SplitWindows("val", tuple(v for v in split.videos if v.label == 0), ())
+    found = evaluate_windows(model, reals, 2, fakes="self-blended")
+    assert (found.windows.count, found.videos.count) == (12, 6)
+    assert sorted((s.label, s.method) for s in found.scores) == (
+        [(0, "")] * 3 + [(1, "self-blended")] * 3
+    )
+    samples = held_out_samples(reals, 2, fakes="self-blended")
+    faces = torch.stack([faces for faces, _ in WindowDataset(samples)])
+    with torch.no_grad():
+        expected = model(faces).sigmoid().numpy()
+    assert found.fake_probabilities == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(DataError, match="no fake video"):
+        evaluate_windows(model, reals, 2)
+
+
+def test_held_out_blends_are_of_the_recipe_that_is_named(model, split):
+    faint = SelfBlend(ratios=(0.0,))  # nothing is blended in: the fakes are their own targets
+    found = evaluate_windows(model, split, 1, fakes="self-blended", blend=faint)
+    assert found.windows.auc == 0.5
+    usual = evaluate_windows(model, split, 1, fakes="self-blended")
+    assert len(set(usual.fake_probabilities)) > len(set(found.fake_probabilities))
+
+
+def test_a_measurement_leaves_the_random_numbers_of_a_training_alone(model, split):
+    before = torch.get_rng_state()
+    evaluate_windows(model, split, 1)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_scores_are_computed_in_full_fp32(model, split, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     seen = []
     model.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
-    score_windows(model, split.videos[0])
+    score_windows(model, held_out_samples(split, 1))
     assert seen == [False]
     assert torch.backends.cudnn.allow_tf32

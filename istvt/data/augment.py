@@ -188,7 +188,8 @@ def apply_change(crops: UInt8Array, change: WindowChange) -> UInt8Array:
         The same shape, in memory of its own.
     """
     side_px = crops.shape[1]
-    crops = _mirror(crops) if change.flip else np.array(crops, order="C")
+    if change.flip:
+        crops = _mirror(crops)
     if change.angle_deg is not None:
         crops = _rotate(crops, change.angle_deg)
     crops = _colour(crops, change)

@@ -50,20 +50,26 @@ def refuse_conflicts(videos: Iterable[Video]) -> None:
             raise DataError(f"{video.path} is listed twice, in {parts}: a file has one place")
 
 
-def refuse_shared(videos: Sequence[Video], remedy: str) -> None:
+def refuse_shared(manifest: Manifest) -> None:
     """Keep people, and fakes and what they were made from, within one split.
 
     Raises:
-        DataError: names the people or files, and the remedy.
+        DataError: names the people or files.
     """
-    for one in note_shared(videos):
-        raise DataError(f"{one}: {remedy}")
+    for one in note_shared(manifest.videos, manifest.root):
+        raise DataError(
+            f"{manifest.root} cannot be read as {manifest.layout}, which keeps people apart: {one}"
+        )
 
 
-def note_shared(videos: Sequence[Video]) -> tuple[Note, ...]:
+def note_shared(videos: Sequence[Video], root: Path) -> tuple[Note, ...]:
     """Name the people who are in more than one split, and fakes apart from their source."""
     split_of = {video.path: video.split for video in videos}
-    apart = [v.path for v in videos if v.source and split_of.get(v.source, v.split) != v.split]
+    apart = [
+        str(video.path).removeprefix(f"{root}/")
+        for video in videos
+        if video.source and split_of.get(video.source, video.split) != video.split
+    ]
     return note("shared-identity", _shared(videos)) + note("shared-source", apart)
 
 

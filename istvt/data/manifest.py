@@ -39,6 +39,8 @@ NOTES = {
     "shared-identity": "people are in more than one split: known faces are rewarded too",
     "shared-source": "fakes are in another split than the video they were made from",
     "dropped-identity": "videos are left out, since they would put a person into two splits",
+    "dropped-test-list": "videos of the official test list are left out, since they show people "
+    "of train or val: figures are not comparable with those on the whole list",
     "unknown-column": "columns are not read",
 }
 
@@ -258,4 +260,5 @@ def _below(root: Path, path: str) -> Path:
 
 
 def _absolute(path: Path) -> str:
-    return os.path.normpath(Path.cwd() / path)  # resolve() would follow links
+    whole = path if path.is_absolute() else Path.cwd() / path
+    return os.path.normpath(whole)  # resolve() would follow links

@@ -71,16 +71,19 @@ def test_named_people_count_and_not_the_names_of_files(caplog: pytest.LogCapture
     videos = people(("train", "ann bob"), ("train", "bob"), ("val", "cid ann"))
     assert shared_identities(videos) == ("ann",)
     assert "more than one split (ann)" in caplog.text
-    assert note_shared(videos) == (Note("shared-identity", 1, ("ann",)),)
-    with pytest.raises(DataError, match=r"shared-identity: 1 people .*\(ann\): take it out"):
-        refuse_shared(videos, "take it out")
+    assert note_shared(videos, Path("d")) == (Note("shared-identity", 1, ("ann",)),)
+    with pytest.raises(DataError, match=r"d cannot be read as ffpp.* 1 people .*\(ann\)"):
+        refuse_shared(Manifest(Path("d"), "ffpp", tuple(videos)))
+    refuse_shared(Manifest(Path("d"), "ffpp", tuple(videos[:2])))
 
 
 def test_a_fake_apart_from_its_source_is_told() -> None:
-    real = Video(Path("a.mp4"), Label.REAL, "train")
-    fakes = [Video(Path(f"{split}.mp4"), Label.FAKE, split, source=real.path) for split in SPLITS]
+    real = Video(Path("d/a.mp4"), Label.REAL, "train")
+    fakes = [Video(Path(f"d/{split}.mp4"), Label.FAKE, split, source=real.path) for split in SPLITS]
     unknown = Video(Path("c.mp4"), Label.FAKE, "val", source=Path("not_listed.mp4"))
-    assert note_shared([real, *fakes, unknown]) == (Note("shared-source", 1, ("val.mp4",)),)
+    assert note_shared([real, *fakes, unknown], Path("d")) == (
+        Note("shared-source", 1, ("val.mp4",)),
+    )
 
 
 def test_a_file_has_one_place() -> None:

@@ -1,18 +1,11 @@
-"""What identifies a data folder, and what its splits may not share."""
+"""What identifies a data folder."""
 
 from pathlib import Path
 
 import pytest
 
 from istvt.data.layouts.folder import list_videos
-from istvt.data.manifest import Label, Video
-from istvt.errors import DataError
-from istvt.training.provenance import (
-    COMPARED_BYTES,
-    describe_data,
-    refuse_copies,
-    shared_identities,
-)
+from istvt.training.provenance import describe_data
 
 SPLITS = ("train", "val")
 
@@ -59,31 +52,3 @@ def test_the_digest_changes_with_the_list(data: Path, change: str) -> None:
         case "more":
             one.with_name("1.mp4").write_text("x")
     assert digest(data) != before
-
-
-def test_a_copy_in_another_split_is_refused(data: Path) -> None:
-    (data / "val" / "real" / "other_name.mp4").write_text("train fake")
-    with pytest.raises(DataError, match=r"1 videos .*train/fake/0\.mp4 = .*other_name\.mp4"):
-        refuse_copies(list_videos(data, splits=SPLITS))
-
-
-def test_only_the_same_size_and_start_are_a_copy(data: Path) -> None:
-    (data / "train" / "real" / "a.mp4").write_bytes(b"a" * (COMPARED_BYTES + 9))
-    (data / "val" / "real" / "a.mp4").write_bytes(b"b" * (COMPARED_BYTES + 9))
-    (data / "val" / "real" / "b.mp4").write_bytes(b"a" * (COMPARED_BYTES + 8))
-    (data / "train" / "fake" / "same.mp4").write_text("train real")  # in the same split
-    for split in SPLITS:
-        (data / split / "real" / "empty.mp4").touch()
-    refuse_copies(list_videos(data, splits=SPLITS))
-
-
-def test_people_in_two_splits_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    names = {"train": ("000", "000_003", "005", "0007", "take_009"), "val": ("003_010", "0007")}
-    videos = [
-        Video(Path(split) / f"{name}.mp4", Label.FAKE, split)
-        for split, its in names.items()
-        for name in its
-    ]
-    assert shared_identities(videos) == ("003",)
-    assert "1 identities are in more than one split" in caplog.text
-    assert shared_identities(videos[:5]) == ()

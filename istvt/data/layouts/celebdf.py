@@ -73,10 +73,11 @@ def read_celebdf(
         placed = _split_officially(videos, listed, seed, splits)
     dropped = {video.path for video in videos} - {video.path for video in placed}
     notes = (
-        *(note_shared(placed) if shared_identities == "keep" else ()),
+        *(note_shared(placed, data) if shared_identities == "keep" else ()),
         *note("missing-video", (path.relative_to(data) for path in missing)),
         *note("unknown-file", (path.relative_to(data) for path in unknown)),
-        *note("dropped-identity", (path.relative_to(data) for path in dropped)),
+        *note("dropped-test-list", (path.relative_to(data) for path in dropped & listed)),
+        *note("dropped-identity", (path.relative_to(data) for path in dropped - listed)),
     )
     return Manifest(data, "celebdf", in_order(v for v in placed if v.split in splits), notes)
 

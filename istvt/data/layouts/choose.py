@@ -72,10 +72,10 @@ def read_layout(
         raise UsageError(f"split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
     layout = find_layout(data) if options.layout == "auto" else options.layout
     manifest = _read(data, layout, options, splits or SPLITS)
-    manifest = _take_methods(manifest, options.methods)
+    manifest = take_methods(manifest, options.methods)
     refuse_conflicts(manifest.videos)
     if _keeps_people_apart(layout, options):
-        refuse_shared(manifest.videos, f"{data} cannot be read as {layout} with these lists")
+        refuse_shared(manifest)
     require_splits(manifest, splits or _any_of(manifest))
     return manifest
 
@@ -122,7 +122,7 @@ def _read(data: Path, layout: Layout, options: LayoutOptions, splits: tuple[str,
             return read_folder(data, splits=splits)
 
 
-def _take_methods(manifest: Manifest, methods: Collection[str] | None) -> Manifest:
+def take_methods(manifest: Manifest, methods: Collection[str] | None) -> Manifest:
     """Leave out the fakes of other methods; real videos stay."""
     if methods is None:
         return manifest

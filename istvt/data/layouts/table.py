@@ -46,7 +46,7 @@ def read_table(path: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) -
             f"relative to {path.parent}"
         )
     videos = in_order(video for video in asked if video.path in on_disk)
-    notes += note_shared(listed) + note("missing-video", missing)
+    notes += note_shared(listed, path.parent) + note("missing-video", missing)
     return Manifest(path.parent, "csv", videos, notes)
 
 
@@ -71,14 +71,12 @@ def _name(root: Path, group: Sequence[Video]) -> str:
 
 def _find(paths: Iterable[Path]) -> set[Path]:
     """List which of the files are there, one look at each folder."""
-    of_folder: dict[Path, set[Path]] = defaultdict(set)
+    of_folder: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in paths:
-        of_folder[path.parent].add(path)
-    return {
-        path for folder, wanted in of_folder.items() for path in _list(folder) if path in wanted
-    }
-
-
-def _list(folder: Path) -> list[Path]:
-    listing = scan(folder)
-    return listing.paths(listing.videos + listing.others)
+        folder, name = os.path.split(path)
+        of_folder[folder][name] = path
+    found: set[Path] = set()
+    for folder, wanted in of_folder.items():
+        listing = scan(Path(folder))
+        found.update(wanted[x] for x in (*listing.videos, *listing.others) if x in wanted)
+    return found

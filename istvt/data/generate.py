@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from istvt.data.blend import SelfBlend, blend_clip
 from istvt.data.crops import Progress
 from istvt.data.manifest import SPLITS
@@ -19,10 +22,12 @@ from istvt.data.synthetic import ClipRecipe, Portrait, cut_portrait, make_clip
 from istvt.errors import DataError
 from istvt.extras import require
 from istvt.files import atomic_folder
-from istvt.records import Face, UInt8Array
+from istvt.records import Face, FloatArray, UInt8Array
 from istvt.video.images import IMAGE_SUFFIXES, is_image, read_image
 from istvt.video.writer import VideoWriter
 
+MASKS_FOLDER = "masks"
+MASK_REDUCTION = 4  # a blending mask is smooth
 CRF_RANGE = (18, 28)  # both ends included
 WORKERS = 2
 
@@ -107,6 +112,25 @@ def make_dataset(
     return folder
 
 
+def read_masks(fake: Path) -> FloatArray:
+    """Read where a fake clip of `make_dataset` is one.
+
+    Args:
+        fake: the clip, `.../{split}/fake/*.mp4`.
+
+    Returns:
+        `(num_frames, h, w)` float32: the share of the blended-in face, at a quarter of the size.
+
+    Raises:
+        DataError: no masks were kept for it.
+    """
+    path = _masks_of(fake.parents[2], fake.parents[1].name, fake.stem)
+    if fake.parent.name != "fake" or not path.is_file():
+        raise DataError(f"{fake}: there are no masks of it, expected {path}")
+    with np.load(path) as stored:
+        return np.asarray(stored["masks"] / 255, dtype=np.float32)
+
+
 def find_portraits(
     folder: Path | None,
     *,
@@ -176,15 +200,25 @@ def _share_out(portraits: Sequence[Portrait]) -> dict[str, Sequence[Portrait]]:
 def _write_pair(folder: Path, pair: _Pair, clip: ClipRecipe, blend: SelfBlend) -> None:
     clip = replace(clip, num_frames=pair.num_frames)
     frames = list(make_clip(pair.portrait, seed=pair.seed, recipe=clip))
-    fakes = blend_clip(frames, replace(blend, seed=pair.seed))
+    fakes = list(blend_clip(frames, replace(blend, seed=pair.seed)))
     low, high = CRF_RANGE
     crf = low + pair.seed % (high - low + 1)
-    for kind, images in (
-        ("real", (image for image, _ in frames)),
-        ("fake", (image for image, _ in fakes)),
-    ):
-        path = folder / pair.split / kind / f"{pair.number:04d}.mp4"
+    name = f"{pair.number:04d}"
+    for kind, made in (("real", frames), ("fake", fakes)):
+        path = folder / pair.split / kind / f"{name}.mp4"
         size_wh = (clip.size_px, clip.size_px)
         with VideoWriter(path, fps=clip.fps, size_wh=size_wh, crf=crf) as writer:
-            for image in images:
+            for image, _ in made:
                 writer.write(image)
+    _write_masks(_masks_of(folder, pair.split, name), [mask for _, mask in fakes])
+
+
+def _masks_of(folder: Path, split: str, name: str) -> Path:
+    return folder / MASKS_FOLDER / split / f"{name}.npz"
+
+
+def _write_masks(path: Path, masks: Sequence[FloatArray]) -> None:
+    height, width = (max(1, side // MASK_REDUCTION) for side in masks[0].shape)
+    small = [cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) for mask in masks]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, masks=np.rint(np.stack(small) * 255).astype(np.uint8))

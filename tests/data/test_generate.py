@@ -1,10 +1,20 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from istvt.data.generate import DatasetSize, SplitSize, find_portraits, make_dataset
+from istvt.data.blend import blend_clip
+from istvt.data.generate import (
+    DEFAULT_BLEND,
+    DatasetSize,
+    SplitSize,
+    find_portraits,
+    make_dataset,
+    read_masks,
+)
 from istvt.data.layouts.folder import scan_folder
-from istvt.data.synthetic import ClipRecipe
+from istvt.data.synthetic import ClipRecipe, make_clip
 from istvt.errors import DataError, UnreadableSourceError
 from istvt.video.source import open_source
 
@@ -29,7 +39,7 @@ def made(tmp_path_factory, portrait):
 def test_the_layout_is_the_plain_one(made):
     found = scan_folder(made)
     assert len(found) == 8
-    assert {path.name for path in made.iterdir()} == {"train", "val", "test"}
+    assert {path.name for path in made.iterdir()} == {"train", "val", "test", "masks"}
     assert len(images(made / "test" / "fake" / "0000.mp4")) == 8
 
 
@@ -37,6 +47,22 @@ def test_a_fake_moves_like_its_real_partner_and_differs_in_the_face(made):
     real, fake = (images(made / "train" / kind / "0000.mp4") for kind in ("real", "fake"))
     other = images(made / "train" / "real" / "0001.mp4")
     assert 1 < np.abs(real - fake).mean() < np.abs(real - other).mean()
+
+
+def test_the_blending_masks_of_the_fakes_are_kept(made, portrait):
+    masks = read_masks(made / "test" / "fake" / "0000.mp4")
+    assert masks.shape == (8, 32, 32)
+    assert masks.dtype == np.float32
+    frames = make_clip(portrait, seed=3, recipe=replace(CLIP, num_frames=8))
+    for stored, (_, mask) in zip(
+        masks, blend_clip(frames, replace(DEFAULT_BLEND, seed=3)), strict=True
+    ):
+        assert mask.max() > 0.5
+        small = cv2.resize(mask, (32, 32), interpolation=cv2.INTER_AREA)
+        np.testing.assert_allclose(stored, small, atol=0.51 / 255)
+    for without in ("test/real/0000.mp4", "test/fake/0007.mp4"):
+        with pytest.raises(DataError, match="no masks of it"):
+            read_masks(made / without)
 
 
 def test_no_clip_is_in_two_splits(made):
@@ -54,6 +80,8 @@ def test_the_seed_fixes_the_clips(made, portrait, tmp_path):
         name = f"train/{kind}/0001.mp4"
         np.testing.assert_array_equal(images(made / name), images(same / name))
         assert np.abs(images(made / name) - images(other / name)).mean() > 2
+    masks = "masks/train/0001.npz"
+    assert (made / masks).read_bytes() == (same / masks).read_bytes()
 
 
 def test_a_folder_with_content_is_left_alone(portrait, tmp_path):

@@ -140,13 +140,6 @@ def blend_window(
     return BlendedWindow(_targets(images, clip), fakes, masks)
 
 
-def blend_target(
-    images: UInt8Array, landmarks: FloatArray, recipe: SelfBlend, rng: np.random.Generator
-) -> UInt8Array:
-    """Make the targets of `blend_window` alone; the same generator state gives the same."""
-    return _targets(images, draw_clip(recipe, landmarks[0], rng))
-
-
 def draw_clip(recipe: SelfBlend, landmarks: FloatArray, rng: np.random.Generator) -> ClipBlend:
     """Draw what stays the same over a clip; the landmarks are those of its first face."""
     shrinks = bool(rng.random() < 0.5)

@@ -23,7 +23,7 @@ from istvt.data.augment import (
     apply_to_masks,
     draw_change,
 )
-from istvt.data.blend import SelfBlend, blend_target, blend_window
+from istvt.data.blend import BlendedWindow, SelfBlend, blend_window
 from istvt.data.manifest import Label
 from istvt.data.windows import SplitWindows, VideoWindows, WindowRef, spread
 from istvt.errors import DataError, UsageError
@@ -159,6 +159,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.samples, self.seed = samples, tuple(seed)
         self.augmentation = augmentation or NO_AUGMENTATION
         self.blend = blend or DEFAULT_BLEND
+        self._last: tuple[tuple[WindowRef, int], BlendedWindow] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -186,14 +187,18 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return None if sample.label else np.zeros(images.shape[:3], np.float32)
 
     def _read(self, sample: Sample) -> tuple[UInt8Array, FloatArray | None]:
-        faces = sample.ref.load()
-        rng = self._rng(sample, BLEND_DRAWS)
-        if sample.is_blended:
-            blended = blend_window(faces.images, faces.landmarks, self.blend, rng)
-            return blended.fakes, blended.masks
-        if sample.is_target:
-            return blend_target(faces.images, faces.landmarks, self.blend, rng), None
-        return faces.images, None
+        if not (sample.is_blended or sample.is_target):
+            return sample.ref.load().images, None
+        blended = self._blended(sample)
+        return (blended.fakes, blended.masks) if sample.is_blended else (blended.targets, None)
+
+    def _blended(self, sample: Sample) -> BlendedWindow:
+        """Make a pair once: its two are asked for one after the other."""
+        key = (sample.ref, sample.pair)
+        if self._last is None or self._last[0] != key:
+            faces, rng = sample.ref.load(), self._rng(sample, BLEND_DRAWS)
+            self._last = key, blend_window(faces.images, faces.landmarks, self.blend, rng)
+        return self._last[1]
 
     def _change(self, sample: Sample) -> WindowChange:
         return draw_change(self.augmentation, self._rng(sample, CHANGE_DRAWS))

@@ -253,6 +253,14 @@ def test_a_fake_of_the_data_has_no_known_mask():
     assert data.load_masks(1) is None
 
 
+def test_the_order_of_reading_does_not_matter(blended):
+    options = {"augmentation": EVERYTHING, "seed": (4,)}
+    data = WindowDataset(blended, **options)
+    known = items(blended, **options)
+    for position in [1, 0, 0, 5, 1, 2, 3, 5, 4]:
+        np.testing.assert_array_equal(data[position][0].numpy(), known[position])
+
+
 def test_an_item_depends_on_sample_and_seed_and_not_on_its_place(blended):
     options = {"augmentation": EVERYTHING, "seed": (2, 5)}
     whole = items(blended, **options)

@@ -135,9 +135,9 @@ def blend_window(
     """
     clip = draw_clip(recipe, landmarks[0], rng)
     pairs = zip(images, landmarks, strict=True)
-    blended = [blend_frame(image, points, clip, rng=rng) for image, points in pairs]
-    fakes, masks = (np.stack(parts) for parts in zip(*blended, strict=True))
-    return BlendedWindow(_targets(images, clip), fakes, masks)
+    blended = [_blend(image, points, clip, rng) for image, points in pairs]
+    targets, fakes, masks = (np.stack(parts) for parts in zip(*blended, strict=True))
+    return BlendedWindow(targets, fakes, masks)
 
 
 def draw_clip(recipe: SelfBlend, landmarks: FloatArray, rng: np.random.Generator) -> ClipBlend:
@@ -171,6 +171,14 @@ def blend_frame(
     Returns:
         The fake `(H, W, 3)` and its mask `(H, W)`.
     """
+    _, fake, mask = _blend(image, landmarks, clip, rng)
+    return fake, mask
+
+
+def _blend(
+    image: UInt8Array, landmarks: FloatArray, clip: ClipBlend, rng: np.random.Generator
+) -> tuple[UInt8Array, UInt8Array, FloatArray]:
+    """Give a frame's target, its fake and the mask."""
     size_wh = (image.shape[1], image.shape[0])
     eyes_px = float(np.linalg.norm(landmarks[1] - landmarks[0]))
     tremble = rng.normal(0.0, clip.jitter * eyes_px, landmarks.shape).astype(np.float32)
@@ -184,13 +192,7 @@ def blend_frame(
         source, placed[:2], size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     mixed: UInt8Array = cv2.blendLinear(inner, target, mask, 1.0 - mask)
-    return mixed, mask
-
-
-def _targets(images: UInt8Array, clip: ClipBlend) -> UInt8Array:
-    if clip.changes_inner:
-        return images
-    return np.stack([_change(image, clip) for image in images])
+    return target, mixed, mask
 
 
 def _draw_downscale(recipe: SelfBlend, rng: np.random.Generator) -> float:

@@ -256,7 +256,8 @@ def _double(where: str, video: Video, line: int, before: Video) -> DataError:
 
 
 def _below(root: Path, path: str) -> Path:
-    return Path(os.path.normpath(root / path))  # one name for one file, links left as they are
+    whole = path if path.startswith("/") else f"{root}/{path}"
+    return Path(os.path.normpath(whole))  # one name for one file, links left as they are
 
 
 def _absolute(path: Path) -> str:

@@ -13,7 +13,7 @@ from istvt.data.checks import (
     require_splits,
     shared_identities,
 )
-from istvt.data.layouts.folder import list_videos
+from istvt.data.layouts.folder import read_folder
 from istvt.data.manifest import Label, Manifest, Note, Video, note
 from istvt.errors import DataError
 
@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_copy_in_another_split_is_refused(data: Path) -> None:
     (data / "val" / "real" / "other_name.mp4").write_text("train fake")
     with pytest.raises(DataError, match=r"1 videos .*train/fake/0\.mp4 = .*other_name\.mp4"):
-        refuse_copies(list_videos(data, splits=SPLITS))
+        refuse_copies(read_folder(data, splits=SPLITS).videos)
 
 
 def test_only_the_same_size_and_start_are_a_copy(data: Path) -> None:
@@ -43,7 +43,7 @@ def test_only_the_same_size_and_start_are_a_copy(data: Path) -> None:
     (data / "train" / "fake" / "same.mp4").write_text("train real")  # in the same split
     for split in SPLITS:
         (data / split / "real" / "empty.mp4").touch()
-    refuse_copies(list_videos(data, splits=SPLITS))
+    refuse_copies(read_folder(data, splits=SPLITS).videos)
 
 
 def test_people_in_two_splits_are_told_by_ffpp_names(caplog: pytest.LogCaptureFixture) -> None:

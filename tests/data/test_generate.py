@@ -13,7 +13,7 @@ from istvt.data.generate import (
     make_dataset,
     read_masks,
 )
-from istvt.data.layouts.folder import scan_folder
+from istvt.data.layouts.choose import read_layout
 from istvt.data.synthetic import ClipRecipe, make_clip
 from istvt.errors import DataError, UnreadableSourceError
 from istvt.video.source import open_source
@@ -37,8 +37,7 @@ def made(tmp_path_factory, portrait):
 
 
 def test_the_layout_is_the_plain_one(made):
-    found = scan_folder(made)
-    assert len(found) == 8
+    assert len(read_layout(made).videos) == 8
     assert {path.name for path in made.iterdir()} == {"train", "val", "test", "masks"}
     assert len(images(made / "test" / "fake" / "0000.mp4")) == 8
 

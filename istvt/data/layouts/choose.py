@@ -123,7 +123,11 @@ def _read(data: Path, layout: Layout, options: LayoutOptions, splits: tuple[str,
 
 
 def take_methods(manifest: Manifest, methods: Collection[str] | None) -> Manifest:
-    """Leave out the fakes of other methods; real videos stay."""
+    """Leave out the fakes of other methods; real videos stay.
+
+    Raises:
+        DataError: names a method that no fake is by, and those there are.
+    """
     if methods is None:
         return manifest
     found = {video.method for video in manifest.videos if video.label is Label.FAKE}

@@ -12,7 +12,7 @@ Source: Dolhansky et al., The DeepFake Detection Challenge (DFDC) Dataset, arXiv
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +30,14 @@ FORM = '{"a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"}, ...}
 class _Entry:
     """A line of a metadata file; `original` is the video itself if it is real."""
 
-    path: Path
+    folder: Path
+    name: str
     label: Label
     original: str
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
 
 
 def find_parts(data: Path) -> list[Path]:
@@ -55,31 +60,47 @@ def read_dfdc(data: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) ->
     parts = [scan(folder) for folder in find_parts(data)]
     if not parts:
         raise DataError(f"{data} has no {METADATA}, nor a {PART}*/{METADATA}: found {scan(data)}")
-    entries = [entry for part in parts for entry in _read_metadata(part.folder / METADATA)]
-    _check_labels(entries)
-    on_disk = {path for part in parts for path in part.paths(part.videos)}
-    path_of = {entry.path.name: entry.path for entry in entries if entry.path in on_disk}
-    split_of = split_by_rank((entry.original for entry in entries), seed, splits=SPLITS)
+    entries = [_read_metadata(part.folder / METADATA) for part in parts]
+    every = [entry for its in entries for entry in its]
+    _check_labels(every)
+    split_of = split_by_rank((entry.original for entry in every), seed, splits=SPLITS)
+    there, missing, unknown = _look_for(data, parts, entries)
+    path_of = {entry.name: entry.path for entry in there}
     videos = [
         Video(
-            path=entry.path,
+            path=path_of[entry.name],
             label=entry.label,
             split=split_of[entry.original],
             identities=(Path(entry.original).stem,),
             source=path_of.get(entry.original) if entry.label is Label.FAKE else None,
         )
-        for entry in entries
-        if entry.path in on_disk and split_of[entry.original] in splits
+        for entry in there
+        if split_of[entry.original] in splits
     ]
-    named = {entry.path for entry in entries}
     orphans = [v.path for v in videos if v.label is Label.FAKE and v.source is None]
     notes = (
-        *note("missing-video", _below(data, named - on_disk)),
-        *note("unknown-file", _below(data, [*(on_disk - named), *_strays(data, parts)])),
+        *note("missing-video", _below(data, missing)),
+        *note("unknown-file", _below(data, unknown)),
         *note("no-original", _below(data, orphans)),
         *note("original-as-identity", {name for video in videos for name in video.identities}),
     )
     return Manifest(data, "dfdc", in_order(videos), notes)
+
+
+def _look_for(
+    data: Path, parts: Sequence[Listing], entries: Sequence[Sequence[_Entry]]
+) -> tuple[list[_Entry], list[Path], list[Path]]:
+    """Tell the entries whose file is there, files that are missing, and what is in no metadata."""
+    there: list[_Entry] = []
+    missing: list[Path] = []
+    unknown = {data / name for name in scan(data).folders if name.startswith(PART)}
+    for part, its in zip(parts, entries, strict=True):
+        on_disk, named = set(part.videos), {entry.name for entry in its}
+        there += [entry for entry in its if entry.name in on_disk]
+        missing += [entry.path for entry in its if entry.name not in on_disk]
+        strays = (on_disk - named).union(part.others, part.folders) - {METADATA}
+        unknown.update(part.paths(strays))
+    return there, missing, sorted(unknown - {part.folder for part in parts})
 
 
 def _read_metadata(path: Path) -> list[_Entry]:
@@ -99,34 +120,24 @@ def _parse_entry(path: Path, name: str, facts: object) -> _Entry:
     original = facts.get("original") if label is Label.FAKE else name
     if not isinstance(original, str):
         raise DataError(f"{path}: the fake {name} names no original ({facts}); expected {FORM}")
-    return _Entry(path.parent / name, label, original)
+    return _Entry(path.parent, name, label, original)
 
 
-def _check_labels(entries: Iterable[_Entry]) -> None:
-    """Refuse a name with two labels, and a fake that is said to be an original."""
+def _check_labels(entries: Sequence[_Entry]) -> None:
+    """Refuse a name that is there twice, and a fake that is said to be an original."""
     seen: dict[str, _Entry] = {}
-    entries = list(entries)
     for entry in entries:
-        before = seen.setdefault(entry.path.name, entry)
-        if before.label != entry.label:
-            labels = f"{before.label.name} in {before.path.parent}, {entry.label.name}"
-            raise DataError(f"{entry.path.name} is {labels} in {entry.path.parent}: keep one")
+        before = seen.setdefault(entry.name, entry)
+        if before is not entry:
+            where = f"{before.label.name} in {before.folder}, {entry.label.name} in {entry.folder}"
+            raise DataError(f"{entry.name} is there twice, {where}: take one out of its metadata")
     for entry in entries:
         original = seen.get(entry.original)
         if original is not None and original.label is Label.FAKE:
             raise DataError(
-                f"{entry.path.parent / METADATA}: the original of {entry.path.name} is "
-                f"{entry.original}, which is FAKE itself: an original is REAL"
+                f"{entry.folder / METADATA}: the original of {entry.name} is {entry.original}, "
+                "which is FAKE itself: an original is REAL"
             )
-
-
-def _strays(data: Path, parts: Iterable[Listing]) -> list[Path]:
-    """List what is neither a video nor metadata, and parts without metadata."""
-    folders = {part.folder for part in parts}
-    found = [path for part in parts for path in part.paths(part.others + part.folders)]
-    top = scan(data)
-    found += top.paths(name for name in top.folders if name.startswith(PART))
-    return [path for path in set(found) if path.name != METADATA and path not in folders]
 
 
 def _below(data: Path, paths: Iterable[Path]) -> list[Path]:

@@ -4,7 +4,6 @@ A folder below `fake` names the method that made what is in it: `train/fake/Deep
 data set of real videos alone has no `fake` folders. People are not named.
 """
 
-import logging
 from pathlib import Path
 
 from istvt.data.layouts.scan import scan
@@ -12,8 +11,6 @@ from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
 from istvt.errors import DataError
 
 LAYOUT = "{train,val,test}/{real,fake}/*.{mp4,avi,mov,...}"
-
-log = logging.getLogger(__name__)
 
 
 def read_folder(data: Path, *, splits: tuple[str, ...] = SPLITS) -> Manifest:
@@ -50,33 +47,3 @@ def _scan_class(data: Path, split: str, label: Label) -> tuple[list[Video], list
         videos += [Video(path, label, split, method=method) for path in part.paths(part.videos)]
         unknown += part.paths([*part.others, *part.folders])
     return videos, unknown
-
-
-def scan_folder(folder: Path, *, splits: tuple[str, ...] = SPLITS) -> list[Video]:
-    """List the videos of the asked splits, sorted by path, and warn of what is left out.
-
-    Raises:
-        DataError: the folder, a split or a class is missing or holds no video.
-    """
-    videos = list_videos(folder, splits=splits)
-    for one in read_folder(folder, splits=splits).notes:
-        log.warning("%s: %s", folder, one)
-    return videos
-
-
-def list_videos(folder: Path, *, splits: tuple[str, ...] = SPLITS) -> list[Video]:
-    """Do as `scan_folder`, without a warning of what is left out."""
-    videos = read_folder(folder, splits=splits).videos
-    present = {(video.split, video.label) for video in videos}
-    for split in splits:
-        for label in Label:
-            if (split, label) not in present:
-                raise _no_class(folder, split, label)
-    return list(videos)
-
-
-def _no_class(folder: Path, split: str, label: Label) -> DataError:
-    part = folder / split / label.name.lower()
-    if part.is_dir():
-        return DataError(f"{part} holds no video: each class of each split needs at least one")
-    return DataError(f"{part} is missing: expected {LAYOUT} below {folder}, found {scan(folder)}")

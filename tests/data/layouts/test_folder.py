@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from istvt.data.layouts.choose import read_layout
-from istvt.data.layouts.folder import list_videos, read_folder, scan_folder
+from istvt.data.layouts.folder import read_folder
 from istvt.data.manifest import SPLITS, Label, Note
 from istvt.errors import DataError
 from istvt.video.suffixes import VIDEO_SUFFIXES
@@ -73,21 +73,3 @@ def test_what_is_left_out_is_counted_and_named(folder: Path) -> None:
 def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"not a folder.*\{real,fake\}"):
         read_folder(tmp_path / "nowhere")
-
-
-def test_the_list_needs_both_classes(folder: Path) -> None:
-    shutil.rmtree(folder / "test")
-    assert len(list_videos(folder, splits=("train", "val"))) == 8
-    with pytest.raises(DataError, match=r"test/real is missing.*found train, val"):
-        list_videos(folder)
-    for path in (folder / "val" / "fake").iterdir():
-        path.unlink()
-    with pytest.raises(DataError, match="val/fake holds no video"):
-        list_videos(folder, splits=("val",))
-
-
-def test_the_scan_warns_of_what_is_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    touch(folder, ("train/real/x.txt",))
-    assert len(scan_folder(folder, splits=("train",))) == 4
-    assert "unknown-file: 1 files or folders" in caplog.text
-    assert "train/real/x.txt" in caplog.text

@@ -1,4 +1,4 @@
-"""Epochs and their windows, over faces kept in memory: how shards are read is tested elsewhere."""
+"""Epochs and their windows, mostly over faces kept in memory."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -23,8 +23,10 @@ from istvt.data.samples import (
     init_worker,
 )
 from istvt.data.shards import LoadedFaces
-from istvt.data.windows import SplitWindows, VideoWindows
+from istvt.data.windows import SplitWindows, VideoWindows, windows_of
 from istvt.errors import DataError, UsageError
+from tests.data.faces import LANDMARKS as LANDMARKS_OF_SHARD
+from tests.data.faces import write_faces
 
 SIDE_PX, NUM_FRAMES = 48, 3
 LANDMARKS = np.array([[17, 19], [31, 19], [24, 27], [19, 34], [29, 34]], np.float32)
@@ -39,6 +41,15 @@ EVERYTHING = replace(
 )
 
 
+def make_texture():
+    noise = np.random.default_rng(0).uniform(0, 255, (SIDE_PX, SIDE_PX, 3))
+    smooth = cv2.GaussianBlur(noise, (0, 0), 1.5)
+    return np.clip((smooth - 127) * 3 + 127, 0, 255).astype(np.uint8)
+
+
+TEXTURE = make_texture()
+
+
 @dataclass(frozen=True, eq=False)
 class Faces:
     """What `VideoFaces` is to windows."""
@@ -50,10 +61,7 @@ class Faces:
         return self.count
 
     def load(self, rows):
-        rng = np.random.default_rng([len(str(self.video.path)), self.count])
-        texture = cv2.GaussianBlur(rng.uniform(0, 255, (SIDE_PX, SIDE_PX, 3)), (0, 0), 1.5)
-        texture = np.clip((texture - 127) * 3 + 127, 0, 255).astype(np.uint8)
-        images = np.stack([np.roll(texture, row, axis=0) for row in rows])
+        images = np.stack([np.roll(TEXTURE, row, axis=0) for row in rows])
         shifts = np.array(rows, np.float32)[:, None, None] * (0, 0.2)
         landmarks = (LANDMARKS + shifts).astype(np.float32)
         return LoadedFaces(images, landmarks, np.zeros((len(rows), 4), np.float32))
@@ -296,3 +304,20 @@ def test_without_augmentation_an_item_is_what_was_stored():
 def test_a_sample_of_a_fake_video_is_fake_without_a_blend():
     [_, fake] = draw(split((1,), a=(1,)))
     assert Sample(fake.ref, 0).label == 1
+
+
+def test_windows_are_read_from_shards_and_blended_by_their_landmarks(tmp_path):
+    images = np.stack([np.roll(TEXTURE, row, axis=0) for row in range(6)])
+    record = Video(Path("r.mp4"), Label.REAL, "test")
+    windows = windows_of(write_faces(tmp_path, record, images, runs=[0] * 6), NUM_FRAMES)
+    samples = held_out_samples(SplitWindows("test", (windows,), ()), None, fakes="self-blended")
+    assert len(samples) == 2 * 4
+    data = WindowDataset(samples, blend=replace(IDENTITY, ratios=(1.0,)))
+    for position, (faces, label) in enumerate(data):
+        start = position // 2
+        np.testing.assert_array_equal(faces.numpy(), images[start : start + NUM_FRAMES])
+        assert label.item() == position % 2
+    left_eye, nose = (np.rint(LANDMARKS_OF_SHARD[i] * SIDE_PX).astype(int) for i in (0, 2))
+    masks = data.load_masks(1)
+    assert masks[:, left_eye[1], left_eye[0]].min() > 0.5
+    assert masks[:, nose[1], nose[0]].min() > 0.9

@@ -11,8 +11,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from istvt.data.manifest import Label, Video
-from istvt.data.prepare import read_crops
+from istvt.data.manifest import Label, Manifest, Video
+from istvt.data.prepare import prepare
+from istvt.data.recipe import FaceRecipe
 from istvt.data.windows import windows_of
 from istvt.errors import DataError
 from istvt.presets import ModelConfig
@@ -47,17 +48,18 @@ def windows_from_clips(
     if not paths:
         raise DataError(f"{folder} holds no video: expected {', '.join(sorted(VIDEO_SUFFIXES))}")
     videos = [Video(path, Label.REAL, "train") for path in paths]  # the label is never read
-    with TemporaryDirectory(prefix="istvt-calibration-") as cache:
-        crops, skipped = read_crops(
-            videos, config, cache=Path(cache), max_frames=FRAMES_A_CLIP, progress=progress
-        )
-        refs = [ref for clip in crops for ref in windows_of(clip, config.preset.num_frames)]
+    recipe = FaceRecipe.of_model(config, max_frames=FRAMES_A_CLIP)
+    with TemporaryDirectory(prefix="istvt-calibration-") as scratch:
+        manifest = Manifest(folder, "clips", tuple(videos))
+        clips = prepare(manifest, Path(scratch), recipe, progress=progress)
+        refs = [ref for faces in clips.videos for ref in windows_of(faces, recipe.num_frames)]
         if not refs:
-            reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in skipped[:3])
+            reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in clips.skipped[:3])
             raise DataError(
-                f"no clip of {folder} shows a face over {config.preset.num_frames} sampled frames "
-                f"({len(paths)} clips, {len(skipped)} unreadable: {reasons})"
+                f"no clip of {folder} shows a face over {recipe.num_frames} sampled frames "
+                f"({len(paths)} clips, {len(clips.skipped)} with faults: {reasons})"
             )
         places = np.linspace(0, len(refs) - 1, min(len(refs), MAX_WINDOWS)).round().astype(int)
         faces = np.stack([refs[place].load().images for place in places])
-    return CalibrationWindows(faces, f"{len(faces)} windows of {len(crops)} clips in {folder.name}")
+    origin = f"{len(faces)} windows of {len(clips.videos)} clips in {folder.name}"
+    return CalibrationWindows(faces, origin)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -15,7 +16,7 @@ from istvt.data.codec import encode_crop
 from istvt.data.recipe import FaceRecipe
 from istvt.data.runs import evenly, window_starts
 from istvt.data.shards import write_shard
-from istvt.errors import BrokenSourceError
+from istvt.errors import BrokenSourceError, DataError
 from istvt.files import atomic_file
 from istvt.records import FloatArray
 from istvt.video.sampling import FrameSampler
@@ -23,6 +24,11 @@ from istvt.video.sampling import FrameSampler
 if TYPE_CHECKING:
     from istvt.faces.track import TrackedFace
     from istvt.records import Frame
+
+
+class UnwritableError(DataError):
+    """There is no place for a shard."""
+
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,12 +55,19 @@ class CropReader:
     Args:
         recipe: what to cut.
         stopping: once set, a reading ends at its next frame with `CancelledError`.
+        decode_threads: None lets FFmpeg take one for each core.
     """
 
-    def __init__(self, recipe: FaceRecipe, *, stopping: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        recipe: FaceRecipe,
+        *,
+        stopping: threading.Event | None = None,
+        decode_threads: int | None = None,
+    ) -> None:
         from istvt.faces.mtcnn import MtcnnDetector
 
-        self.recipe = recipe
+        self.recipe, self._decode_threads = recipe, decode_threads
         self._stopping = stopping or threading.Event()
         self._detector = MtcnnDetector(min_face_px=recipe.crop.min_face_px, threads=1)
 
@@ -63,14 +76,15 @@ class CropReader:
 
         Raises:
             SourceError: nothing of the video can be read.
-            OSError: the shard cannot be written.
+            UnwritableError: the shard cannot be written; the video is not at fault.
         """
-        shard.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(shard):
+            shard.parent.mkdir(parents=True, exist_ok=True)
         with SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(shard.parent)) as pool:
             cuts, facts = self._cut(path, pool)
             if self.recipe.windows_per_video is not None:
                 cuts = _thinned(cuts, self.recipe.num_frames, self.recipe.windows_per_video)
-            with atomic_file(shard) as temporary:
+            with _writing(shard), atomic_file(shard) as temporary:
                 write_shard(temporary, _arrays(cuts), _packed(cuts, pool), facts)
 
     def _cut(self, path: Path, pool: IO[bytes]) -> tuple[list[_Cut], dict[str, object]]:
@@ -82,9 +96,8 @@ class CropReader:
             for frame, tracked in self._sampled_faces(path, sampler):
                 frames_read += 1
                 if tracked is not None:
-                    cuts.append(
-                        self._pack(frame, tracked, pool, _run(cuts, frame, tracked, sampler))
-                    )
+                    run = _run(cuts, frame, tracked, sampler)
+                    cuts.append(self._pack(frame, tracked, pool, run))
         except BrokenSourceError as error:
             broken = str(error).replace(str(path), path.name)
         return cuts, {"frames_read": frames_read, "broken": broken}
@@ -94,15 +107,15 @@ class CropReader:
 
         face, crop = tracked.face, self.recipe.crop
         packed = encode_crop(cut_face(frame.image, face, crop), self.recipe)
-        landmarks = image_to_crop(face.landmarks, crop_square(face, crop), crop.size_px)
         start = pool.tell()
-        pool.write(packed)
+        with _writing("the space for crops"):
+            pool.write(packed)
         return _Cut(
             track_id=tracked.track_id,
             index=frame.index,
             time_s=frame.time_s,
             run=run,
-            landmarks=landmarks,
+            landmarks=image_to_crop(face.landmarks, crop_square(face, crop), crop.size_px),
             box_xyxy=face.box_xyxy,
             start=start,
             end=start + len(packed),
@@ -118,7 +131,7 @@ class CropReader:
 
         cuts, tracker = CutDetector(), FaceTracker(self._detector)
         taken, chosen = 0, None
-        with open_source(path) as source:
+        with open_source(path, decode_threads=self._decode_threads) as source:
             for frame in source:
                 if self._stopping.is_set():
                     raise CancelledError
@@ -132,6 +145,14 @@ class CropReader:
                     taken += 1
                 if taken == self.recipe.max_frames:
                     return
+
+
+@contextmanager
+def _writing(what: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnwritableError(f"{what} cannot be written ({error.strerror})") from error
 
 
 def _run(cuts: list[_Cut], frame: "Frame", tracked: "TrackedFace", sampler: FrameSampler) -> int:
@@ -149,6 +170,8 @@ def _thinned(cuts: list[_Cut], num_frames: int, windows: int) -> list[_Cut]:
     """Keep the faces of so many windows, evenly spread; a run that is cut into becomes several."""
     runs = np.array([cut.run for cut in cuts], np.int32)
     starts = window_starts(runs, num_frames)
+    if not len(starts):
+        return cuts
     kept = np.zeros(len(cuts), bool)
     for at in evenly(len(starts), windows):
         kept[starts[at] : starts[at] + num_frames] = True

@@ -1,71 +1,174 @@
-"""Videos in, their shards out; each video is read once."""
+"""Labelled videos in, a prepared folder out; each video is read once, by several processes.
 
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+Every shard is there as a whole or not at all, so that a run which was stopped anywhere is gone on
+with by the same call, and ends with the same files.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from istvt.data.crops import CropReader, Progress
+from istvt.data.crops import Progress, UnwritableError
 from istvt.data.keys import shard_key
-from istvt.data.manifest import Skipped, Video
+from istvt.data.manifest import Manifest, Video, in_order
+from istvt.data.prepared import (
+    FACES_FOLDER,
+    Prepared,
+    Unread,
+    begin_prepared,
+    open_prepared,
+    shard_path,
+    write_prepared,
+)
+from istvt.data.readers import read_videos
 from istvt.data.recipe import FaceRecipe
 from istvt.data.shards import VideoFaces, read_faces
-from istvt.errors import DataError, SourceError
+from istvt.errors import DataError
+from istvt.faces.mtcnn_weights import detector_folder
+from istvt.lock import LOCK_FILE, locked
 from istvt.machine import count_cores
-from istvt.presets import ModelConfig
-
-CACHE_FOLDER = ".istvt-cache"
 
 
-def read_crops(
-    videos: Sequence[Video],
-    config: ModelConfig,
+def prepare(
+    manifest: Manifest,
+    out: Path,
+    recipe: FaceRecipe,
     *,
-    cache: Path,
-    max_frames: int | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
-) -> tuple[list[VideoFaces], list[Skipped]]:
-    """Read every video once, from the cache where it is there."""
-    recipe = FaceRecipe.of_model(config, max_frames=max_frames)
-    local, stopping = threading.local(), threading.Event()
+) -> Prepared:
+    """Cut the faces of all videos that are not in the folder yet.
 
-    def read(video: Video) -> VideoFaces | Skipped:
-        try:
-            key = shard_key(video.path, video.path.parents[2], recipe)
-        except OSError as error:
-            return Skipped(video.path, str(error))
-        shard = cache / "faces" / key[:2] / f"{key}.safetensors"
-        if not shard.is_file():
-            if not hasattr(local, "reader"):
-                local.reader = CropReader(recipe, stopping=stopping)
-            try:
-                local.reader.write(video.path, shard)
-            except SourceError as error:
-                return Skipped(video.path, str(error))
-            except OSError as error:
-                raise DataError(
-                    f"the crop cache {cache} cannot be written ({error.strerror}): name another "
-                    "folder for it with --cache, one with room for your videos' faces"
-                ) from error
-        return read_faces(shard, video)
+    Args:
+        manifest: the videos.
+        out: a new folder, or one that was prepared with this recipe.
+        recipe: what to cut.
+        workers: processes; None takes one for each core.
+        progress: told ("faces", videos done, videos).
 
-    with ThreadPoolExecutor(count_cores()) as pool:
-        jobs = [pool.submit(read, video) for video in videos]
-        try:
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                if progress is not None:
-                    progress("faces", done, len(videos))
-        except BaseException:
-            stopping.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    found = [job.result() for job in jobs]
-    read_ones = [item for item in found if isinstance(item, VideoFaces)]
-    skipped = [item for item in found if isinstance(item, Skipped)]
-    skipped += [
-        Skipped(item.video.path, f"read in part only: {item.broken}")
-        for item in read_ones
-        if item.broken is not None
+    Raises:
+        DataError: the folder was prepared with another recipe, holds something else, or cannot be
+            written.
+        RuntimeEnvironmentError: the processes cannot be started.
+        MissingExtraError: what finds faces is not installed.
+    """
+    manifest = _absolute(manifest)
+    if (before := _unchanged(manifest, out, recipe)) is not None:
+        return before
+    try:
+        begin_prepared(out, recipe)
+        with locked(out) as is_alone, _swept(out, is_alone=is_alone):
+            entries = _read_all(manifest, out, recipe, workers or count_cores(), progress)
+            return write_prepared(out, recipe, manifest, entries)
+    except (UnwritableError, OSError) as error:
+        why = error if isinstance(error, UnwritableError) else error.strerror
+        raise DataError(
+            f"the faces cannot be written to {out} ({why}): name another folder, one with room "
+            "for them, with --out (prepare) or --cache (train, evaluate)"
+        ) from error
+
+
+def _unchanged(manifest: Manifest, out: Path, recipe: FaceRecipe) -> Prepared | None:
+    """Give what is there if it is just this; nothing is written then."""
+    before = _open_before(out)
+    if before is None or (before.recipe, before.manifest) != (recipe, manifest):
+        return None
+    found = _find_all(manifest, out, recipe, before)
+    return before if all(isinstance(entry, VideoFaces) for entry in found) else None
+
+
+def _read_all(
+    manifest: Manifest, out: Path, recipe: FaceRecipe, workers: int, progress: Progress | None
+) -> list[VideoFaces | Unread]:
+    """Take each video's faces from the folder, or read them into it."""
+    found = _find_all(manifest, out, recipe, _open_before(out))
+    paths = zip((video.path for video in manifest.videos), found, strict=True)
+    jobs = {shard: path for path, shard in paths if isinstance(shard, Path)}
+    if jobs:
+        detector_folder()  # built once, here, and not by each process
+    reasons: dict[Path, str | None] = {}
+    done = len(manifest.videos) - len(jobs)
+    tell = progress or (lambda stage, done, total: None)
+    if done:
+        tell("faces", done, len(manifest.videos))
+    for shard, reason in read_videos(
+        [(jobs[shard], shard) for shard in jobs], recipe, workers=workers
+    ):
+        reasons[shard] = reason
+        tell("faces", done + len(reasons), len(manifest.videos))
+    return [
+        _settle(video, entry, reasons) if isinstance(entry, Path) else entry
+        for video, entry in zip(manifest.videos, found, strict=True)
     ]
-    return read_ones, skipped
+
+
+def _find_all(
+    manifest: Manifest, out: Path, recipe: FaceRecipe, before: Prepared | None
+) -> list[VideoFaces | Unread | Path]:
+    """Give of each video its faces, why it cannot be read, or where its shard is to be written."""
+    known = {faces.shard.stem: faces for faces in before.videos} if before is not None else {}
+    return [_find(video, out, manifest.root, recipe, known) for video in manifest.videos]
+
+
+def _find(
+    video: Video, out: Path, root: Path, recipe: FaceRecipe, known: Mapping[str, VideoFaces]
+) -> VideoFaces | Unread | Path:
+    try:
+        key = shard_key(video.path, root, recipe)
+    except OSError as error:
+        return Unread(video, f"{video.path.name} cannot be read: {error.strerror}")
+    shard, faces = shard_path(out, key), known.get(key)
+    if not shard.is_file():
+        return shard
+    if faces is not None and faces.num_bytes == shard.stat().st_size:
+        return replace(faces, video=video)
+    try:
+        return read_faces(shard, video)
+    except DataError:
+        return shard
+
+
+def _settle(video: Video, shard: Path, reasons: Mapping[Path, str | None]) -> VideoFaces | Unread:
+    reason = reasons[shard]
+    if reason is not None:
+        return Unread(video, reason.replace(str(video.path), video.path.name))
+    return read_faces(shard, video)
+
+
+def _open_before(out: Path) -> Prepared | None:
+    with suppress(DataError):
+        return open_prepared(out)
+    return None
+
+
+def _absolute(manifest: Manifest) -> Manifest:
+    """Name all by absolute paths and in order, as the folder will when it is opened."""
+
+    def absolute(path: Path) -> Path:
+        return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links
+
+    videos = (
+        replace(video, path=absolute(video.path), source=video.source and absolute(video.source))
+        for video in manifest.videos
+    )
+    return replace(manifest, root=absolute(manifest.root), videos=in_order(videos))
+
+
+@contextmanager
+def _swept(out: Path, *, is_alone: bool) -> Iterator[None]:
+    """Remove what killed writers left, where no other process can be writing."""
+    try:
+        if is_alone:
+            _sweep(out)
+        yield
+    finally:
+        if is_alone:
+            _sweep(out)
+
+
+def _sweep(out: Path) -> None:
+    for left in (*out.glob(".*"), *(out / FACES_FOLDER).glob("*/.*")):
+        if left.name != LOCK_FILE and left.is_file():
+            left.unlink(missing_ok=True)

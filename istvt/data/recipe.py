@@ -46,6 +46,12 @@ class FaceRecipe:
         """What a model of this configuration is trained on, all faces kept."""
         return cls(config.crop, config.sampling, config.preset.num_frames, max_frames=max_frames)
 
+    def differences(self, other: "FaceRecipe") -> str:
+        """Name what differs, as `crop.size_px 96, not 300`, this one's value first."""
+        mine, others = _flat(asdict(self)), _flat(asdict(other))
+        changed = [name for name in mine if mine[name] != others[name]]
+        return ", ".join(f"{name} {mine[name]}, not {others[name]}" for name in changed)
+
     def to_dict(self) -> dict[str, Any]:
         """Turn into what JSON can hold."""
         return asdict(self)
@@ -62,3 +68,13 @@ class FaceRecipe:
             return cls(**{**values, "crop": crop, "sampling": sampling})
         except (TypeError, KeyError) as error:
             raise UsageError(f"not a recipe of faces: {error!r}") from error
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": content for inner, content in value.items()}
+        else:
+            flat[name] = value
+    return flat

@@ -18,14 +18,20 @@ from numpy.typing import NDArray
 
 from istvt.data.codec import decode_crop
 from istvt.data.manifest import Video
+from istvt.data.runs import Int32Array, window_starts
 from istvt.errors import DataError
 from istvt.extras import require
 from istvt.records import FloatArray, UInt8Array
 
-Int32Array = NDArray[np.int32]
 Float64Array = NDArray[np.float64]
 
 DTYPE_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
+INDEXED = {  # what the index of a folder holds too
+    "times_s": np.float64,
+    "indices": np.int32,
+    "track_ids": np.int32,
+    "runs": np.int32,
+}
 ALIGNMENT = 8  # the header is padded to it, as the format asks
 
 
@@ -58,6 +64,7 @@ class VideoFaces:
         runs: `(n,)` int32; faces with the same number follow one another without a gap.
         frames_read: sampled frames, with or without a face.
         broken: why reading stopped before the declared end, or None.
+        num_bytes: of the shard.
     """
 
     video: Video
@@ -68,9 +75,22 @@ class VideoFaces:
     runs: Int32Array
     frames_read: int
     broken: str | None
+    num_bytes: int
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def fault(self, num_frames: int) -> str | None:
+        """Say what is wrong with the video: a part is missing, or it gives no window."""
+        faults = [] if self.broken is None else [f"read in part only: {self.broken}"]
+        if not len(self):
+            faults.append(f"no face in {self.frames_read} frames")
+        elif not len(window_starts(self.runs, num_frames)):
+            faults.append(
+                f"no track of {num_frames} consecutive frames: a face was found in {len(self)} of "
+                f"{self.frames_read}"
+            )
+        return "; ".join(faults) or None
 
     def load(self, rows: Sequence[int]) -> LoadedFaces:
         """Read some faces; the file is open only meanwhile.
@@ -124,10 +144,9 @@ def read_faces(path: Path, video: Video) -> VideoFaces:
         DataError: it is damaged, or none.
     """
     with open_shard(path) as shard:
-        names = ("track_ids", "indices", "times_s", "runs")
-        arrays = {name: shard.get_tensor(name) for name in names}
+        arrays = {name: shard.get_tensor(name) for name in INDEXED}
         facts = json.loads(shard.metadata()["facts"])
-    return VideoFaces(video=video, shard=path, **arrays, **facts)
+    return VideoFaces(video=video, shard=path, **arrays, **facts, num_bytes=path.stat().st_size)
 
 
 @contextmanager

@@ -1,23 +1,21 @@
 """Faces of videos in, labelled windows of T of them out, ready for training and evaluation."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch.utils.data import Dataset
-
-from istvt.data.augment import Augmentation, augment_window
 from istvt.data.crops import Progress
-from istvt.data.layouts.folder import scan_folder
+from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.manifest import Label, Skipped, Video
-from istvt.data.prepare import CACHE_FOLDER, read_crops
-from istvt.data.runs import evenly, window_starts
-from istvt.data.shards import Int32Array, LoadedFaces, VideoFaces
+from istvt.data.opening import open_data
+from istvt.data.prepared import Prepared, faults_of
+from istvt.data.runs import Int32Array, evenly, window_starts
+from istvt.data.shards import LoadedFaces, VideoFaces
 from istvt.errors import DataError
 from istvt.presets import ModelConfig
+
+SHOWN = 3  # faults in a message
 
 log = logging.getLogger(__name__)
 
@@ -94,39 +92,47 @@ def load_split(
     *,
     cache: Path | None = None,
     max_frames: int | None = None,
+    layout: LayoutOptions | None = None,
     progress: Progress | None = None,
 ) -> SplitWindows:
-    """Read a split of a plain data folder.
+    """Read a split of a prepared folder, or of a data set, which is prepared first.
 
     Args:
-        data: laid out as `{train,val,test}/{real,fake}/*`.
+        data: what `istvt prepare` wrote, or a folder or CSV that `read_layout` reads.
         split: one of the three.
         config: fixes T, crop and sampling.
-        cache: the folder of crops; None takes one inside `data`.
+        cache: where the faces of a data set are kept; None takes a folder inside it.
         max_frames: sampled frames read from each video; None reads all.
+        layout: how the data set is read; of a prepared folder only its methods are chosen.
         progress: told ("faces in SPLIT", videos done, videos).
 
     Raises:
-        DataError: the layout is wrong, or a class is left without a window.
+        DataError: the layout is wrong, the folder was prepared for another model, or no video of
+            the split, or of one of its labels, gives a window.
     """
-    videos = scan_folder(data, splits=(split,))
-    read, skipped = read_crops(
-        videos,
+    prepared = open_data(
+        data,
         config,
-        cache=cache or data / CACHE_FOLDER,
+        splits=(split,),
+        cache=cache,
         max_frames=max_frames,
+        layout=layout,
         progress=progress and (lambda stage, *counts: progress(f"{stage} in {split}", *counts)),
     )
-    found = [windows_of(faces, config.preset.num_frames) for faces in read]
-    skipped += [
-        Skipped(windows.video.path, _why_none(windows)) for windows in found if not len(windows)
-    ]
-    windows = SplitWindows(split, tuple(one for one in found if len(one)), tuple(skipped))
-    _check_classes(windows, data)
+    return windows_in(prepared, split, config.preset.num_frames)
+
+
+def windows_in(prepared: Prepared, split: str, num_frames: int) -> SplitWindows:
+    """List the windows of one split of a prepared folder."""
+    entries = [entry for entry in prepared.entries if entry.video.split == split]
+    found = [windows_of(faces, num_frames) for faces in entries if isinstance(faces, VideoFaces)]
+    skipped = faults_of(entries, num_frames)
+    windows = SplitWindows(split, tuple(one for one in found if len(one)), skipped)
+    _check_labels(windows, {entry.video.label for entry in entries}, prepared.manifest.root)
     if skipped:
-        reasons = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:5])
+        reasons = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:SHOWN])
         log.warning(
-            "%s: %d of %d videos with faults: %s", split, len(skipped), len(videos), reasons
+            "%s: %d of %d videos with faults: %s", split, len(skipped), len(entries), reasons
         )
     return windows
 
@@ -145,75 +151,12 @@ def spread(windows: SplitWindows, per_video: int | None) -> list[WindowRef]:
     ]
 
 
-def draw_balanced(
-    windows: SplitWindows, per_video: int | None, *, rng: np.random.Generator
-) -> list[WindowRef]:
-    """Draw an epoch of windows in which real and fake take turns.
-
-    Up to `per_video` windows are drawn of each video; the class that then has fewer starts anew
-    until both have as many.
-    """
-    of_class: dict[int, list[WindowRef]] = {int(label): [] for label in Label}
-    for video in windows.videos:
-        count = min(per_video or len(video), len(video))
-        chosen = rng.choice(len(video), count, replace=False)
-        of_class[video.label].extend(video[int(position)] for position in chosen)
-    shuffled = {
-        label: [refs[i] for i in rng.permutation(len(refs))] for label, refs in of_class.items()
-    }
-    longest = max(len(refs) for refs in shuffled.values())
-    return [refs[i % len(refs)] for i in range(longest) for refs in shuffled.values()]
-
-
-class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Windows `(T, S, S, 3)` uint8 with their label, a float of 0 or 1.
-
-    Args:
-        refs: which windows, in order.
-        augmentation: None leaves them as they are.
-        seed: with a window's position it fixes the window's change.
-    """
-
-    def __init__(
-        self,
-        refs: Sequence[WindowRef],
-        *,
-        augmentation: Augmentation | None = None,
-        seed: Sequence[int] = (0,),
-    ) -> None:
-        self.refs, self.augmentation, self.seed = refs, augmentation, tuple(seed)
-
-    def __len__(self) -> int:
-        return len(self.refs)
-
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
-        ref = self.refs[position]
-        crops = ref.load().images
-        if self.augmentation is not None:
-            rng = np.random.default_rng([*self.seed, position])
-            crops = augment_window(crops, self.augmentation, rng=rng)
-        return torch.from_numpy(crops), torch.tensor(float(ref.label))
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        return (self[position] for position in range(len(self)))
-
-
-def _why_none(windows: VideoWindows) -> str:
-    faces = windows.faces
-    if not len(faces):
-        return f"no face in {faces.frames_read} frames"
-    return (
-        f"no track of {windows.num_frames} consecutive frames: a face was found in "
-        f"{len(faces)} of {faces.frames_read}"
-    )
-
-
-def _check_classes(windows: SplitWindows, data: Path) -> None:
-    present = {video.label for video in windows.videos}
-    for label in Label:
-        if int(label) not in present:
-            reasons = "; ".join(f"{s.path.name}: {s.reason}" for s in windows.skipped[:3])
-            raise DataError(
-                f"no {label.name.lower()} video of {data / windows.split} gives a window of "
-                f"consecutive faces ({len(windows.skipped)} skipped: {reasons})"
-            )
+def _check_labels(windows: SplitWindows, listed: set[Label], data: Path) -> None:
+    reasons = "; ".join(f"{item.path.name}: {item.reason}" for item in windows.skipped[:SHOWN])
+    if not listed:
+        raise DataError(f"{data} has no video in the split {windows.split}")
+    for label in sorted(listed - {video.video.label for video in windows.videos}):
+        raise DataError(
+            f"no {label.name.lower()} video in {windows.split} of {data} gives a window of "
+            f"consecutive faces ({len(windows.skipped)} skipped: {reasons})"
+        )

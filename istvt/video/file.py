@@ -24,10 +24,14 @@ GIF_TAIL_BYTES = 64  # some programs write a little after the trailer
 TIME_TOLERANCE = (0.25, 0.01)  # seconds, and share of the declared duration
 
 
-def open_video(path: Path) -> RecordedSource:
+def open_video(path: Path, *, decode_threads: int | None = None) -> RecordedSource:
     """Open a video file.
 
     Iterating it raises `BrokenSourceError` after the last sound frame where some are missing.
+
+    Args:
+        path: of the file.
+        decode_threads: None lets FFmpeg take one for each core.
 
     Raises:
         UnreadableSourceError: it cannot be opened, is no video, or not one frame decodes.
@@ -49,7 +53,7 @@ def open_video(path: Path) -> RecordedSource:
         raise UnreadableSourceError(f"{path}: cannot be opened: {error.strerror}") from error
     is_cut = container.format.name == "gif" and not _has_gif_end(path)
     damage = "it lacks the end mark of a gif" if is_cut else None
-    return source_of(container, name=str(path), known_damage=damage)
+    return source_of(container, name=str(path), known_damage=damage, decode_threads=decode_threads)
 
 
 def _has_gif_end(path: Path) -> bool:
@@ -60,7 +64,11 @@ def _has_gif_end(path: Path) -> bool:
 
 
 def source_of(
-    container: InputContainer, *, name: str, known_damage: str | None = None
+    container: InputContainer,
+    *,
+    name: str,
+    known_damage: str | None = None,
+    decode_threads: int | None = None,
 ) -> RecordedSource:
     """Read an opened recording as a source; the source closes it.
 
@@ -68,6 +76,7 @@ def source_of(
         container: opened for reading.
         name: printable.
         known_damage: what is already known to be missing; told when the frames are read.
+        decode_threads: None lets FFmpeg take one for each core.
     """
     stream = find_video(container)
     if stream is None:
@@ -78,6 +87,8 @@ def source_of(
             "give a file with a video track"
         )
     stream.thread_type = "AUTO"
+    if decode_threads is not None:
+        stream.codec_context.thread_count = decode_threads
     declared = count_declared(container, stream)
     progress = _Progress(name, declared, known_damage)
     frames = _read(container, stream, progress)

@@ -51,13 +51,16 @@ class Source(Protocol):
     ) -> None: ...
 
 
-def open_source(spec: str | Path, *, images_fps: float = IMAGES_FPS) -> Source:
+def open_source(
+    spec: str | Path, *, images_fps: float = IMAGES_FPS, decode_threads: int | None = None
+) -> Source:
     """Open a video, an image, a folder of images or a URL; cameras have `camera.open_camera`.
 
     Args:
         spec: a path, or `rtsp://`, `http://`, `udp://` and the like; of a recording every frame
             is given, then `BrokenSourceError` is raised if some were lost.
         images_fps: the rate at which a folder's images were taken.
+        decode_threads: over which a video file's decoding is spread; None takes one for each core.
 
     Raises:
         SourceNotFoundError: no such file, or a folder without images.
@@ -66,15 +69,15 @@ def open_source(spec: str | Path, *, images_fps: float = IMAGES_FPS) -> Source:
     """
     scheme = scheme_of(str(spec)) if isinstance(spec, str) else None
     if scheme == "file":
-        return _open_path(Path(unquote(urlsplit(str(spec).strip()).path)), images_fps=images_fps)
-    if scheme is not None:
+        spec = Path(unquote(urlsplit(str(spec).strip()).path))
+    elif scheme is not None:
         from istvt.video.network import open_url
 
         return open_url(str(spec).strip())
-    return _open_path(Path(spec).expanduser(), images_fps=images_fps)
+    return _open_path(Path(spec).expanduser(), images_fps, decode_threads)
 
 
-def _open_path(path: Path, *, images_fps: float) -> Source:
+def _open_path(path: Path, images_fps: float, decode_threads: int | None) -> Source:
     from istvt.video.file import open_video
     from istvt.video.images import is_image, open_image, open_image_folder
 
@@ -87,7 +90,9 @@ def _open_path(path: Path, *, images_fps: float) -> Source:
         raise UnreadableSourceError(
             f"{path}: no permission for this folder; allow it with chmod +rx, or run as its owner"
         ) from None
-    return open_image(path) if is_image(path) else open_video(path)
+    if is_image(path):
+        return open_image(path)
+    return open_video(path, decode_threads=decode_threads)
 
 
 def _missing(path: Path) -> str:

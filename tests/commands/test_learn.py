@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from istvt.commands import evaluate, learn
-from istvt.data.crops import CACHE_FOLDER
+from istvt.data.opening import CACHE_FOLDER
 from istvt.errors import UsageError
 from istvt.presets import PAPER, TINY, CropRecipe, ModelConfig, Sampling
 from istvt.training import checkpoint

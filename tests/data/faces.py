@@ -12,9 +12,19 @@ from istvt.data.shards import VideoFaces, read_faces, write_shard
 from istvt.data.windows import VideoWindows, windows_of
 from istvt.presets import CropRecipe, Sampling
 from istvt.records import UInt8Array
+from istvt.video.writer import VideoWriter
 
 # In the unit square: eyes, nose and corners of the mouth as in a levelled crop.
 LANDMARKS = np.array([[0.36, 0.4], [0.64, 0.4], [0.5, 0.5], [0.4, 0.68], [0.6, 0.68]], np.float32)
+
+
+def write_video(path: Path, images: Sequence[UInt8Array], *, fps: float = 25.0) -> Path:
+    """Write pictures of one size as a video."""
+    height, width = images[0].shape[:2]
+    with VideoWriter(path, fps=fps, size_wh=(width, height)) as writer:
+        for image in images:
+            writer.write(image)
+    return path
 
 
 def write_faces(

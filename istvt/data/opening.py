@@ -1,0 +1,125 @@
+"""A prepared folder or a data set in, faces that fit the model out."""
+
+import hashlib
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from istvt.data.crops import Progress
+from istvt.data.layouts.choose import LayoutOptions, read_layout, take_methods
+from istvt.data.manifest import SPLITS, Manifest
+from istvt.data.prepare import prepare
+from istvt.data.prepared import Prepared, is_prepared, open_prepared
+from istvt.data.recipe import FaceRecipe
+from istvt.errors import DataError
+from istvt.presets import ModelConfig
+
+CACHE_FOLDER = ".istvt-cache"
+DEFAULT_LAYOUT = LayoutOptions()
+
+log = logging.getLogger(__name__)
+
+
+def read_data(
+    data: Path, *, splits: tuple[str, ...] | None = None, layout: LayoutOptions | None = None
+) -> Manifest:
+    """List the videos of a prepared folder or a data set.
+
+    Args:
+        data: either.
+        splits: which are needed; None takes those that are there.
+        layout: see `open_data`.
+
+    Raises:
+        DataError: see `open_prepared` and `read_layout`.
+    """
+    options = layout or DEFAULT_LAYOUT
+    if not is_prepared(data):
+        return read_layout(data, options, splits=splits)
+    return _chosen(open_prepared(data).manifest, splits or SPLITS, options)
+
+
+def open_data(
+    data: Path,
+    config: ModelConfig,
+    *,
+    splits: tuple[str, ...] = SPLITS,
+    cache: Path | None = None,
+    max_frames: int | None = None,
+    layout: LayoutOptions | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Open a prepared folder, or prepare a data set in its cache and open that.
+
+    Args:
+        data: a prepared folder, or what `read_layout` reads.
+        config: the model's; fixes crop and sampling.
+        splits: which are needed; the others are not read.
+        cache: where the faces of a data set are kept; None takes a folder inside it.
+        max_frames: sampled frames read from each video; None reads all.
+        layout: how the data set is read; of a prepared folder only its methods are chosen.
+        progress: told ("faces", videos done, videos).
+
+    Raises:
+        DataError: the layout is wrong, or the folder was prepared for another model.
+    """
+    options = layout or DEFAULT_LAYOUT
+    recipe = FaceRecipe.of_model(config, max_frames=max_frames)
+    if is_prepared(data):
+        prepared = open_prepared(data)
+        _check_fit(prepared, recipe, config)
+        return _part_of(prepared, _chosen(prepared.manifest, splits, options))
+    manifest = read_layout(data, options, splits=splits)
+    for note in manifest.notes:
+        log.warning("%s: %s", data, note)
+    place = cache or (data if data.is_dir() else data.parent) / CACHE_FOLDER
+    return prepare(manifest, place / _cache_name(recipe, splits), recipe, progress=progress)
+
+
+def _cache_name(recipe: FaceRecipe, splits: tuple[str, ...]) -> str:
+    """Keep each recipe apart, and each choice of splits, of which the others are never read."""
+    digest = hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
+    return f"{'-'.join(splits)}-{recipe.crop.size_px}px-{digest[:8]}"
+
+
+def _check_fit(prepared: Prepared, wanted: FaceRecipe, config: ModelConfig) -> None:
+    """Refuse faces that are not what this model takes; the codec is nobody's concern."""
+    have = prepared.recipe
+    wanted = replace(
+        wanted,
+        codec=have.codec,
+        quality=have.quality,
+        windows_per_video=have.windows_per_video,
+        max_frames=wanted.max_frames or have.max_frames,
+    )
+    if have.windows_per_video is None:  # all faces are there, whatever T
+        wanted = replace(wanted, num_frames=have.num_frames)
+    if have != wanted:
+        raise DataError(
+            f"{prepared.folder} was prepared with {have.differences(wanted)} as the model takes: "
+            "prepare the data again, into another folder:\n"
+            f"  istvt prepare {prepared.manifest.root} --out FOLDER {_options(config)}"
+        )
+
+
+def _options(config: ModelConfig) -> str:
+    """Give the options of `istvt prepare` for this model."""
+    sampling = config.sampling
+    options = [f"--preset {config.preset.name}"]
+    if sampling.sample_fps is not None:
+        options.append(f"--sample-fps {sampling.sample_fps:g}")
+    elif sampling.frame_step != 1:
+        options.append(f"--frame-step {sampling.frame_step}")
+    return " ".join(options)
+
+
+def _chosen(manifest: Manifest, splits: tuple[str, ...], options: LayoutOptions) -> Manifest:
+    kept = tuple(video for video in manifest.videos if video.split in splits)
+    return take_methods(replace(manifest, videos=kept), options.methods)
+
+
+def _part_of(prepared: Prepared, manifest: Manifest) -> Prepared:
+    kept = {video.path for video in manifest.videos}
+    entries = tuple(entry for entry in prepared.entries if entry.video.path in kept)
+    return replace(prepared, manifest=manifest, entries=entries)

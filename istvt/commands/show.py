@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from istvt.commands import build, evaluate, learn, measure, watch
+from istvt.commands import build, evaluate, measure, train, watch
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, GateError
 
@@ -45,7 +45,7 @@ def demo(
         "training from random weights",
         f"istvt train {places.data} --out {places.run} --preset tiny --budget-s {train_s:g}",
     ):
-        _check(learn.train(places.data, places.run, preset="tiny", budget_s=train_s, seed=seed))
+        _check(train.train(places.data, places.run, preset="tiny", budget_s=train_s, seed=seed))
     with times.step("test split", f"istvt evaluate --data {places.data} --model {places.run}"):
         test_result = _kept(lambda: evaluate.evaluate(places.data, places.run))
     with times.step("export", f"istvt export --model {places.run}"):

@@ -135,7 +135,7 @@ def read_plan(run: Path) -> Plan:
         return Plan(
             config=ModelConfig.from_dict(facts["config"]),
             recipe=TrainRecipe(**facts["recipe"]),
-            data=DataFacts(**facts["data"]),
+            data=DataFacts.from_dict(facts["data"]),
             processes=facts["processes"],
         )
     except (KeyError, TypeError) as error:

@@ -8,14 +8,16 @@ whole, so a training that is killed leaves its last checkpoint. The test split i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from istvt.data.checks import refuse_copies, shared_identities
 from istvt.data.crops import Progress
-from istvt.data.layouts.folder import list_videos
+from istvt.data.layouts.choose import DEFAULT as ANY_LAYOUT
+from istvt.data.layouts.choose import LayoutOptions, read_layout
 from istvt.data.manifest import Skipped
 from istvt.data.windows import load_split
 from istvt.errors import UsageError
@@ -28,17 +30,19 @@ from istvt.training.distributed import count_processes, is_first_process, join_p
 from istvt.training.epochs import EpochResult
 from istvt.training.keeper import restored_precision
 from istvt.training.precision import find_device, settle_precision
-from istvt.training.provenance import describe_data, refuse_copies, shared_identities
+from istvt.training.provenance import DataFacts, digest_of
 from istvt.training.recipe import Precision, TrainRecipe
 from istvt.training.run_folder import (
     CURVE_FILE,
     check_is_free,
     check_is_same,
+    check_is_same_data,
     save_samples,
     write_description,
 )
 from istvt.training.start import load_start
 from istvt.training.stop import stop_requests
+from istvt.training.tracking import read_scalars
 from istvt.training.trainer import Trainer
 
 __all__ = ["CURVE_FILE", "EpochResult", "FitResult", "fit"]
@@ -73,6 +77,7 @@ def fit(
     start: str | None = None,
     cache: Path | None = None,
     max_frames: int | None = None,
+    layout: LayoutOptions = ANY_LAYOUT,
     device: str | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
@@ -91,6 +96,7 @@ def fit(
         start: `imagenet` or a run's folder to take the first weights from; None draws them.
         cache: the folder of crops; None takes one inside `data`.
         max_frames: sampled frames read from each video; None reads all.
+        layout: how `data` is read.
         device: None takes a GPU where there is one.
         progress: told ("faces in SPLIT" | "epoch N" | "score val", done, total).
         on_epoch: told each finished epoch.
@@ -110,14 +116,13 @@ def fit(
         progress = on_epoch = None
     with determinism(wanted=recipe.deterministic):
         where = find_device(device)
-        if not resume:
-            check_is_free(out)
-        videos = list_videos(data, splits=("train", "val"))
-        refuse_copies(videos)
-        facts = describe_data(data, videos, max_frames=max_frames)
+        facts = DataFacts(str(data.resolve()), max_frames, layout)
         plan = Plan(config, recipe, facts, processes=count_processes())
         if resume:
             check_is_same(out, plan)
+        else:
+            check_is_free(out)
+        refuse_copies(read_layout(data, layout, splits=("train", "val")).videos)
         model = _first_model(plan, start)
         asked = restored_precision(out) if resume else recipe.precision
         settled = settle_precision(asked, where, model, is_alone=plan.processes == 1)
@@ -125,7 +130,11 @@ def fit(
         load = partial(load_split, data, config=config, cache=cache, max_frames=max_frames)
         with processes.first_goes_first():
             train, val = (load(split=split, progress=progress) for split in ("train", "val"))
-        shared = shared_identities(videos)
+        facts = replace(facts, windows_sha256=digest_of(data, (train, val)))
+        plan = replace(plan, data=facts)
+        if resume:
+            check_is_same_data(out, facts)
+        shared = shared_identities([v.video for v in (*train.videos, *val.videos)])
         if processes.is_first:
             more = {
                 "shared_identities": list(shared),
@@ -181,4 +190,5 @@ def _run(
                     on_epoch(result)
     finally:
         if trainer.epochs and draws:
-            draw_curve(out / CURVE_FILE, trainer.epochs)
+            scalars = read_scalars(out)
+            draw_curve(out / CURVE_FILE, trainer.epochs, best=trainer.best, scalars=scalars)

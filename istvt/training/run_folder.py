@@ -2,19 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from istvt import __version__
 from istvt.data.windows import SplitWindows, spread
 from istvt.errors import UsageError
 from istvt.files import atomic_file
 from istvt.records import UInt8Array
 from istvt.runs import CONFIG_FILE, save_sample_windows
 from istvt.training.checkpoint import LAST_FILE, Plan, read_plan
+from istvt.training.environment import describe_environment
 from istvt.training.provenance import DataFacts
 
 CURVE_FILE = "curve.png"
@@ -34,10 +34,10 @@ def check_is_free(run: Path) -> None:
 
 
 def check_is_same(run: Path, plan: Plan) -> None:
-    """See that a resumed training goes on with what it began with.
+    """See that a resumed training goes on as it began, before any data is read.
 
     Raises:
-        UsageError: config, recipe, data or the number of processes differ; names what.
+        UsageError: config, recipe, data folder or the number of processes differ; names what.
         ModelNotFoundError: there is nothing to resume.
     """
     before = read_plan(run)
@@ -55,11 +55,16 @@ def check_is_same(run: Path, plan: Plan) -> None:
             f"{run} was trained by {before.processes} processes, and is to go on with "
             f"{plan.processes}: a step would have other windows; start as many with torchrun"
         )
-    if plan.data != before.data:
-        raise UsageError(
-            f"{run} was trained on {_name(before.data)}, and is to go on with "
-            f"{_name(plan.data)}: resume with the same data, or train into another folder"
-        )
+    _compare_data(run, replace(before.data, windows_sha256=""), plan.data)
+
+
+def check_is_same_data(run: Path, data: DataFacts) -> None:
+    """See that the windows are those that the training began with.
+
+    Raises:
+        UsageError: videos came, went or changed.
+    """
+    _compare_data(run, read_plan(run).data, data)
 
 
 def write_description(
@@ -77,8 +82,7 @@ def write_description(
         **plan.to_dict(),
         "splits": {windows.split: _counts(windows) for windows in splits},
         **more,
-        "istvt": __version__,
-        "torch": torch.__version__,
+        "environment": describe_environment(Path(plan.data.folder)),
     }
     with atomic_file(run / TRAINING_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
@@ -110,6 +114,16 @@ def _changes(before: object, now: object) -> list[str]:
     return [name for name, value in vars(now).items() if value != vars(before)[name]]
 
 
-def _name(data: DataFacts) -> str:
-    limit = f"{data.max_frames} frames" if data.max_frames else "all frames"
-    return f"{data.folder} ({limit} a video, list of videos {data.videos_sha256[:8]})"
+def _compare_data(run: Path, before: DataFacts, now: DataFacts) -> None:
+    changes = _changes(before, now)
+    if changes:
+        was, is_now = ([getattr(data, name) for name in changes] for data in (before, now))
+        raise UsageError(
+            f"{run} was trained on {before.folder} with other values of {', '.join(changes)} "
+            f"({_listed(was)} then, {_listed(is_now)} now): resume with the same data, or train "
+            "into another folder"
+        )
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in values)

@@ -85,6 +85,8 @@ class Trainer:
             self.epochs, self._position = list(found.epochs), found.position
             self._clock.go_on_from(found.elapsed_s)
             self._kept_s = self._clock.read_s()
+        else:
+            self._keep()  # killed in its first epoch, a training can be resumed too
         with self._keeper.tracking(self._steps_taken()):
             yield
 

@@ -1,15 +1,11 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from istvt.data.manifest import Label, Skipped
-from istvt.data.windows import SplitWindows
 from istvt.errors import (
     DataError,
     ModelNotFoundError,
@@ -17,7 +13,6 @@ from istvt.errors import (
     UsageError,
     WeightsError,
 )
-from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.runs import load_run, load_sample_windows
 from istvt.training import clock, run_folder
 from istvt.training import fit as fit_module
@@ -26,49 +21,8 @@ from istvt.training.checkpoint import read_plan
 from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
 from istvt.training.precision import Settled
-from istvt.training.recipe import TrainRecipe
 from istvt.training.step import Stepper
-from tests.data.faces import write_windows
-
-SIZE_PX = 32
-PRESET = replace(
-    TINY,
-    image_size=SIZE_PX,
-    num_frames=3,
-    embed_dim=32,
-    depth=1,
-    num_heads=2,
-    head_dim=16,
-    encoder_widths=(8, 8, 16, 16),
-)
-CONFIG = ModelConfig(PRESET, CropRecipe(SIZE_PX))
-RECIPE = TrainRecipe(
-    optimizer="adamw", lr=3e-3, epochs=3, batch_size=8, windows_per_video=4, precision="fp32"
-)
-
-
-def make_split(folder, split, *, labels_tell=True, videos=8):
-    """Noise everywhere; a fake has a brighter middle, if the labels tell anything."""
-    rng = np.random.default_rng(len(split))
-    refs = []
-    for number in range(videos):
-        label = Label(number % 2)
-        crops = rng.integers(60, 180, (8, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
-        if label if labels_tell else rng.random() < 0.5:
-            crops[:, 10:22, 10:22] += 60
-        path = Path(split) / f"{number}.mp4"
-        refs.append(write_windows(folder, path, crops, num_frames=3, label=label, split=split))
-    return SplitWindows(split, tuple(refs), (Skipped(Path("broken.mp4"), "cut short"),))
-
-
-def lay_out(folder, *, names=("000_001", "002_003")):
-    """Write files of different content where videos are looked for; what they show is made up."""
-    for split, name in zip(("train", "val"), names, strict=True):
-        for kind in ("real", "fake"):
-            path = folder / split / kind / f"{name}.mp4"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{split} {kind}")
-    return folder
+from tests.training.runs import CONFIG, RECIPE, lay_out, make_split
 
 
 @pytest.fixture
@@ -250,20 +204,23 @@ def test_only_the_length_may_change_on_resume(train):
     assert len(train(replace(RECIPE, epochs=2), resume=True).epochs) == 2
 
 
-def test_a_resumed_training_goes_on_with_the_same_data(train, tmp_path):
+def test_a_resumed_training_goes_on_with_the_same_data(train, tmp_path, monkeypatch):
     before = train(replace(RECIPE, epochs=1), max_frames=9)
     described = (before.run / "training.json").read_bytes()
     longer = replace(RECIPE, epochs=2)
-    with pytest.raises(UsageError, match=r"trained on .*is to go on with .*/other \(9 frames"):
+    with pytest.raises(UsageError, match=r"other values of folder .*/other now"):
         train(longer, data=lay_out(tmp_path / "other"), resume=True, max_frames=9)
-    with pytest.raises(UsageError, match=r"\(9 frames.*\(all frames"):
+    with pytest.raises(UsageError, match=r"other values of max_frames \(9 then, None now"):
         train(longer, resume=True)
-    more = tmp_path / "val" / "fake" / "more.mp4"
-    more.write_text("more")
-    with pytest.raises(UsageError, match="resume with the same data"):
-        train(longer, resume=True, max_frames=9)
+    with monkeypatch.context() as more:
+
+        def load_more(data, split, **_):
+            return make_split(tmp_path, split, videos=9)
+
+        more.setattr(fit_module, "load_split", load_more)
+        with pytest.raises(UsageError, match="other values of windows_sha256"):
+            train(longer, resume=True, max_frames=9)
     assert (before.run / "training.json").read_bytes() == described
-    more.unlink()
     assert len(train(longer, resume=True, max_frames=9).epochs) == 2
 
 
@@ -278,6 +235,7 @@ def test_what_a_training_was_asked_to_do_can_be_read_again(train, tmp_path):
     plan = read_plan(train(recipe, max_frames=9).run)
     assert (plan.config, plan.recipe) == (CONFIG, recipe)
     assert (plan.data.folder, plan.data.max_frames) == (str(tmp_path), 9)
+    assert plan.processes == 1
 
 
 def test_a_state_of_another_version_is_named(tmp_path):
@@ -287,12 +245,15 @@ def test_a_state_of_another_version_is_named(tmp_path):
         read_plan(tmp_path)
 
 
-def test_people_in_both_splits_are_written_down(train, tmp_path):
-    lay_out(tmp_path, names=("000_003", "003"))
+def test_people_in_both_splits_are_written_down(train, tmp_path, monkeypatch):
+    def load(data, split, **_):
+        return make_split(tmp_path, split, identities=("alice", split))
+
+    monkeypatch.setattr(fit_module, "load_split", load)
     result = train(replace(RECIPE, epochs=1))
-    assert result.shared_identities == ("003",)
+    assert result.shared_identities == ("alice",)
     told = json.loads((result.run / "training.json").read_text())
-    assert told["shared_identities"] == ["003"]
+    assert told["shared_identities"] == ["alice"]
 
 
 def test_a_video_in_both_splits_is_refused_before_any_is_read(train, asked, tmp_path):

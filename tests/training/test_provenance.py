@@ -1,54 +1,59 @@
-"""What identifies a data folder."""
+"""What identifies the data of a training."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from istvt.data.layouts.folder import list_videos
-from istvt.training.provenance import describe_data
-
-SPLITS = ("train", "val")
+from istvt.data.layouts.choose import LayoutOptions
+from istvt.data.manifest import Label
+from istvt.data.windows import SplitWindows, VideoWindows
+from istvt.training.provenance import DataFacts, digest_of
+from tests.training.runs import make_split
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    for split in SPLITS:
-        for kind in ("real", "fake"):
-            path = tmp_path / "data" / split / kind / "0.mp4"
-            path.parent.mkdir(parents=True)
-            path.write_text(f"{split} {kind}")
-    return tmp_path / "data"
+def train(tmp_path: Path) -> SplitWindows:
+    return make_split(tmp_path, "train", videos=4)
 
 
-def digest(folder: Path) -> str:
-    return describe_data(folder, list_videos(folder, splits=SPLITS), max_frames=None).videos_sha256
+def changed(windows: SplitWindows, **facts: object) -> SplitWindows:
+    """Change facts of the first video."""
+    first, *rest = windows.videos
+    video = replace(first.faces.video, **facts)
+    return replace(windows, videos=(replace(first, faces=replace(first.faces, video=video)), *rest))
 
 
-def test_the_digest_is_of_the_list_and_not_of_its_order_or_place(data: Path) -> None:
-    videos = list_videos(data, splits=SPLITS)
-    facts = describe_data(data, videos, max_frames=7)
-    assert describe_data(data, videos[::-1], max_frames=7) == facts
-    assert (facts.folder, facts.max_frames) == (str(data.resolve()), 7)
-    before = digest(data)
-    assert digest(data.rename(data.with_name("moved"))) == before
+def test_the_digest_is_of_the_windows_and_not_of_their_order_or_place(
+    train: SplitWindows, tmp_path: Path
+) -> None:
+    before = digest_of(Path("train"), [train])
+    backwards = replace(train, videos=train.videos[::-1])
+    assert digest_of(Path("train"), [backwards]) == before
+    moved = train
+    for _ in train.videos:
+        first, *rest = moved.videos
+        path = Path("elsewhere") / first.video.path.relative_to("train")
+        moved = changed(moved, path=path)
+        moved = replace(moved, videos=(*rest, moved.videos[0]))
+    assert digest_of(Path("elsewhere"), [moved]) == before
 
 
-@pytest.mark.parametrize("change", ["label", "split", "name", "content", "more"])
-def test_the_digest_changes_with_the_list(data: Path, change: str) -> None:
-    before, one = digest(data), data / "train" / "real" / "0.mp4"
-    match change:
-        case "label":
-            one.with_name("1.mp4").write_text("x")
-            before = digest(data)
-            one.with_name("1.mp4").rename(data / "train" / "fake" / "1.mp4")
-        case "split":
-            one.with_name("1.mp4").write_text("x")
-            before = digest(data)
-            one.with_name("1.mp4").rename(data / "val" / "real" / "1.mp4")
-        case "name":
-            one.rename(one.with_name("1.mp4"))
-        case "content":
-            one.write_text("a longer video")
-        case "more":
-            one.with_name("1.mp4").write_text("x")
-    assert digest(data) != before
+def test_the_digest_changes_with_the_videos(train: SplitWindows) -> None:
+    first: VideoWindows = train.videos[0]
+    fewer = replace(train, videos=(replace(first, starts=first.starts[1:]), *train.videos[1:]))
+    others = [
+        changed(train, label=Label.FAKE),
+        changed(train, path=Path("train/other.mp4")),
+        replace(train, split="val"),
+        replace(train, videos=train.videos[1:]),
+        fewer,
+    ]
+    digests = {digest_of(Path("train"), [windows]) for windows in (train, *others)}
+    assert len(digests) == 1 + len(others)
+
+
+def test_facts_survive_json() -> None:
+    facts = DataFacts("data", 9, LayoutOptions("ffpp", methods=("Deepfakes",)), "0" * 64)
+    assert DataFacts.from_dict(json.loads(json.dumps(asdict(facts)))) == facts

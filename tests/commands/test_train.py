@@ -3,26 +3,27 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from istvt.commands import evaluate, learn
-from istvt.data.opening import CACHE_FOLDER
+from istvt.commands import train as train_command
+from istvt.commands import train_options
+from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import UsageError
 from istvt.presets import PAPER, TINY, CropRecipe, ModelConfig, Sampling
 from istvt.training import checkpoint
 from istvt.training import fit as fit_module
 from istvt.training.checkpoint import Plan
 from istvt.training.provenance import DataFacts
-from istvt.training.recipe import DEMO_RECIPE, PAPER_RECIPE
+from istvt.training.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, TrainRecipe
 
 BEFORE = Plan(
     ModelConfig(TINY, CropRecipe(TINY.image_size, scale=1.5), Sampling(None, 12.5)),
     replace(PAPER_RECIPE, lr=1e-2, seed=7, workers=3, epochs=5),
-    DataFacts("data", "0" * 64, 40),
+    DataFacts("data", 40, LayoutOptions("ffpp"), "0" * 64),
 )
 
 Train = Callable[..., tuple[ModelConfig, Any, dict[str, Any]]]
@@ -38,10 +39,10 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Train:
 
     monkeypatch.setattr(fit_module, "fit", fit)
     monkeypatch.setattr(checkpoint, "read_plan", lambda run: BEFORE)
-    monkeypatch.setattr(learn, "_print_result", lambda result: None)
+    monkeypatch.setattr(train_command, "_print_result", lambda *_, **__: None)
 
     def call(**options: Any) -> tuple[Any, ...]:
-        learn.train(Path("data"), **options)
+        train_command.train(Path("data"), **options)
         return asked[-1]
 
     return call
@@ -77,7 +78,7 @@ def test_what_is_given_on_resume_is_handed_on_to_be_judged(train: Train) -> None
     assert train(out=run, resume=True, seed=0)[1] == replace(BEFORE.recipe, seed=0)
     assert train(out=run, resume=True, preset="paper")[0].preset == PAPER
     assert train(out=run, resume=True, frame_step=1)[0].sampling == Sampling(1)
-    named = train(out=run, resume=True, recipe=learn.RecipeName.DEMO)[1]
+    named = train(out=run, resume=True, recipe=train_options.RecipeName.DEMO)[1]
     assert named == DEMO_RECIPE
     assert train(out=run, resume=True, max_frames=9)[2]["max_frames"] == 9
     budget = train(out=run, resume=True, budget_s=30.0)[1]
@@ -86,12 +87,65 @@ def test_what_is_given_on_resume_is_handed_on_to_be_judged(train: Train) -> None
 
 def test_resume_needs_the_run() -> None:
     with pytest.raises(UsageError, match="--resume needs --out"):
-        learn.train(Path("data"), resume=True)
+        train_command.train(Path("data"), resume=True)
 
 
-def test_the_help_names_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_new_options_are_taken(train: Train) -> None:
+    _, recipe, options = train(
+        recipe=train_options.RecipeName.MODERN,
+        fakes=train_options.FakesName.MIXED,
+        blended_share=0.25,
+        accumulate=4,
+        monitor=train_options.MonitorName.VIDEO_AUC,
+        checkpoint_activations=True,
+        layout="ffpp",
+        method=["Deepfakes", "FaceSwap"],
+    )
+    assert recipe == replace(
+        MODERN_RECIPE,
+        fakes="mixed",
+        blended_share=0.25,
+        accumulate=4,
+        monitor="video_auc",
+        checkpoint_activations=True,
+    )
+    assert options["layout"] == LayoutOptions("ffpp", methods=("Deepfakes", "FaceSwap"))
+
+
+def test_a_resumed_training_reads_its_data_as_before(train: Train) -> None:
+    assert train(out=Path("run"), resume=True)[2]["layout"] == LayoutOptions("ffpp")
+
+
+def test_a_share_without_a_mixture_is_refused(train: Train) -> None:
+    with pytest.raises(UsageError, match="--fakes mixed"):
+        train(blended_share=0.3)
+
+
+def test_every_choice_is_one_of_the_recipe() -> None:
+    choices = {
+        "fakes": train_options.FakesName,
+        "augmentation": train_options.AugmentationName,
+        "schedule": train_options.ScheduleName,
+        "monitor": train_options.MonitorName,
+        "precision": train_options.PrecisionName,
+    }
+    hints = get_type_hints(TrainRecipe)
+    for field, names in choices.items():
+        assert [name.value for name in names] == list(get_args(hints[field])), field
+
+
+def test_the_help_is_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    for command in (learn.train, evaluate.evaluate):
-        app = typer.Typer()
-        app.command()(command)
-        assert f"DATA/{CACHE_FOLDER}." in CliRunner().invoke(app, ["--help"]).output
+    app = typer.Typer()
+    app.command()(train_command.train)
+    told = CliRunner().invoke(app, ["--help"]).output
+    for panel in ("Data", "Model", "Recipe", "Machine"):
+        assert f"─ {panel} ─" in told
+    assert "DATA/.istvt-cache." in told
+
+
+def test_a_leak_test_says_what_must_come_out(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(shuffle_labels=True)[1].shuffle_labels
+    assert "must come out near 0.5" in capsys.readouterr().err

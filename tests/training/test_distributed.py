@@ -1,0 +1,114 @@
+"""Two processes train as one with twice the batch does."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from istvt.errors import UsageError
+from istvt.training.checkpoint import read_plan
+from istvt.training.distributed import Processes
+from tests.training.runs import (
+    assert_same_run,
+    lay_out,
+    metrics_of,
+    scalars_of,
+    start,
+    told,
+    train_command,
+    train_together,
+    wait_for,
+)
+
+# 7 windows of each of 5 validation videos do not divide by two.
+OPTIONS = {
+    "recipe": "modern",
+    "epochs": 2,
+    "batch_size": 4,
+    "ema_decay": 0.9,
+    "augmentation": "mild",
+    "precision": "fp32",
+    "device": "cpu",
+    "videos": 5,
+    "checkpoint_every_s": 0.01,
+}
+TOLERANCE = 1e-5
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return lay_out(tmp_path)
+
+
+@pytest.fixture
+def together(folder):
+    train_together(folder, folder / "two", OPTIONS, processes=2)
+    return folder / "two"
+
+
+def test_two_processes_do_what_one_does_with_twice_the_batch(folder, together):
+    process = start(train_command, folder, folder / "one", OPTIONS | {"batch_size": 8})
+    process.join(120)
+    assert process.exitcode == 0, told(folder)
+    one, two = scalars_of(folder / "one"), scalars_of(together)
+    assert len(one) == len(two) > 4
+    for line, other in zip(one, two, strict=True):
+        assert line.keys() == other.keys()
+        assert list(line.values()) == pytest.approx(list(other.values()), abs=TOLERANCE)
+    of_one, of_two = (load_file(run / "last.safetensors") for run in (folder / "one", together))
+    for name in of_one:
+        if name.startswith(("model.", "average.")):
+            torch.testing.assert_close(of_one[name], of_two[name], rtol=0, atol=TOLERANCE)
+    for line, other in zip(metrics_of(folder / "one"), metrics_of(together), strict=True):
+        assert line["val_windows"]["count"] == other["val_windows"]["count"]
+        assert line["val_windows"]["auc"] == other["val_windows"]["auc"]
+    assert read_plan(together).processes == 2
+    assert told(folder).count("epoch 1:") == 2  # once for each run, not for each process
+
+
+def test_two_processes_resume_to_the_same_bits(folder, together):
+    run = folder / "broken"
+    ports = 29000 + os.getpid() % 2000
+    team = [start(train_command, folder, run, dict(OPTIONS), (rank, 2, ports)) for rank in range(2)]
+    wait_for((run / "metrics.jsonl").exists, team[0])
+    for process in team:
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    train_together(folder, run, OPTIONS | {"resume": True}, processes=2)
+    assert_same_run(run, together)
+    process = start(train_command, folder, run, OPTIONS | {"resume": True})
+    process.join(60)
+    assert process.exitcode == UsageError.exit_code
+    assert "was trained by 2 processes" in told(folder)
+
+
+class FakeFabric:
+    """Hands every process the parts of all."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, rank, parts):
+        self.global_rank, self.world_size, self.parts = rank, len(parts), parts
+
+    def all_gather(self, own):
+        longest = max(map(len, self.parts))
+        assert len(own) == longest
+        return torch.stack(
+            [
+                torch.nn.functional.pad(torch.from_numpy(part), (0, longest - len(part)))
+                for part in self.parts
+            ]
+        )
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 9])
+def test_what_is_gathered_is_whole_and_in_order(count):
+    values = np.arange(count, dtype=np.float64)
+    parts = [values[rank::3] for rank in range(3)]
+    for rank in range(3):
+        processes = Processes(FakeFabric(rank, parts))
+        assert values[processes.share(count)].tolist() == parts[rank].tolist()
+        assert processes.gather(parts[rank], count).tolist() == values.tolist()

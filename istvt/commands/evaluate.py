@@ -1,50 +1,131 @@
 """`istvt evaluate`: a run and labelled videos to numbers."""
 
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from istvt import locate
-from istvt.commands import options
+from istvt.commands import options, train_options
 from istvt.console import stage_bars
 from istvt.errors import ExitCode
+from istvt.files import atomic_file
 
 if TYPE_CHECKING:
-    from istvt.training.metrics import Metrics
+    from istvt.data.layouts.choose import LayoutOptions
+
+PIPE = Path("-")
+
+
+class HeldOutFakes(str, Enum):
+    """What real videos are held against."""
+
+    REAL = "real"
+    SELF_BLENDED = "self-blended"
+
+
+class NumberFormat(str, Enum):
+    """What a trained model can be run in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Holds {train,val,test}/{real,fake}/*.mp4.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A folder that istvt prepare wrote, or videos in any layout that istvt train "
+            "takes."
+        ),
+    ],
     model: options.ModelOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for the cut faces. Default: DATA/.istvt-cache.")
+    fakes: Annotated[
+        HeldOutFakes,
+        typer.Option(help="real: those of the data; self-blended: one made of each real window."),
+    ] = HeldOutFakes.REAL,
+    windows_per_video: Annotated[
+        int | None, typer.Option(min=1, help="Evenly spread over each video. Default: all.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ... Default: a GPU if any.")
+    json: Annotated[
+        Path | None,
+        typer.Option(help="Write everything, each video's score too, as JSON; - is stdout."),
     ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Write each video's score to this CSV file.")
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Of the 95 % intervals; 0 leaves them out.")
+    ] = 1000,
+    layout: train_options.LayoutOption = None,
+    compression: train_options.CompressionOption = None,
+    method: train_options.MethodOption = None,
+    cache: train_options.CacheOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a forward pass.")] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read windows.")] = 0,
+    precision: Annotated[
+        NumberFormat, typer.Option(help="Of the forward pass.")
+    ] = NumberFormat.FP32,
+    device: train_options.DeviceOption = None,
 ) -> int:
-    """Measure a run on a labelled split: by window and by video."""
+    """Measure a run on a labelled split, by window and by video, in all and by fake method."""
+    from istvt.data.opening import read_data
     from istvt.runs import load_run
-    from istvt.training.evaluate import evaluate as measure
+    from istvt.training import evaluate as evaluating
+    from istvt.training.report import format_summary, to_csv, to_json
+    from istvt.training.summary import summarise
 
+    for file in (json, scores):
+        if file is not None and file != PIPE:
+            options.check_writable(file)  # before the long part, not after it
     run = locate.find_run(model)
     typer.echo(f"run: {run.folder} ({run.reason})", err=True)
     loaded, config = load_run(run.folder)
+    asked = _layout(layout, compression, method)
     with stage_bars() as progress:
-        found = measure(
-            data, loaded, config, split=split, cache=cache, device=device, progress=progress
+        found = evaluating.evaluate(
+            data,
+            loaded,
+            config,
+            split=split,
+            fakes=fakes.value,
+            layout=asked,
+            cache=cache,
+            windows_per_video=windows_per_video,
+            batch_size=batch_size,
+            workers=workers,
+            precision=precision.value,
+            device=device,
+            progress=progress,
         )
-    typer.echo(f"{found.split} windows: {_metrics(found.windows)}")
-    typer.echo(f"{found.split} videos:  {_metrics(found.videos)}")
+    summary = summarise(found, resamples=resamples)
+    root = read_data(data, splits=(split,), layout=asked).root
+    typer.echo(format_summary(found, summary), err=json == PIPE)
     for skipped in found.skipped:
-        typer.echo(f"skipped {skipped.path}: {skipped.reason}")
+        typer.echo(f"skipped {skipped.path}: {skipped.reason}", err=json == PIPE)
+    if json is not None:
+        _write(json, to_json(found, summary, root=root))
+    if scores is not None:
+        _write(scores, to_csv(found, root=root))
     return ExitCode.INCOMPLETE if found.skipped else ExitCode.DONE
 
 
-def _metrics(metrics: "Metrics") -> str:
-    return (
-        f"AUC {metrics.auc:.4f}, AP {metrics.average_precision:.4f}, EER {metrics.eer:.4f}, "
-        f"accuracy {metrics.accuracy:.4f} (n = {metrics.count})"
-    )
+def _layout(
+    layout: str | None, compression: str | None, methods: list[str] | None
+) -> "LayoutOptions":
+    from istvt.data.layouts.choose import LayoutOptions
+
+    asked: dict[str, Any] = {"layout": layout, "compression": compression}
+    given = {name: option for name, option in asked.items() if option is not None}
+    return LayoutOptions(**given, methods=tuple(methods) if methods else None)
+
+
+def _write(file: Path, text: str) -> None:
+    if file == PIPE:
+        typer.echo(text, nl=False)
+        return
+    with atomic_file(file) as temporary:
+        temporary.write_text(text)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from istvt.data.blend import SelfBlend
 from istvt.data.crops import Progress
+from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.manifest import Skipped, Video
 from istvt.data.samples import Fakes, Sample, held_out_samples
 from istvt.data.windows import SplitWindows, load_split
@@ -79,6 +80,7 @@ def evaluate(
     *,
     split: str = "test",
     fakes: Fakes = "real",
+    layout: LayoutOptions | None = None,
     cache: Path | None = None,
     windows_per_video: int | None = None,
     batch_size: int = 16,
@@ -95,6 +97,7 @@ def evaluate(
         config: the model's; fixes crop, sampling and T.
         split: train, val or test.
         fakes: "real" takes the data's; "self-blended" makes one of each real window.
+        layout: how raw videos are found; None tells it by their folders.
         cache: where the faces of raw videos are kept; None takes a folder inside `data`.
         windows_per_video: evenly spread; None takes all.
         batch_size: windows a batch.
@@ -106,7 +109,7 @@ def evaluate(
     Raises:
         DataError: the layout is wrong, or a class is left without a window.
     """
-    windows = load_split(data, split, config, cache=cache, progress=progress)
+    windows = load_split(data, split, config, layout=layout, cache=cache, progress=progress)
     return evaluate_windows(
         model.to(find_device(device)),
         windows,

@@ -1,0 +1,120 @@
+"""`istvt evaluate` from its options to what is measured, and from that to what is written."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from istvt import locate
+from istvt.commands import evaluate as command
+from istvt.data import opening
+from istvt.data.layouts.choose import LayoutOptions
+from istvt.data.manifest import Skipped
+from istvt.errors import ExitCode, UsageError
+from istvt.training import evaluate as evaluating
+from tests.training.evaluations import ROOT, evaluation, fake, real
+
+FOUND = evaluation(
+    [real(0), real(1), fake(0, method="swap"), fake(1, method="mask")],
+    [[0.1, 0.3], [0.6], [0.9, 0.7], [0.5]],
+)
+SKIPPED = (Skipped(ROOT / "real" / "dark.mp4", "no face in 9 frames"),)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Serve an evaluation, and note what is asked for; its `skipped` can be set."""
+    noted = SimpleNamespace(skipped=(), calls=[])
+
+    def measure(data, model, config, **options):
+        noted.calls.append((data, {k: v for k, v in options.items() if k != "progress"}))
+        return replace(FOUND, skipped=noted.skipped)
+
+    monkeypatch.setattr(evaluating, "evaluate", measure)
+    monkeypatch.setattr(opening, "read_data", lambda *_, **__: SimpleNamespace(root=ROOT))
+    monkeypatch.setattr("istvt.runs.load_run", lambda folder: (object(), object()))
+    monkeypatch.setattr(locate, "find_run", lambda _: SimpleNamespace(folder="run", reason="test"))
+    return noted
+
+
+def call(*arguments):
+    app = typer.Typer()
+    app.command()(command.evaluate)
+    return CliRunner().invoke(app, ["--data", "set", *arguments], standalone_mode=False)
+
+
+def test_without_options_it_is_the_whole_test_split_in_fp32(asked):
+    result = call()
+    assert result.return_value == ExitCode.DONE
+    assert asked.calls == [
+        (
+            Path("set"),
+            {
+                "split": "test",
+                "fakes": "real",
+                "layout": LayoutOptions(),
+                "cache": None,
+                "windows_per_video": None,
+                "batch_size": 16,
+                "workers": 0,
+                "precision": "fp32",
+                "device": None,
+            },
+        )
+    ]
+    assert "95 % intervals: 1000 resamples of 4 videos" in result.stdout
+    assert "each method against all 2 real videos" in result.stdout
+
+
+def test_options_are_taken(asked):
+    words = "--split val --fakes self-blended --windows-per-video 3 --batch-size 4 --workers 1"
+    words += " --precision bf16 --layout ffpp --compression c40 --method swap --method mask"
+    words += " --cache crops --device cpu"
+    call(*words.split())
+    assert asked.calls[0][1] == {
+        "split": "val",
+        "fakes": "self-blended",
+        "layout": LayoutOptions("ffpp", "c40", ("swap", "mask")),
+        "cache": Path("crops"),
+        "windows_per_video": 3,
+        "batch_size": 4,
+        "workers": 1,
+        "precision": "bf16",
+        "device": "cpu",
+    }
+
+
+def test_skipped_videos_are_told_and_end_in_their_own_code(asked):
+    asked.skipped = SKIPPED
+    result = call("--resamples", "0")
+    assert result.return_value == ExitCode.INCOMPLETE
+    assert f"skipped {SKIPPED[0].path}: no face in 9 frames" in result.stdout
+    assert "[" not in result.stdout
+
+
+def test_a_pipe_gets_json_and_nothing_else(asked):
+    asked.skipped = SKIPPED
+    result = call("--json", "-", "--resamples", "10")
+    found = json.loads(result.stdout)
+    assert found["whole"]["windows"]["metrics"]["auc"] == FOUND.windows.auc
+    assert found["skipped"][0]["path"] == "real/dark.mp4"
+    assert "each method" in result.stderr
+
+
+def test_files_are_written(asked, tmp_path):
+    result = call("--json", str(tmp_path / "all.json"), "--scores", str(tmp_path / "scores.csv"))
+    assert "each method" in result.stdout
+    assert len(json.loads((tmp_path / "all.json").read_text())["videos"]) == 4
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert [row["path"] for row in rows][2] == "fake/swap0.mp4"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(asked, tmp_path):
+    result = call("--json", str(tmp_path))
+    assert isinstance(result.exception, UsageError)
+    assert asked.calls == []

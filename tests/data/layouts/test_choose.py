@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from istvt.data.layouts import choose
 from istvt.data.layouts.choose import LayoutOptions, find_layout, read_layout
-from istvt.data.manifest import SPLITS
+from istvt.data.manifest import SPLITS, Label, Manifest, Video
 from istvt.errors import DataError, UsageError
 from tests.data.layouts.trees import touch
 
@@ -78,3 +79,18 @@ def test_wrong_names_are_refused(folder: Path) -> None:
         LayoutOptions(layout="faces")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="split 'dev' is not one of train, val, test"):
         read_layout(folder, splits=("dev",))
+
+
+@pytest.mark.parametrize(
+    ("split", "name", "message"),
+    [("val", "b.mp4", "keeps people apart.*ann"), ("train", "a.mp4", "listed twice")],
+)
+def test_every_manifest_is_checked_whatever_its_reader_did(
+    dfdc: Path, monkeypatch: pytest.MonkeyPatch, split: str, name: str, message: str
+) -> None:
+    videos = [Video(dfdc / "a.mp4", Label.REAL, "train", ("ann",))]
+    videos.append(Video(dfdc / name, Label.FAKE, split, ("ann",)))
+    wrong = Manifest(dfdc, "dfdc", tuple(videos))
+    monkeypatch.setattr(choose, "read_dfdc", lambda *_, **__: wrong)
+    with pytest.raises(DataError, match=message):
+        read_layout(dfdc)

@@ -13,7 +13,13 @@ from istvt.training.epochs import EpochResult
 
 SMOOTHED_SHARE = 1 / 40  # of the steps, in one mean
 MOST_POINTS = 2000  # more than a picture can show
-LEGEND = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.85, "fontsize": 9}
+LEGEND = {
+    "loc": "best",
+    "facecolor": "white",
+    "edgecolor": "none",
+    "framealpha": 0.85,
+    "fontsize": 9,
+}
 PLAIN, PALE, SECOND, MUTED = "#2f6db5", "#b9cde6", "#c4622d", "#6b7280"
 
 
@@ -45,6 +51,7 @@ def draw_curve(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e5e7eb", linewidth=0.6)
         axes.set_axisbelow(True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     with atomic_file(path) as temporary:
         figure.savefig(temporary)
 
@@ -68,7 +75,7 @@ def _draw_loss(
         ends, [result.val_loss for result in epochs], color=SECOND, marker=".", label="validation"
     )
     axes.set(title="loss", xlabel="step")
-    axes.legend(loc="upper right", **LEGEND)
+    axes.legend(**LEGEND)
 
 
 def _draw_auc(axes: Any, epochs: Sequence[EpochResult], best: EpochResult | None) -> None:
@@ -87,8 +94,7 @@ def _draw_auc(axes: Any, epochs: Sequence[EpochResult], best: EpochResult | None
         label = f"kept: epoch {best.epoch} ({points[0]:.3f}, {points[1]:.3f})"
         axes.scatter([best.epoch] * 2, points, s=60, facecolors="none", edgecolors="k", label=label)
     axes.set(title="validation AUC", xlabel="epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.legend(loc="lower right", **LEGEND)
+    axes.legend(**LEGEND)
 
 
 def _draw_rate(

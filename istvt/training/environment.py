@@ -71,7 +71,7 @@ def command_line(arguments: Sequence[str], *, data: Path | None) -> str:
 
 def _without_folder(word: str, data: Path | None) -> str:
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if os.sep not in value or (data is not None and Path(value) == data):
+    if os.sep not in value or (data is not None and Path(value).resolve() == data.resolve()):
         return word
     return f"{option}{equals}{Path(value).name}"
 

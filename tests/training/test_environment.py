@@ -86,6 +86,7 @@ def test_the_command_line_names_no_folder_but_the_datas():
     expected = "istvt train /disks/ff++ --out 'one run' --cache=cache --lr 0.1 --start=imagenet"
     assert command_line(words, data=Path("/disks/ff++")) == expected
     assert "/" not in command_line(words, data=None)
+    assert command_line(["istvt", "some/data"], data=Path("some/data").resolve()).endswith("/data")
 
 
 def test_it_is_json_and_names_neither_machine_nor_user(monkeypatch):

@@ -3,8 +3,9 @@
 The run folder holds `config.json` and `weights.safetensors` (the best epoch by the recipe's
 monitor), `last.safetensors` (to resume from), `training.json` (what went in), `metrics.jsonl` (one
 line an epoch), `scalars.jsonl` and `tensorboard/` (one entry a step), `sample_windows.npz` (a few
-validation windows, for the parity check of exports) and `curve.png`. Each file is replaced as a
-whole, so a training that is killed leaves its last checkpoint. The test split is never read.
+validation windows, for the parity check of exports), `sample_blends.npz` (a few self-blended ones
+with their masks, where the training makes such) and `curve.png`. Each file is replaced as a whole,
+so a training that is killed leaves its last checkpoint. The test split is never read.
 """
 
 from collections.abc import Callable
@@ -17,8 +18,10 @@ import torch
 from istvt.data.checks import refuse_copies, shared_identities
 from istvt.data.crops import Progress
 from istvt.data.layouts.choose import DEFAULT as ANY_LAYOUT
-from istvt.data.layouts.choose import LayoutOptions, read_layout
+from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.manifest import Skipped
+from istvt.data.opening import read_data
+from istvt.data.prepared import is_prepared
 from istvt.data.windows import load_split
 from istvt.errors import UsageError
 from istvt.model.istvt import ISTVT
@@ -46,6 +49,8 @@ from istvt.training.tracking import read_scalars
 from istvt.training.trainer import Trainer
 
 __all__ = ["CURVE_FILE", "EpochResult", "FitResult", "fit"]
+
+SPLITS_READ = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,13 @@ def fit(
     data, writes the files and calls `progress` and `on_epoch`.
 
     Args:
-        data: laid out as `{train,val,test}/{real,fake}/*`; the test split is not read.
+        data: a prepared folder, or what `read_layout` reads; the test split is not read.
         out: the run folder.
         config: the model's shape, crop and sampling.
         recipe: how to train.
         resume: go on from `last.safetensors` in `out`.
         start: `imagenet` or a run's folder to take the first weights from; None draws them.
-        cache: the folder of crops; None takes one inside `data`.
+        cache: where the faces of raw videos are kept; None takes a folder inside `data`.
         max_frames: sampled frames read from each video; None reads all.
         layout: how `data` is read.
         device: None takes a GPU where there is one.
@@ -122,14 +127,24 @@ def fit(
             check_is_same(out, plan)
         else:
             check_is_free(out)
-        refuse_copies(read_layout(data, layout, splits=("train", "val")).videos)
+        manifest = read_data(data, splits=SPLITS_READ, layout=layout)
+        if not is_prepared(data):
+            refuse_copies(manifest.videos)
         model = _first_model(plan, start)
         asked = restored_precision(out) if resume else recipe.precision
         settled = settle_precision(asked, where, model, is_alone=plan.processes == 1)
         processes = join_processes(where, settled.precision)
-        load = partial(load_split, data, config=config, cache=cache, max_frames=max_frames)
+        load = partial(
+            load_split,
+            data,
+            config=config,
+            cache=cache,
+            max_frames=max_frames,
+            layout=layout,
+            progress=progress,
+        )
         with processes.first_goes_first():
-            train, val = (load(split=split, progress=progress) for split in ("train", "val"))
+            train, val = (load(split=split) for split in SPLITS_READ)
         facts = replace(facts, windows_sha256=digest_of(data, (train, val)))
         plan = replace(plan, data=facts)
         if resume:
@@ -137,13 +152,14 @@ def fit(
         shared = shared_identities([v.video for v in (*train.videos, *val.videos)])
         if processes.is_first:
             more = {
+                "notes": [str(note) for note in manifest.notes],
                 "shared_identities": list(shared),
                 "device": str(processes.device),
                 "precision": settled.precision,
             }
             write_description(out, plan, (train, val), more)
             if not resume:
-                save_samples(out, val)
+                save_samples(out, val, recipe.fakes)
         trainer = Trainer(
             out,
             plan,

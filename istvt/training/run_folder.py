@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from istvt.data.windows import SplitWindows, spread
+from istvt.data.samples import WindowDataset, held_out_samples
+from istvt.data.windows import SplitWindows
 from istvt.errors import UsageError
 from istvt.files import atomic_file
 from istvt.records import UInt8Array
@@ -16,10 +17,12 @@ from istvt.runs import CONFIG_FILE, save_sample_windows
 from istvt.training.checkpoint import LAST_FILE, Plan, read_plan
 from istvt.training.environment import describe_environment
 from istvt.training.provenance import DataFacts
+from istvt.training.recipe import Fakes
 
 CURVE_FILE = "curve.png"
 TRAINING_FILE = "training.json"
-SAMPLE_WINDOWS = 16
+SAMPLE_BLENDS_FILE = "sample_blends.npz"
+SAMPLE_WINDOWS, SAMPLE_BLENDS = 16, 8
 MAY_CHANGE_ON_RESUME = ("epochs", "budget_s", "patience", "workers", "checkpoint_every_s")
 
 
@@ -88,17 +91,35 @@ def write_description(
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def save_samples(run: Path, val: SplitWindows) -> None:
-    """Keep one window of each of some validation videos, evenly over the split."""
-    save_sample_windows(run, sample(val))
+def save_samples(run: Path, val: SplitWindows, fakes: Fakes) -> None:
+    """Keep one window of each of some validation videos.
+
+    Of a training that blends its fakes, blends are kept with their masks as well: `faces`
+    `(m, T, S, S, 3)` uint8 and `masks` `(m, T, S, S)` float16, the share of the blended-in face in
+    each pixel, as ground truth for relevance.
+    """
+    save_sample_windows(run, sample(val, fakes))
+    if fakes == "real":
+        return
+    windows = WindowDataset(held_out_samples(val, 1, fakes="self-blended")[1::2])  # after each real
+    chosen = _evenly(len(windows), SAMPLE_BLENDS)
+    faces = np.stack([windows[i][0].numpy() for i in chosen])
+    masks = [masks for i in chosen if (masks := windows.load_masks(i)) is not None]
+    with atomic_file(run / SAMPLE_BLENDS_FILE) as temporary:
+        np.savez_compressed(temporary, faces=faces, masks=np.stack(masks).astype(np.float16))
 
 
-def sample(val: SplitWindows) -> UInt8Array:
+def sample(val: SplitWindows, fakes: Fakes = "real") -> UInt8Array:
     """Take one window of each of some videos, evenly over the split: `(m, T, S, S, 3)`."""
-    refs = spread(val, 1)
-    # Both ends are in it, and the split is in order of its classes.
-    positions = np.linspace(0, len(refs) - 1, min(len(refs), SAMPLE_WINDOWS)).round().astype(int)
-    return np.stack([refs[i].load().images for i in positions])
+    windows = WindowDataset(held_out_samples(val, 1, fakes=fakes))
+    chosen = _evenly(len(windows), SAMPLE_WINDOWS)
+    return np.stack([windows[i][0].numpy() for i in chosen])
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    """Choose positions; both ends are in it, as the split is in order of its classes."""
+    chosen: list[int] = np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()
+    return chosen
 
 
 def _counts(windows: SplitWindows) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 import json
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from istvt.errors import (
     DataError,
@@ -18,11 +20,12 @@ from istvt.training import clock, run_folder
 from istvt.training import fit as fit_module
 from istvt.training import precision as precision_module
 from istvt.training.checkpoint import read_plan
+from istvt.training.determinism import WORKSPACE
 from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
 from istvt.training.precision import Settled
 from istvt.training.step import Stepper
-from tests.training.runs import CONFIG, RECIPE, lay_out, make_split
+from tests.training.runs import CONFIG, RECIPE, SIZE_PX, lay_out, make_split
 
 
 @pytest.fixture
@@ -294,3 +297,71 @@ def test_progress_counts_every_step(train):
         ("epoch 1", step, 4) for step in range(1, 5)
     ]
     assert ("score val", 32, 32) in seen
+
+
+def test_self_blended_training_needs_no_fakes_and_keeps_blends_with_their_masks(
+    train, tmp_path, monkeypatch
+):
+    def load(data, split, **_):
+        windows = make_split(tmp_path, split)
+        reals = tuple(video for video in windows.videos if video.label == Label.REAL)
+        return replace(windows, videos=reals)
+
+    monkeypatch.setattr(fit_module, "load_split", load)
+    result = train(replace(RECIPE, epochs=1, fakes="self-blended"))
+    assert result.best.val_windows.count == 2 * 4 * 4  # each real window, and its blend
+    with np.load(result.run / "sample_blends.npz") as kept:
+        faces, masks = kept["faces"], kept["masks"]
+    assert faces.shape == (4, CONFIG.preset.num_frames, SIZE_PX, SIZE_PX, 3)
+    assert masks.shape == faces.shape[:-1]
+    assert masks.max() > 0.1
+    assert masks.min() == 0
+    assert len(load_sample_windows(result.run)) == 8
+
+
+def test_a_training_that_gets_no_better_ends_early(train, monkeypatch):
+    monkeypatch.setattr(Stepper, "step", lambda *_: 0.7)  # nothing moves
+    result = train(replace(RECIPE, epochs=9, patience=2, monitor="loss"))
+    assert [result.best.epoch, len(result.epochs)] == [1, 3]
+
+
+def test_the_average_is_what_is_validated_and_kept(train, tmp_path):
+    result = train(replace(RECIPE, ema_decay=0.99, epochs=1))
+    stored = load_file(result.run / "last.safetensors")
+    for name, value in weights(result.run).items():
+        assert value.equal(stored[f"average.{name}"])
+    assert not stored["average.head.1.weight"].equal(stored["model.head.1.weight"])
+
+
+def test_accumulated_gradients_are_those_of_the_whole_step(train, monkeypatch):
+    norms = torch.nn.BatchNorm2d.forward
+    monkeypatch.setattr(  # batch norm sees a pass, and not the whole step
+        torch.nn.BatchNorm2d, "forward", lambda self, x: norms(self.eval(), x)
+    )
+    options = {"epochs": 1, "augmentation": "none", "optimizer": "sgd", "max_grad_norm": 0.5}
+    whole = train(replace(RECIPE, batch_size=8, **options), out="whole")
+    parts = train(replace(RECIPE, batch_size=2, accumulate=4, **options), out="parts")
+    assert parts.best.train_loss == pytest.approx(whole.best.train_loss, abs=1e-6)
+    for name, value in weights(parts.run).items():
+        torch.testing.assert_close(value, weights(whole.run)[name], rtol=1e-5, atol=1e-6)
+
+
+def test_smoothed_labels_cost_a_sure_model(train):
+    plain = train(replace(RECIPE, epochs=8), out="plain").epochs[-1].train_loss
+    smooth = train(replace(RECIPE, epochs=8, label_smoothing=0.2), out="smooth").epochs[-1]
+    entropy = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
+    assert plain < entropy <= smooth.train_loss
+
+
+def test_deterministic_kernels_are_asked_for_and_given_back(train, monkeypatch):
+    step, seen = Stepper.step, []
+
+    def look(stepper, batches):
+        seen.append((torch.are_deterministic_algorithms_enabled(), os.environ[WORKSPACE]))
+        return step(stepper, batches)
+
+    monkeypatch.delenv(WORKSPACE, raising=False)
+    monkeypatch.setattr(Stepper, "step", look)
+    train(replace(RECIPE, epochs=1, deterministic=True))
+    assert set(seen) == {(True, ":4096:8")}
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -1,11 +1,14 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from istvt.errors import UsageError
-from istvt.training.recipe import DEMO_RECIPE, PAPER_RECIPE, TrainRecipe
+from istvt.model.istvt import ISTVT
+from istvt.training.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, TrainRecipe
 from istvt.training.schedule import lr_factor, make_optimizer, make_schedule
+from tests.model.small import SMALL
 
 
 def test_the_paper_recipe_is_the_papers():
@@ -84,3 +87,57 @@ def test_a_recipe_that_cannot_be_followed_is_refused(change):
 def test_the_demo_recipe_is_bound_by_time():
     assert DEMO_RECIPE.epochs is None
     assert DEMO_RECIPE.budget_s == 60
+
+
+@pytest.mark.parametrize(
+    "steps", [{"milestones": (2, 4)}, {"step_every": 2}, {"milestones": [2, 4]}]
+)
+def test_the_rate_falls_by_steps(steps):
+    recipe = TrainRecipe("sgd", lr=1, epochs=5, schedule="step", **steps)
+    course = [lr_factor(step, step / 15, recipe) for step in range(15)]
+    assert course == pytest.approx([1.0] * 6 + [0.1] * 6 + [0.01] * 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"schedule": "step"}, "milestones"),
+        ({"step_every": 3}, "'cosine'"),
+        ({"schedule": "step", "step_every": 3, "milestones": (1,)}, "one of the two"),
+        ({"schedule": "step", "step_every": 3, "epochs": None, "budget_s": 9.0}, "counts epochs"),
+        ({"fakes": "painted"}, "fakes"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"accumulate": 0}, "accumulate"),
+        ({"monitor": "luck"}, "monitor"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(change, names):
+    with pytest.raises(UsageError, match=names):
+        replace(PAPER_RECIPE, **change)
+
+
+@pytest.mark.parametrize("recipe", [PAPER_RECIPE, MODERN_RECIPE, DEMO_RECIPE])
+def test_a_recipe_survives_json(recipe):
+    stepped = replace(recipe, epochs=9, budget_s=None, schedule="step", milestones=(3, 6))
+    for one in (recipe, stepped):
+        assert TrainRecipe(**json.loads(json.dumps(asdict(one)))) == one
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_norms_biases_tokens_and_positions_do_not_decay(name):
+    model = ISTVT(SMALL)
+    recipe = replace(MODERN_RECIPE, optimizer=name, weight_decay=0.1)
+    decayed, spared = make_optimizer(model, recipe).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    of_group = {
+        id(parameter): group["weight_decay"]
+        for group in (decayed, spared)
+        for parameter in group["params"]
+    }
+    by_name = {n: of_group[id(parameter)] for n, parameter in model.named_parameters()}
+    assert by_name["tokens.pos_embedding"] == by_name["tokens.space_token"] == 0
+    assert by_name["blocks.0.norm_mlp.weight"] == by_name["blocks.0.mlp.0.bias"] == 0
+    assert by_name["encoder.bn1.weight"] == 0
+    assert by_name["blocks.0.mlp.0.weight"] == by_name["encoder.conv1.weight"] == 0.1
+    assert len(of_group) == len(list(model.parameters()))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from istvt import __version__
-from istvt.commands import build, evaluate, learn, measure, show, train, watch
+from istvt.commands import build, evaluate, learn, measure, prepare, show, train, watch
 from istvt.console import run_app
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(show.demo)
+app.command()(prepare.prepare)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command("import-weights")(learn.import_weights)

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -10,22 +11,33 @@ import typer
 
 from istvt.errors import ExitCode, IstvtError
 
+SECONDS_A_LINE = 60.0  # where there is no terminal
+
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 
 
 @contextmanager
-def stage_bars() -> Iterator[StageProgress]:
+def stage_bars(*, unit: str | None = None) -> Iterator[StageProgress]:
     """Give a callback `(stage, done, total)` that draws one bar a stage on standard error.
 
-    Where standard error is no terminal, each stage is one line when it starts.
+    Where standard error is no terminal, each stage is one line when it starts, and one a minute
+    while it goes on.
+
+    Args:
+        unit: of what is counted; its rate is then shown too.
     """
     if not sys.stderr.isatty():
-        seen: set[str] = set()
+        told: dict[str, float] = {}
 
         def report(stage: str, done: int, total: int) -> None:
-            if stage not in seen:
-                seen.add(stage)
+            now = time.monotonic()
+            if stage not in told:
                 typer.echo(f"{stage} ({total})", err=True)
+            elif now - told[stage] < SECONDS_A_LINE:
+                return
+            else:
+                typer.echo(f"{stage} ({done} of {total})", err=True)
+            told[stage] = now
 
         yield report
         return
@@ -34,12 +46,23 @@ def stage_bars() -> Iterator[StageProgress]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TaskID,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    class RateColumn(ProgressColumn):
+        """How many are done a second."""
+
+        def render(self, task: Task) -> Text:
+            rate = task.finished_speed or task.speed
+            return Text(f"{rate:.1f} {unit}/s" if rate else "", style="progress.data.speed")
+
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+    columns += [MofNCompleteColumn(), *([RateColumn()] if unit else [])]
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
 

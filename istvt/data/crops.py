@@ -99,7 +99,7 @@ class CropReader:
                     run = _run(cuts, frame, tracked, sampler)
                     cuts.append(self._pack(frame, tracked, pool, run))
         except BrokenSourceError as error:
-            broken = str(error).replace(str(path), path.name)
+            broken = without_path(str(error), path)
         return cuts, {"frames_read": frames_read, "broken": broken}
 
     def _pack(self, frame: "Frame", tracked: "TrackedFace", pool: IO[bytes], run: int) -> _Cut:
@@ -145,6 +145,11 @@ class CropReader:
                     taken += 1
                 if taken == self.recipe.max_frames:
                     return
+
+
+def without_path(message: str, path: Path) -> str:
+    """Leave a video's place out of what is said of it: it is kept, and data sets are moved."""
+    return message.removeprefix(f"{path}: ").replace(str(path), path.name)
 
 
 @contextmanager

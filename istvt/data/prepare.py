@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from istvt.data.crops import Progress, UnwritableError
+from istvt.data.crops import Progress, UnwritableError, without_path
 from istvt.data.keys import shard_key
 from istvt.data.manifest import Manifest, Video, in_order
 from istvt.data.prepared import (
@@ -118,7 +118,7 @@ def _find(
     try:
         key = shard_key(video.path, root, recipe)
     except OSError as error:
-        return Unread(video, f"{video.path.name} cannot be read: {error.strerror}")
+        return Unread(video, f"cannot be read: {error.strerror}")
     shard, faces = shard_path(out, key), known.get(key)
     if not shard.is_file():
         return shard
@@ -133,7 +133,7 @@ def _find(
 def _settle(video: Video, shard: Path, reasons: Mapping[Path, str | None]) -> VideoFaces | Unread:
     reason = reasons[shard]
     if reason is not None:
-        return Unread(video, reason.replace(str(video.path), video.path.name))
+        return Unread(video, without_path(reason, video.path))
     return read_faces(shard, video)
 
 

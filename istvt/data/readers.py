@@ -95,7 +95,7 @@ class ReaderProcess:
         process = self._process or self._start()
         answer = _ask(process, {"path": str(path), "shard": str(shard)})
         if answer is None:
-            return f"{path.name}: the process that read it ended ({self._bury(process)})"
+            return f"the process that read it ended ({self._bury(process)})"
         if "unwritable" in answer:
             raise UnwritableError(answer["unwritable"])
         return cast("str | None", answer["reason"])

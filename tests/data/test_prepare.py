@@ -61,10 +61,9 @@ def test_what_is_written_is_what_is_opened(videos, tmp_path):
         assert [faces.video.path.stem for faces in prepared.videos] == ["empty", "face", "gap"]
         reasons = {item.path.stem: item.reason for item in prepared.skipped}
         assert set(reasons) == {"cut", "empty", "missing", "gap"} - {"gap"}
-        assert "cut.mp4" in reasons["cut"]
-        assert str(videos) not in reasons["cut"]
+        assert reasons["cut"].startswith("not a video file, or one that was cut off")
         assert reasons["empty"] == f"no face in {NUM_FRAMES} frames"
-        assert reasons["missing"] == "missing.mp4 cannot be read: No such file or directory"
+        assert reasons["missing"] == "cannot be read: No such file or directory"
     assert written.digest == opened.digest
     for one, other in zip(written.videos, opened.videos, strict=True):
         for name in ("indices", "times_s", "track_ids", "runs"):

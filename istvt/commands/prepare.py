@@ -1,0 +1,148 @@
+"""`istvt prepare`: the faces of a data set, cut once."""
+
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from istvt.console import stage_bars
+from istvt.errors import ExitCode, UsageError
+from istvt.presets import CropRecipe, Sampling, preset_named
+
+if TYPE_CHECKING:
+    from istvt.data.prepared import Prepared
+    from istvt.data.recipe import FaceRecipe
+
+SHOWN = 5  # faults told on the terminal; the file has all
+
+
+class LayoutName(str, Enum):
+    """The layouts of `data/layouts`."""
+
+    AUTO = "auto"
+    FFPP = "ffpp"
+    CELEBDF = "celebdf"
+    DFDC = "dfdc"
+    FOLDER = "folder"
+    CSV = "csv"
+
+
+class Compression(str, Enum):
+    """Those of FaceForensics++."""
+
+    RAW = "raw"
+    C23 = "c23"
+    C40 = "c40"
+
+
+def prepare(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Videos: FaceForensics++, Celeb-DF, DFDC, {train,val,test}/{real,fake}/*.mp4, or "
+            "a CSV of path,label[,split,identity,method,source]."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")],
+    layout: Annotated[
+        LayoutName, typer.Option(help="auto tells it by the folders.")
+    ] = LayoutName.AUTO,
+    compression: Annotated[Compression, typer.Option(help="Of FaceForensics++.")] = Compression.C23,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Take only fakes made so; may be repeated.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="The model to train: paper, edge or tiny; fixes the crops' size.")
+    ] = "paper",
+    frame_step: Annotated[
+        int | None, typer.Option(min=1, help="Sample every k-th frame. Default: 1.")
+    ] = None,
+    sample_fps: Annotated[
+        float | None, typer.Option(help="Sample at this rate, in place of --frame-step.")
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Sampled frames read of each video. Default: all.")
+    ] = None,
+    windows_per_video: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Keep only the faces of so many windows, evenly spread. Default: all."
+        ),
+    ] = None,
+    jpeg: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="Keep faces as JPEG of this quality (95), not as exact PNG."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read videos. Default: all cores.")
+    ] = None,
+) -> int:
+    """Find, track and cut the faces of all videos, once; stopped, it goes on where it was."""
+    from istvt.data.checks import refuse_copies
+    from istvt.data.layouts.choose import LayoutOptions, read_layout
+    from istvt.data.prepare import prepare as prepare_all
+    from istvt.data.recipe import FaceRecipe
+
+    if frame_step is not None and sample_fps is not None:
+        raise UsageError("--frame-step and --sample-fps exclude each other: give one")
+    shape = preset_named(preset)
+    recipe = FaceRecipe(
+        crop=CropRecipe(shape.image_size),
+        sampling=Sampling(None, sample_fps) if sample_fps else Sampling(frame_step or 1),
+        num_frames=shape.num_frames,
+        max_frames=max_frames,
+        windows_per_video=windows_per_video,
+        codec="png" if jpeg is None else "jpeg",
+        quality=jpeg or FaceRecipe.quality,
+    )
+    options = LayoutOptions(
+        layout=layout.value,
+        compression=compression.value,
+        methods=tuple(method) if method else None,
+    )
+    manifest = read_layout(data, options)
+    for note in manifest.notes:
+        typer.echo(f"note: {note}", err=True)
+    refuse_copies(manifest.videos)
+    typer.echo(f"{data}, read as {manifest.layout}: {len(manifest.videos)} videos", err=True)
+    started = time.monotonic()
+    try:
+        with stage_bars(unit="videos") as progress:
+            prepared = prepare_all(manifest, out, recipe, workers=workers, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped: {out} keeps what is done; the same command goes on", err=True)
+        raise
+    return _report(prepared, preset, seconds=time.monotonic() - started)
+
+
+def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
+    from istvt.data.prepared import BROKEN_FILE
+    from istvt.data.summary import format_parts, summarise
+
+    typer.echo(format_parts(summarise(prepared)))
+    if prepared.skipped:
+        typer.echo(
+            f"\n{len(prepared.skipped)} of {len(prepared.entries)} videos give no window, or were "
+            f"read in part; all are in {prepared.folder / BROKEN_FILE}:"
+        )
+        for fault in prepared.skipped[:SHOWN]:
+            typer.echo(f"  {fault.path}: {fault.reason}")
+        if len(prepared.skipped) > SHOWN:
+            typer.echo(f"  and {len(prepared.skipped) - SHOWN} more")
+    size = sum(faces.num_bytes for faces in prepared.videos) / 1e6
+    typer.echo(
+        f"\n{prepared.folder}: {size:,.1f} MB of faces, in {seconds:.0f} s; next:\n"
+        f"  istvt train {prepared.folder} --preset {preset}{_sampling(prepared.recipe)}"
+    )
+    return ExitCode.INCOMPLETE if prepared.skipped else ExitCode.DONE
+
+
+def _sampling(recipe: "FaceRecipe") -> str:
+    sampling = recipe.sampling
+    if sampling.sample_fps is not None:
+        return f" --sample-fps {sampling.sample_fps:g}"
+    return "" if sampling.frame_step == 1 else f" --frame-step {sampling.frame_step}"

@@ -1,0 +1,132 @@
+"""`istvt prepare` from its options to the folder and what it prints."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from istvt.commands.prepare import LayoutName, prepare
+from istvt.data.layouts.choose import Layout
+from istvt.data.prepared import open_prepared
+from istvt.data.recipe import FaceRecipe
+from istvt.errors import DataError, ExitCode, UsageError
+from istvt.presets import TINY, CropRecipe, Sampling
+from tests.data.faces import write_video
+
+pytest.importorskip("onnxruntime", reason="face detection needs ONNX Runtime")
+
+
+@pytest.fixture
+def data(media: Path, tmp_path: Path) -> Path:
+    """A person as real and another as fake, a picture without a face and a broken file."""
+    for place, name in (
+        ("train/real/a.gif", "head_turn_a.gif"),
+        ("train/fake/b.gif", "head_turn_b.gif"),
+        ("val/real/a.gif", "head_turn_a.gif"),
+    ):
+        path = tmp_path / "data" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(media / name, path)
+    write_video(path.with_name("none.mp4"), [np.full((96, 96, 3), 90, np.uint8)] * 8)
+    path.with_name("cut.mp4").write_bytes(b"no video")
+    path.unlink()
+    shutil.copy(media / "one_face_480x480.mp4", path.with_name("c.mp4"))
+    return tmp_path / "data"
+
+
+def test_it_counts_and_names_what_comes_next(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "val" / "real" / "notes.txt").write_text("")
+    out = tmp_path / "out"
+    code = prepare(data, out=out, preset="tiny", sample_fps=12.5, max_frames=12, workers=2)
+    assert code == ExitCode.INCOMPLETE
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert lines[0].split() == [
+        *("split", "label", "method", "videos", "faces", "tracks", "windows", "no", "window")
+    ]
+    assert [line.split() for line in lines[1:5]] == [
+        ["train", "real", "-", "1", "12", "1", "7", "0"],
+        ["train", "fake", "-", "1", "12", "1", "7", "0"],
+        ["val", "real", "-", "3", "12", "1", "7", "2"],
+        ["all", "5", "36", "3", "21", "2"],
+    ]
+    assert f"2 of 5 videos give no window, or were read in part; all are in {out}/broken.csv:" in (
+        told.out
+    )
+    assert f"  {data}/val/real/none.mp4: no face in" in told.out
+    assert lines[-1] == f"  istvt train {out} --preset tiny --sample-fps 12.5"
+    assert "note: unknown-file: 1 " in told.err
+    assert f"{data}, read as folder: 5 videos" in told.err
+    with (out / "broken.csv").open() as table:
+        listed = {row["path"]: row["reason"] for row in csv.DictReader(table)}
+    assert set(listed) == {"val/real/cut.mp4", "val/real/none.mp4"}
+
+
+def test_its_options_make_the_recipe(data: Path, tmp_path: Path) -> None:
+    shutil.rmtree(data / "val")
+    code = prepare(
+        data, out=tmp_path / "out", preset="tiny", frame_step=2, windows_per_video=3, jpeg=90
+    )
+    assert code == ExitCode.DONE
+    assert open_prepared(tmp_path / "out").recipe == FaceRecipe(
+        CropRecipe(TINY.image_size),
+        Sampling(frame_step=2),
+        num_frames=TINY.num_frames,
+        windows_per_video=3,
+        codec="jpeg",
+        quality=90,
+    )
+
+
+def test_what_cannot_be_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        prepare(data, out=tmp_path / "out", frame_step=2, sample_fps=7)
+    with pytest.raises(DataError, match="expected one of"):
+        prepare(tmp_path / "nothing", out=tmp_path / "out")
+    shutil.copy(data / "train" / "real" / "a.gif", data / "val" / "real" / "copy.gif")
+    with pytest.raises(DataError, match="videos are in more than one split"):
+        prepare(data, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_layout_can_be_named() -> None:
+    assert {layout.value for layout in LayoutName} == set(Layout.__args__)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_at_once_and_the_next_call_goes_on(
+    data: Path, tmp_path: Path, number: int
+) -> None:
+    video, out = data / "val" / "real" / "c.mp4", tmp_path / "out"
+    for copy in range(40):
+        shutil.copy(video, video.with_name(f"c{copy}.mp4"))
+    command = [sys.executable, "-m", "istvt", "prepare", data, "--out", out, "--preset", "tiny"]
+    process = subprocess.Popen(
+        [*map(str, command), "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.rglob("[!.]*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    started = time.monotonic()
+    _, stderr = process.communicate(timeout=30)
+    assert time.monotonic() - started < 5
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert f"stopped: {out} keeps what is done; the same command goes on" in stderr
+    assert "Traceback" not in stderr
+    left = [path for path in (out / "faces").rglob("*") if path.is_file()]
+    assert left
+    assert all(path.name[0] != "." for path in left), "half shards are left"
+    assert len(left) < 40

@@ -28,7 +28,7 @@ def package(tmp_path):
     folder = tmp_path / "repository" / "package"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
-    git(folder, "init", "-q")
+    git(folder.parent, "init", "-q")
     git(folder, "add", "__init__.py")
     git(folder, "commit", "-q", "-m", "first")
     return folder

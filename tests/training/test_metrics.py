@@ -120,6 +120,9 @@ def test_calibration_by_hand():
     found = measure([0, 1, 0, 1], [0.0, 1.0, 0.5, 0.5])
     assert (found.ece, found.brier) == (0.0, 0.125)
     assert measure([0, 1], [1.0, 0.0]).ece == 1.0
+    # 0.4 is the upper edge of the bin that 0.36 lies in, and 0.41 is in the next.
+    assert measure([1, 0], [0.4, 0.36]).ece == pytest.approx(0.12)
+    assert measure([1, 0], [0.4, 0.41]).ece == pytest.approx(0.505)
 
 
 @given(both_classes, st.randoms(use_true_random=False))

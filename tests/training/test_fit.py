@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from istvt.data.manifest import Label
 from istvt.errors import (
     DataError,
     ModelNotFoundError,

@@ -23,7 +23,7 @@ from istvt.export.functions import (
     inline_bodies,
     self_subtract_attention_node,
 )
-from istvt.model.attention import temporal_kernel
+from istvt.model.attention import attention_kernels
 from istvt.model.istvt import ISTVT, PIXEL_OFFSET, PIXEL_SCALE
 from istvt.model.xception import Block, EntryFlow, SeparableConv
 
@@ -37,7 +37,8 @@ class EncoderGraph(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """Map `(n, S, S, 3)` uint8 to `(n, h*w, C)`."""
-        images = faces.permute(0, 3, 1, 2).to(self.encoder.conv1.weight.dtype)
+        pixels = faces.to(self.encoder.conv1.weight.dtype)  # first: TensorRT moves no uint8 about
+        images = pixels.permute(0, 3, 1, 2)
         return self.encoder(images).flatten(2).transpose(1, 2)
 
 
@@ -73,7 +74,7 @@ def export_window(model: ISTVT, path: Path, *, inlined: Path) -> None:
     """
     preset = model.preset
     features = torch.zeros(2, preset.num_frames, preset.num_patches, preset.embed_dim)
-    with temporal_kernel(model, self_subtract_attention_node):
+    with attention_kernels(model, temporal=self_subtract_attention_node):
         program = _trace(WindowGraph(model), features, batch="m", names=("features", "logits"))
     program.save(path, external_data=True)
     graph = onnx.load(path, load_external_data=False)

@@ -65,7 +65,7 @@ def attend_over_space(qkv: Tensor) -> Tensor:
     return mixed.transpose(1, 2).flatten(2).unflatten(0, (batch, rows))
 
 
-TemporalKernel: TypeAlias = Callable[[Tensor], Tensor]  # the contract of `attend_over_time`
+AttentionKernel: TypeAlias = Callable[[Tensor], Tensor]  # the contract of the two above
 
 
 class Attention(nn.Module):
@@ -98,7 +98,7 @@ class TemporalAttention(Attention):
 
     def __init__(self, preset: ModelPreset) -> None:
         super().__init__(preset)
-        self.attend: TemporalKernel = attend_over_time
+        self.attend: AttentionKernel = attend_over_time
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map normalised tokens `(B, T+1, N, C)` to the same shape."""
@@ -115,9 +115,13 @@ class TemporalAttention(Attention):
 class SpatialAttention(Attention):
     """Attention over the columns of each row."""
 
+    def __init__(self, preset: ModelPreset) -> None:
+        super().__init__(preset)
+        self.attend: AttentionKernel = attend_over_space
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Map normalised tokens `(B, T+1, N, C)` to the same shape."""
-        return self.proj(attend_over_space(self.project_qkv(tokens)))
+        return self.proj(self.attend(self.project_qkv(tokens)))
 
     def forward_class_token(self, tokens: Tensor) -> Tensor:
         """Compute only what column 0 of one row receives: `(B, N, C)` to `(B, C)`."""
@@ -128,14 +132,27 @@ class SpatialAttention(Attention):
 
 
 @contextmanager
-def temporal_kernel(model: nn.Module, attend: TemporalKernel) -> Iterator[None]:
-    """Put another kernel in the place of `attend_over_time` while the block runs."""
-    layers = [layer for layer in model.modules() if isinstance(layer, TemporalAttention)]
-    before = [layer.attend for layer in layers]
-    for layer in layers:
-        layer.attend = attend
+def attention_kernels(
+    model: nn.Module,
+    *,
+    temporal: AttentionKernel | None = None,
+    spatial: AttentionKernel | None = None,
+) -> Iterator[None]:
+    """Put other kernels in the place of the model's own while the block runs.
+
+    Args:
+        model: every attention in it changes.
+        temporal: instead of `attend_over_time`; none leaves it.
+        spatial: instead of `attend_over_space`; none leaves it.
+    """
+    before: list[tuple[TemporalAttention | SpatialAttention, AttentionKernel]] = []
+    for layer in model.modules():
+        kernel = temporal if isinstance(layer, TemporalAttention) else spatial
+        if isinstance(layer, TemporalAttention | SpatialAttention) and kernel is not None:
+            before.append((layer, layer.attend))
+            layer.attend = kernel
     try:
         yield
     finally:
-        for layer, kernel in zip(layers, before, strict=True):
+        for layer, kernel in before:
             layer.attend = kernel

@@ -1,0 +1,138 @@
+"""What runs in the process that interprets the kernels: its environment has TRITON_INTERPRET=1."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+GUARD = 257  # items before and behind each tensor; odd, so that the tensors are not aligned
+SENTINEL = 3.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: what fills `qkv` is in the tests, by name."""
+
+    attention: str
+    batch: int
+    num_rows: int
+    num_columns: int
+    num_heads: int
+    head_dim: int
+    dtype: str = "float16"
+    fill: str = "normal"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.batch, self.num_rows, self.num_columns, 3, self.num_heads, self.head_dim)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything in fp64, so that it can leave the process."""
+
+    given: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    guards_untouched: bool
+    input_untouched: bool
+
+
+def run(case: Case) -> Outcome:
+    """Run a kernel between guards, onto a result full of NaN, and the formula in fp64."""
+    from istvt.export.kernels.launch import launch
+    from istvt.model.attention import attend_over_space, attend_over_time
+
+    mend_bfloat16()
+    dtype = getattr(torch, case.dtype)
+    source, qkv = guarded(case.shape, dtype, guard=torch.nan)  # read by mistake, it shows
+    qkv.copy_(filled(case).to(dtype))
+    before = source.clone()
+    shape = (*case.shape[:3], case.num_heads * case.head_dim)
+    target, mixed = guarded(shape, dtype, guard=SENTINEL)
+    mixed.fill_(torch.nan)
+    launch(case.attention, qkv, mixed)
+    attend = attend_over_time if case.attention == "temporal" else attend_over_space
+    guards = torch.cat([target[:GUARD], target[-GUARD:]])
+    return Outcome(
+        given=mixed.double().numpy(),
+        expected=attend(qkv.double()).numpy(),
+        guards_untouched=bool((guards == SENTINEL).all()),
+        input_untouched=torch.equal(bits(source), bits(before)),
+    )
+
+
+def guarded(shape: tuple[int, ...], dtype: torch.dtype, *, guard: float) -> tuple[Tensor, Tensor]:
+    """A buffer full of `guard`, and a tensor in its middle."""
+    items = int(np.prod(shape))
+    buffer = torch.full((GUARD + items + GUARD,), guard, dtype=dtype)
+    return buffer, buffer[GUARD : GUARD + items].view(shape)
+
+
+def bits(tensor: Tensor) -> Tensor:
+    return tensor.view(torch.int16 if tensor.element_size() == 2 else torch.int32)
+
+
+def filled(case: Case) -> Tensor:
+    torch.manual_seed(0)
+    normal = torch.randn(case.shape)
+    match case.fill:
+        case "normal":
+            return normal
+        case "steep":  # logits in the hundreds: nearly every weight is 0 or 1
+            return normal * 12
+        case "largest":
+            return largest(normal.sign(), getattr(torch, case.dtype))
+        case "denormal":
+            least = torch.finfo(getattr(torch, case.dtype)).smallest_normal
+            return normal.clamp(-1, 1) * least
+        case "zero":
+            return torch.zeros(case.shape)
+        case "equal_rows":  # every later query and key is a difference of 0
+            return normal[:, :1].expand(case.shape)
+    raise ValueError(case.fill)
+
+
+def largest(signs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Queries and keys whose products are exact in fp32 and near its end, and large values.
+
+    Values in fp16 are the largest finite ones; others leave room for the sum over a row.
+    """
+    factor, value = (2.0**15, 65504.0) if dtype == torch.float16 else (2.0**55, 2.0**117)
+    scale = torch.tensor([factor, factor, value]).view(3, 1, 1)
+    return signs * scale
+
+
+@cache
+def mend_bfloat16() -> None:
+    """Let the interpreter compute with bf16 as a GPU does.
+
+    Triton 3.9 multiplies matrices of bf16 bits as integers, misreads subnormal numbers and cuts
+    off instead of rounding.
+    """
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    plain_dot, plain_cast = InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl
+
+    def cast(self: Any, source: Any, target: Any, *rounding: Any) -> Any:
+        match source.dtype.scalar, target.scalar:
+            case tl.bfloat16, tl.float32:
+                data = (source.data.astype(np.uint32) << 16).view(np.float32)
+            case tl.float32, tl.bfloat16:
+                rounded = torch.from_numpy(np.ascontiguousarray(source.data)).bfloat16()
+                data = rounded.view(torch.int16).numpy().view(np.uint16)
+            case _:
+                return plain_cast(self, source, target)
+        return TensorHandle(data, target.scalar)
+
+    def dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        if a.dtype.scalar == tl.bfloat16:
+            a, b = cast(self, a, tl.float32), cast(self, b, tl.float32)
+        return plain_dot(self, a, b, *rest)
+
+    InterpreterBuilder.cast_impl = InterpreterBuilder.create_fp_to_fp = cast
+    InterpreterBuilder.create_dot = dot

@@ -86,18 +86,16 @@ def _read_all(
     found = _find_all(manifest, out, recipe, _open_before(out))
     paths = zip((video.path for video in manifest.videos), found, strict=True)
     jobs = {shard: path for path, shard in paths if isinstance(shard, Path)}
+    total = len(manifest.videos)
+    reasons: dict[Path, str | None] = {}
+    tell = progress or (lambda stage, done, total: None)
+    tell("faces", total - len(jobs), total)
     if jobs:
         detector_folder()  # built once, here, and not by each process
-    reasons: dict[Path, str | None] = {}
-    done = len(manifest.videos) - len(jobs)
-    tell = progress or (lambda stage, done, total: None)
-    if done:
-        tell("faces", done, len(manifest.videos))
-    for shard, reason in read_videos(
-        [(jobs[shard], shard) for shard in jobs], recipe, workers=workers
-    ):
+    pairs = [(path, shard) for shard, path in jobs.items()]
+    for shard, reason in read_videos(pairs, recipe, workers=workers):
         reasons[shard] = reason
-        tell("faces", done + len(reasons), len(manifest.videos))
+        tell("faces", total - len(jobs) + len(reasons), total)
     return [
         _settle(video, entry, reasons) if isinstance(entry, Path) else entry
         for video, entry in zip(manifest.videos, found, strict=True)

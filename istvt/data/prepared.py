@@ -89,7 +89,7 @@ def is_prepared(folder: Path) -> bool:
 
 def shard_path(folder: Path, key: str) -> Path:
     """Where the shard of that name lies."""
-    return folder / FACES_FOLDER / key[:2] / f"{key}.safetensors"
+    return folder / f"{FACES_FOLDER}/{key[:2]}/{key}.safetensors"
 
 
 def begin_prepared(folder: Path, recipe: FaceRecipe) -> None:

@@ -201,8 +201,9 @@ def test_workers_that_cannot_start_are_an_error(videos, tmp_path, monkeypatch):
 def test_an_interrupt_waits_for_no_video(videos, tmp_path, monkeypatch):
     dying(monkeypatch, "__import__('time').sleep(60)")
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    def interrupt(_, done, __):
+        if done:
+            raise KeyboardInterrupt
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,44 @@
+"""What a stage shows on a terminal, and where there is none."""
+
+import io
+import sys
+
+import pytest
+
+from istvt import console
+from istvt.console import stage_bars
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_a_long_stage_tells_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now_s[0])
+    with stage_bars() as progress:
+        for done in range(10):
+            progress("faces", done, 9)
+            now_s[0] += 25.0
+    assert capsys.readouterr().err.splitlines() == [
+        "faces (9)",
+        "faces (3 of 9)",
+        "faces (6 of 9)",
+        "faces (9 of 9)",
+    ]
+
+
+@pytest.mark.parametrize("unit", [None, "videos"])
+def test_on_a_terminal_the_rate_is_shown_where_the_unit_is_known(
+    monkeypatch: pytest.MonkeyPatch, unit: str | None
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with stage_bars(unit=unit) as progress:
+        for done in range(5):
+            progress("faces", done, 4)
+    assert "4/4" in terminal.getvalue()
+    assert ("videos/s" in terminal.getvalue()) == (unit is not None)

@@ -64,6 +64,18 @@ class BackendError(RuntimeEnvironmentError):
     """A backend or device cannot run here."""
 
 
+class DeviceMemoryError(BackendError):
+    """The device's memory, or the pinned memory of the host, is full."""
+
+
+class DeviceLostError(BackendError):
+    """The device or its driver stopped working; only a new process can use it again."""
+
+
+class EngineError(RuntimeEnvironmentError):
+    """An engine cannot be built, or does not fit this machine or the bundle's graphs."""
+
+
 class SourceError(IstvtError):
     """A camera, file or address gives no pictures."""
 

@@ -1,14 +1,21 @@
-"""`istvt export`: a run to a bundle."""
+"""`istvt export`: a run to a bundle, or engines into a bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from istvt import locate
 from istvt.commands import options
-from istvt.console import step_lines
+from istvt.console import stage_bars, step_lines
 from istvt.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from istvt.export.build import Precision
+    from istvt.export.engine import EngineOptions
+    from istvt.export.engine_record import EngineRecord
+
+ENGINES = ("auto", "rtx", "tensorrt", "none")
 
 
 def export(
@@ -16,7 +23,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Bundle to write, NAME.istvt. Default: beside the run.")
     ] = None,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Graphs in fp32 (the default).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Graphs in half precision.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Graphs in bfloat16.")] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Window graph in INT8; its ranges come from --clips.")
     ] = False,
@@ -24,23 +33,130 @@ def export(
         Path | None,
         typer.Option(help="Folder of videos for --int8. Default: the run's held-out windows."),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="auto (what is installed), rtx (TensorRT-RTX), tensorrt or none."),
+    ] = "auto",
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(help="GPUs to build for, as 86,89,120 (rtx). Default: all from 8.0."),
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Windows of one pass; four times as many faces.")
+    ] = 16,
+    workspace_mb: Annotated[
+        int | None, typer.Option(min=1, help="Limit of an engine's scratch memory.")
+    ] = None,
 ) -> int:
-    """Write a bundle: ONNX graphs, held against PyTorch before they are kept."""
-    if fp16 and int8:
-        raise UsageError("--fp16 and --int8 exclude each other: give one")
-    if clips is not None and not int8:
+    """Write a bundle: ONNX graphs, held against PyTorch before they are kept, and engines.
+
+    With a bundle as --model, only its engines are built again, for this machine.
+    """
+    precision = _precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8)
+    if clips is not None and precision != "int8":
         raise UsageError("--clips is for the ranges of --int8: give both or neither")
+    engines = _engine_options(engine, compute_capability, max_batch, workspace_mb)
+    if model is not None and (model / "bundle.json").is_file():
+        if precision is not None or out is not None:
+            raise UsageError(
+                f"{model} is a bundle, whose graphs are finished: give --engine alone, or a run"
+            )
+        return _build_in_bundle(model, engines)
+    return _export_run(model, out, precision or "fp32", clips, engines)
+
+
+def _export_run(
+    model: Path | None,
+    out: Path | None,
+    precision: "Precision",
+    clips: Path | None,
+    engines: "EngineOptions | None",
+) -> int:
     run = locate.find_run(model)
     target = out or locate.default_bundle(run.folder)
     typer.echo(f"run: {run.folder} ({run.reason})")
 
-    from istvt.export.build import Precision, export_run
+    from istvt.export.build import export_run
     from istvt.export.parity import format_parity
 
-    precision: Precision = "fp16" if fp16 else "int8" if int8 else "fp32"
-    exported = export_run(run.folder, target, precision=precision, clips=clips, progress=step_lines)
+    with stage_bars() as bars:
+        exported = export_run(
+            run.folder,
+            target,
+            precision=precision,
+            clips=clips,
+            engines=engines,
+            progress=step_lines,
+            build_progress=bars,
+        )
     typer.echo(format_parity(exported.parity))
+    _show_engines(exported.engines)
     typer.echo(f"\nwrote {target} ({precision}); next:")
     for command in ("score CLIP.mp4", "stream --camera 0", "bench"):
         typer.echo(f"  istvt {command} --model {target}")
     return ExitCode.DONE
+
+
+def _build_in_bundle(folder: Path, engines: "EngineOptions | None") -> int:
+    if engines is None:
+        raise UsageError(
+            f"{folder} is a bundle, and there is no engine to build in it: pip install "
+            "'istvt[rtx]' or 'istvt[tensorrt]', then give --engine rtx or --engine tensorrt"
+        )
+    from istvt.export.bundle import open_bundle
+    from istvt.export.engines import build_engines
+
+    bundle = open_bundle(folder)
+    with stage_bars() as bars:
+        built = build_engines(bundle, engines, progress=bars)
+    _show_engines(tuple(built))
+    typer.echo(f"\nwrote {folder / 'engines'}")
+    return ExitCode.DONE
+
+
+def _show_engines(engines: "tuple[EngineRecord, ...]") -> None:
+    from istvt.export.engine_record import GRAPHS
+    from istvt.export.flavour import TITLES
+
+    for graph, record in zip(GRAPHS, engines, strict=False):
+        targets = ", ".join(map(str, record.compute_capabilities)) or "80 and later"
+        typer.echo(
+            f"{graph} engine: {TITLES[record.flavour]} {record.version}, {record.precision}, "
+            f"{record.num_bytes / 1e6:.1f} MB in {record.build_s:.1f} s, compute capability "
+            f"{targets}, batch 1 to {record.max_batch}"
+        )
+    if engines and not engines[0].gpu:
+        typer.echo("the engines were built without a GPU and have not been run")
+
+
+def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> "Precision | None":
+    given: list[Precision] = []
+    for name, is_given in (("fp32", fp32), ("fp16", fp16), ("bf16", bf16), ("int8", int8)):
+        if is_given:
+            given.append(name)  # type: ignore[arg-type]
+    if len(given) > 1:
+        raise UsageError(f"--{' and --'.join(given)} exclude each other: give one")
+    return given[0] if given else None
+
+
+def _engine_options(
+    engine: str, compute_capability: str | None, max_batch: int, workspace_mb: int | None
+) -> "EngineOptions | None":
+    if engine not in ENGINES:
+        raise UsageError(f"--engine is {engine!r}: choose one of {', '.join(ENGINES)}")
+    from istvt.export.engine import EngineOptions
+    from istvt.export.engine_record import parse_capabilities
+    from istvt.export.flavour import choose_flavour
+
+    flavour = choose_flavour(engine)
+    targets = parse_capabilities(compute_capability)
+    if flavour is None:
+        if targets or workspace_mb is not None:
+            raise UsageError("--compute-capability and --workspace-mb are for engines: none built")
+        return None
+    return EngineOptions(
+        flavour=flavour,
+        compute_capabilities=targets,
+        max_window_batch=max_batch,
+        workspace_mb=workspace_mb,
+    )

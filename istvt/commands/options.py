@@ -22,7 +22,11 @@ ModelOption = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str, typer.Option(help="auto, torch, onnxruntime or openvino; auto says which it took.")
+    str,
+    typer.Option(
+        help="auto, torch, onnxruntime, openvino, onnxruntime-tensorrt, tensorrt_rtx or tensorrt; "
+        "auto says which it took."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ThreadsOption = Annotated[

@@ -2,11 +2,9 @@
 
 import datetime
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,28 +12,21 @@ from istvt.calibration.clips import CalibrationWindows, windows_from_clips
 from istvt.errors import DataError, UsageError
 from istvt.export import bundle as bundles
 from istvt.export.bundle import Bundle
+from istvt.export.engine import BuildProgress, EngineOptions
+from istvt.export.engine_record import EngineRecord
+from istvt.export.engines import build_engines, gpu_is_there
+from istvt.export.flavour import MODULES
 from istvt.export.graph import export_encoder, export_window
-from istvt.export.parity import (
-    TOLERANCES,
-    ParityResult,
-    SampleWindows,
-    Tolerance,
-    compare,
-    gate,
-    random_windows,
-    score_windows,
-)
-from istvt.export.precision import halve_graphs, quantize_graphs
+from istvt.export.parity import ParityResult, SampleWindows, gate, random_windows
+from istvt.export.precision import lower_graphs, quantize_graphs
+from istvt.export.steps import ParitySteps, Progress
 from istvt.faces.mtcnn_weights import build_detector
 from istvt.files import atomic_folder
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig, ModelPreset
-from istvt.records import FloatArray
 from istvt.runs import load_run, load_sample_windows, save_weights
-from istvt.runtime.scorer import open_scorer
 
-Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
-Progress: TypeAlias = Callable[[str], None]
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
 
 TOOLS = ("istvt", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
@@ -46,6 +37,7 @@ class Exported:
 
     bundle: Bundle
     parity: tuple[ParityResult, ...]
+    engines: tuple[EngineRecord, ...] = ()
 
 
 def export_run(
@@ -54,7 +46,9 @@ def export_run(
     *,
     precision: Precision = "fp32",
     clips: Path | None = None,
+    engines: EngineOptions | None = None,
     progress: Progress = lambda step: None,
+    build_progress: BuildProgress = lambda stage, done, total: None,
 ) -> Exported:
     """Write the bundle of a run; `out` changes only when everything passed.
 
@@ -63,13 +57,16 @@ def export_run(
         out: the bundle's folder; its name ends in `.istvt`.
         precision: of the graphs.
         clips: folder of videos for the ranges of INT8; without it, the run's held-out windows.
+        engines: to build too; none where None.
         progress: is told what starts.
+        build_progress: is told how far a builder is.
 
     Raises:
         ModelNotFoundError: `run` is no run.
         DataError: INT8 is asked for and there is nothing to calibrate on.
         UsageError: `out` is something else than a bundle.
         GateError: a graph does not say what the model says.
+        EngineError: an engine cannot be built.
     """
     check_out(out)
     model, config = load_run(run)
@@ -80,34 +77,60 @@ def export_run(
         calibration = _windows_to_calibrate(run, clips, config)
     with atomic_folder(out) as folder:
         draft = write_graphs(model, config, folder, progress=progress)
-        steps = [_run_step(draft, "torch", windows, progress=progress)]
-        steps.append(_run_step(draft, "onnxruntime", windows, progress=progress))
+        steps = ParitySteps(windows, progress)
+        steps.run(draft, "torch")
+        steps.run(draft, "onnxruntime")
         if precision != "fp32":
             progress(f"convert to {precision}")
-            if calibration is None:
-                halve_graphs(draft)
-            else:
-                quantize_graphs(draft, calibration.faces)
-            draft = replace(draft, precision=precision)
-            steps.append(_run_step(draft, "onnxruntime", windows, progress=progress))
+            draft = _convert(draft, precision, calibration, for_engines=engines is not None)
+        if precision in ("fp16", "bf16") or (precision == "int8" and engines is not None):
+            steps.run_rounded(draft)
+        if precision in ("fp16", "int8"):  # of bf16, the rounded step is all that it runs
+            steps.run(draft, "onnxruntime")
         if find_spec("openvino"):
-            steps.append(_run_step(draft, "openvino", windows, progress=progress))
-        parity = [
-            compare(before, after, origin=windows.origin, tolerance=_tolerance(after[0]))
-            for before, after in pairwise(steps)
-        ]
-        gate(parity)
+            steps.run(draft, "openvino", gates=False)
+        gate(steps.results)
+        built = _build_engines(draft, engines, steps, build_progress)
         finished = replace(
             draft.with_digests(),
             calibration=_describe(calibration),
-            parity=tuple(result.to_dict() for result in parity),
+            parity=tuple(result.to_dict() for result in steps.results),
             tools=_tool_versions(),
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         )
         finished.write_manifest()
         for name in finished.files:
             (folder / name).chmod(0o644)  # onnx gives weights to their writer alone
-    return Exported(bundle=replace(finished, folder=out), parity=tuple(parity))
+    bundle = replace(finished, folder=out)
+    return Exported(bundle=bundle, parity=tuple(steps.results), engines=tuple(built))
+
+
+def _convert(
+    draft: Bundle,
+    precision: Precision,
+    calibration: CalibrationWindows | None,
+    *,
+    for_engines: bool,
+) -> Bundle:
+    """Rewrite the graphs; around INT8 products, engines compute in fp16."""
+    if precision == "fp16" or precision == "bf16":
+        lower_graphs(draft, precision)
+    elif calibration is not None:
+        quantize_graphs(draft, calibration.faces, around="fp16" if for_engines else None)
+    return replace(draft.with_digests(), precision=precision)
+
+
+def _build_engines(
+    draft: Bundle, options: EngineOptions | None, steps: ParitySteps, progress: BuildProgress
+) -> list[EngineRecord]:
+    """Build, and compare what is built where a GPU can run it."""
+    if options is None:
+        return []
+    built = build_engines(draft, options, progress=progress)
+    if gpu_is_there():
+        steps.run(draft, MODULES[options.flavour], device="cuda")
+        gate(steps.results)
+    return built
 
 
 def write_graphs(
@@ -165,22 +188,6 @@ def _describe(calibration: CalibrationWindows | None) -> dict[str, str]:
         return {}
     digest = hashlib.sha256(calibration.faces.tobytes()).hexdigest()
     return {"windows": calibration.origin, "sha256": digest}
-
-
-def _run_step(
-    draft: Bundle, backend: str, windows: SampleWindows, *, progress: Progress
-) -> tuple[str, FloatArray]:
-    """Score the windows in one runtime; gives its name with the precision, and the logits."""
-    with open_scorer(draft, backend=backend, device="cpu") as scorer:
-        name = f"{backend} {scorer.info.precision}"
-        progress(f"parity of {name}")
-        return name, score_windows(scorer, windows.faces)
-
-
-def _tolerance(step: str) -> Tolerance:
-    """OpenVINO computes as the CPU allows, which is not the graphs' doing: reported only."""
-    backend, precision = step.split()
-    return Tolerance() if backend == "openvino" else TOLERANCES[precision]
 
 
 def _tool_versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ WINDOW_FILE = "window.onnx"
 INLINED_WINDOW_FILE = "window.inlined.onnx"
 WEIGHTS_FILE = "weights.safetensors"
 DETECTOR_FOLDER = "detector"
+ENGINES_FOLDER = "engines"  # each engine has a sidecar of its own; the manifest lists none
 LABELS = ("real", "fake")
 
 
@@ -42,7 +43,7 @@ class Bundle:
     """What a bundle holds; the files lie under `folder`.
 
     Attributes:
-        precision: of the graphs: fp32, fp16, int8 (the products of the window graph).
+        precision: of the graphs: fp32, fp16, bf16, int8 (the products of the window graph).
         calibration: of INT8 graphs: what the ranges came from, and its SHA-256.
         parity: one row a step, as `ParityResult.to_dict` gives it.
         files: name relative to `folder` to SHA-256.
@@ -91,10 +92,11 @@ class Bundle:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def with_digests(self) -> "Bundle":
-        """List the files that lie in the folder now, with their digests."""
+        """List the files that lie in the folder now, but engines, with their digests."""
         found = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path.relative_to(self.folder).as_posix(): path for path in found}
         names.pop(MANIFEST_FILE, None)
+        names = {name: path for name, path in names.items() if _is_listed(name)}
         return replace(self, files={name: sha256_of(path) for name, path in names.items()})
 
     def write_manifest(self) -> None:
@@ -113,6 +115,10 @@ class Bundle:
             "created": self.created,
         }
         (self.folder / MANIFEST_FILE).write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _is_listed(name: str) -> bool:
+    return not name.startswith(f"{ENGINES_FOLDER}/")
 
 
 def open_bundle(folder: Path) -> Bundle:

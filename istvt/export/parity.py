@@ -29,6 +29,7 @@ class Tolerance:
 TOLERANCES = {
     "fp32": Tolerance(max_abs_logit=1e-4),
     "fp16": Tolerance(max_abs_logit=0.1, flip_fraction=0.005),
+    "bf16": Tolerance(max_abs_logit=0.3, flip_fraction=0.005),
     "int8": Tolerance(max_abs_logit=1.0, flip_fraction=0.02),
 }
 

@@ -1,7 +1,10 @@
-"""fp32 graphs in, fp16 or INT8 graphs out: precision is a property of the ONNX files.
+"""fp32 graphs in, fp16, bf16 or INT8 graphs out: precision is a property of the ONNX files.
 
-Both conversions are ONNX Runtime's; inputs and outputs keep their types, so the host sees no
-change.
+Inputs and outputs keep their types, so the host sees no change. In fp16 and bf16 the head stays in
+fp32: it computes one token, and rounding the logit itself is what a large logit notices most.
+Norms, softmax and attention take low-precision tensors and compute in fp32 within (their ONNX
+definitions and the kernels say so); keeping casts to fp32 around them changed no logit, and fp32
+sums of the residual changed them by less than the tolerance's fiftieth (docs/performance.md).
 """
 
 from pathlib import Path
@@ -12,22 +15,25 @@ import onnx
 from istvt.calibration.ranges import quantize_window, to_unsigned_activations
 from istvt.export.bundle import Bundle
 from istvt.export.functions import inline_bodies
-from istvt.extras import require
+from istvt.export.lower import LowPrecision, lower_graph, tail_nodes
 from istvt.records import UInt8Array
 from istvt.runtime.scorer import open_scorer
 
 
-def halve_graphs(bundle: Bundle) -> None:
-    """Rewrite the bundle's graphs in fp16, in place."""
-    onnx.save(_halved(bundle.encoder), bundle.encoder)
-    window = _halved(bundle.window)
-    weights = _weights_of(bundle.window)
-    weights.unlink()
-    onnx.save(window, bundle.window, save_as_external_data=True, location=weights.name)
-    onnx.save(inline_bodies(_without_weights(bundle.window)), bundle.inlined_window)
+def lower_graphs(bundle: Bundle, precision: LowPrecision) -> None:
+    """Rewrite the bundle's graphs in fp16 or bf16, in place.
+
+    Raises:
+        UsageError: a weight is too large for the precision.
+    """
+    onnx.save(lower_graph(onnx.load(bundle.encoder), precision), bundle.encoder)
+    window = onnx.load(bundle.window)
+    _save_window(bundle, lower_graph(window, precision, keep=tail_nodes(window)))
 
 
-def quantize_graphs(bundle: Bundle, faces: UInt8Array) -> None:
+def quantize_graphs(
+    bundle: Bundle, faces: UInt8Array, *, around: LowPrecision | None = None
+) -> None:
     """Rewrite the bundle's window graph in INT8, in place.
 
     The copy for OpenVINO has the same weights and the same values with unsigned activations.
@@ -35,31 +41,30 @@ def quantize_graphs(bundle: Bundle, faces: UInt8Array) -> None:
     Args:
         bundle: with fp32 graphs.
         faces: calibration windows `(m, T, S, S, 3)`.
+        around: of everything that is not INT8, for engines; fp32 where None.
     """
     with open_scorer(bundle, backend="onnxruntime", device="cpu") as scorer:
         features = [np.stack(scorer.encode(window))[None] for window in faces]
     quantized = bundle.window.with_name("quantized.onnx")
     quantize_window(bundle.window, quantized, features)
-    _weights_of(bundle.window).unlink()
-    graph = onnx.load(quantized)
-    onnx.save(
-        graph, bundle.window, save_as_external_data=True, location=_weights_of(bundle.window).name
-    )
+    _save_window(bundle, onnx.load(quantized))
     for left in (quantized, _weights_of(quantized)):
         left.unlink()
-    inlined = inline_bodies(_without_weights(bundle.window))
+    if around is not None:
+        lower_graphs(bundle, around)
+    inlined = onnx.load(bundle.inlined_window, load_external_data=False)
     to_unsigned_activations(inlined)
     onnx.save(inlined, bundle.inlined_window)
 
 
-def _halved(path: Path) -> onnx.ModelProto:
-    float16 = require("onnxruntime.transformers.float16", extra="cpu")
-    return float16.convert_float_to_float16(onnx.load(path), keep_io_types=True)
+def _save_window(bundle: Bundle, window: onnx.ModelProto) -> None:
+    """Replace the window's graph, its weights, and the copy without our nodes."""
+    weights = _weights_of(bundle.window)
+    weights.unlink()
+    onnx.save(window, bundle.window, save_as_external_data=True, location=weights.name)
+    without_weights = onnx.load(bundle.window, load_external_data=False)
+    onnx.save(inline_bodies(without_weights), bundle.inlined_window)
 
 
 def _weights_of(graph: Path) -> Path:
     return graph.with_name(graph.name + ".data")
-
-
-def _without_weights(graph: Path) -> onnx.ModelProto:
-    return onnx.load(graph, load_external_data=False)

@@ -15,7 +15,15 @@ from istvt.export.bundle import Bundle
 from istvt.presets import ModelPreset
 from istvt.records import FloatArray, UInt8Array
 
-BackendName: TypeAlias = Literal["auto", "torch", "onnxruntime", "openvino"]
+BackendName: TypeAlias = Literal[
+    "auto",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "onnxruntime-tensorrt",
+    "tensorrt_rtx",
+    "tensorrt",
+]
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda"]
 Features: TypeAlias = Any  # one face's features, as and where the backend likes to keep them
 
@@ -25,7 +33,7 @@ class ScorerInfo:
     """What runs where.
 
     Attributes:
-        precision: of the arithmetic, as the backend runs it: fp32, fp16, bf16.
+        precision: of the arithmetic, as the backend runs it: fp32, fp16, bf16, int8.
         bundle_digest: of the bundle that was loaded.
     """
 

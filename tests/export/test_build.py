@@ -14,6 +14,7 @@ from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
 from istvt.presets import PAPER, TINY
 from istvt.runs import save_run
+from istvt.runtime.scorer import open_scorer
 from tests.models import config_of, random_model
 
 
@@ -26,13 +27,27 @@ def test_the_report_speaks_of_the_runs_own_windows(tiny_bundle):
 
 def test_fp16_is_compared_and_runs(tiny_run, tmp_path):
     exported = export_run(tiny_run, tmp_path / "half.istvt", precision="fp16")
-    names = [(step.reference, step.candidate) for step in exported.parity[:2]]
-    assert names == [("torch fp32", "onnxruntime fp32"), ("onnxruntime fp32", "onnxruntime fp16")]
+    assert [step.reference for step in exported.parity[:3]] == [
+        "torch fp32",
+        "onnxruntime fp32",
+        "onnxruntime fp16 rounded",
+    ]
+    assert exported.parity[2].candidate == "onnxruntime fp16"
     assert exported.parity[1].max_abs_logit > exported.parity[0].max_abs_logit
     bundle = open_bundle(tmp_path / "half.istvt")
     fp32_size = (tiny_run.with_name("tiny.istvt") / "window.onnx.data").stat().st_size
     assert bundle.precision == "fp16"
     assert (bundle.folder / "window.onnx.data").stat().st_size < 0.6 * fp32_size
+
+
+def test_bf16_is_compared_and_runs_where_bf16_has_no_kernels(tiny_run, tmp_path):
+    exported = export_run(tiny_run, tmp_path / "brain.istvt", precision="bf16")
+    names = [step.candidate for step in exported.parity]
+    assert names[:2] == ["onnxruntime fp32", "onnxruntime bf16 rounded"]
+    assert "onnxruntime bf16" not in names, "the same session would be compared with itself"
+    assert 10 * exported.parity[0].max_abs_logit < exported.parity[1].max_abs_logit < 0.1
+    with open_scorer(open_bundle(tmp_path / "brain.istvt"), backend="onnxruntime") as scorer:
+        assert scorer.info.precision == "bf16"
 
 
 def test_a_graph_that_says_something_else_keeps_the_old_bundle(tiny_run, tmp_path, monkeypatch):

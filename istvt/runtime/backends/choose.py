@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 # From the measurements in docs/performance.md; a GPU comes before any CPU.
 AUTO_ORDER: tuple[tuple[BackendName, DeviceName], ...] = (
+    ("tensorrt", "cuda"),
+    ("tensorrt_rtx", "cuda"),
     ("onnxruntime", "cuda"),
     ("torch", "cuda"),
     ("openvino", "cpu"),
@@ -31,15 +33,37 @@ def open_scorer(
 
             return TorchScorer(bundle, device=device, threads=threads)
         case "onnxruntime":
-            from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
+            return _open_onnxruntime(bundle, device=device, threads=threads)
+        case "onnxruntime-tensorrt":
+            from istvt.runtime.backends import onnxruntime_gpu as gpu
 
-            return OnnxRuntimeScorer(bundle, device=device, threads=threads)
+            _refuse_cpu(backend, device)
+            return gpu.OnnxRuntimeGpuScorer(bundle, gpu.TENSORRT_PROVIDER)
+        case "tensorrt_rtx" | "tensorrt":
+            from istvt.runtime.backends.engines import EngineScorer
+
+            _refuse_cpu(backend, device)
+            return EngineScorer(bundle, "rtx" if backend == "tensorrt_rtx" else "tensorrt")
         case "openvino":
             from istvt.runtime.backends.openvino import OpenVinoScorer
 
             return OpenVinoScorer(bundle, device=device, threads=threads)
         case "auto":
             return _open_first_that_works(bundle, device=device, threads=threads)
+
+
+def _open_onnxruntime(bundle: Bundle, *, device: DeviceName, threads: int | None) -> Scorer:
+    from istvt.runtime.backends import onnxruntime_gpu as gpu
+    from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
+
+    if device == "cuda" or (device == "auto" and gpu.has_provider(gpu.CUDA_PROVIDER)):
+        return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
+    return OnnxRuntimeScorer(bundle, device=device, threads=threads)
+
+
+def _refuse_cpu(backend: str, device: DeviceName) -> None:
+    if device == "cpu":
+        raise BackendError(f"{backend} runs on NVIDIA GPUs only: use --device cuda")
 
 
 def _open_first_that_works(bundle: Bundle, *, device: DeviceName, threads: int | None) -> Scorer:

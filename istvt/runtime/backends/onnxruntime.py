@@ -1,6 +1,7 @@
-"""A bundle's graphs in ONNX Runtime, on the CPU or a CUDA device."""
+"""A bundle's graphs in ONNX Runtime on the CPU."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,30 +12,45 @@ from istvt.extras import require
 from istvt.runtime.backends.arrays import ArrayScorer, GraphName
 from istvt.runtime.scorer import DeviceName, ScorerInfo
 
-CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
-FULL_FP32 = {"use_tf32": "0"}  # else CUDA rounds fp32 products to 10 bits
 
 
 class OnnxRuntimeScorer(ArrayScorer):
     """Both graphs as ONNX Runtime sessions.
 
+    Args:
+        bundle: what to run.
+        device: `cpu` or `auto`.
+        threads: of the model; all cores where None.
+        rounds: round what each node gives to the graph's own type, as a GPU does. bf16 graphs
+            always run so: this provider has few kernels for bf16.
+
     Raises:
-        MissingExtraError: ONNX Runtime is not installed.
-        BackendError: the device is not there, or a graph cannot be loaded.
+        MissingExtraError: ONNX Runtime is not installed; or onnx, where graphs are rounded.
+        BackendError: CUDA was asked for, or a graph cannot be loaded.
     """
 
-    def __init__(self, bundle: Bundle, *, device: DeviceName, threads: int | None = None) -> None:
-        self._runtime = require("onnxruntime", extra="cpu")
-        self._provider = self._choose_provider(device)
-        self._threads = threads
-        self._sessions = {
-            "encoder": self._open_session(bundle.encoder),
-            "window": self._open_session(bundle.window),
-        }
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: DeviceName,
+        threads: int | None = None,
+        rounds: bool = False,
+    ) -> None:
+        if device == "cuda":
+            raise BackendError("these are sessions on the CPU: use --device cpu")
+        runtime = require("onnxruntime", extra="cpu")
+        graphs: list[Path | bytes] = [bundle.encoder, bundle.window]
+        if rounds or bundle.precision == "bf16":
+            graphs = [_rounded(bundle.encoder), _rounded(bundle.window)]
+        encoder, window = (
+            open_session(runtime, graph, CPU_PROVIDER, threads=threads) for graph in graphs
+        )
+        self._sessions = {"encoder": encoder, "window": window}
         self.info = ScorerInfo(
             backend="onnxruntime",
-            device="cuda" if self._provider == CUDA_PROVIDER else "cpu",
+            device="cpu",
             precision=bundle.precision,
             bundle_digest=bundle.digest,
             preset=bundle.config.preset,
@@ -55,32 +71,42 @@ class OnnxRuntimeScorer(ArrayScorer):
         """See `Scorer.close`."""
         self._sessions.clear()
 
-    def _choose_provider(self, device: DeviceName) -> str:
-        has_cuda = CUDA_PROVIDER in self._runtime.get_available_providers()
-        if device == "cuda" and not has_cuda:
-            raise BackendError(
-                "this ONNX Runtime has no CUDA provider: pip uninstall onnxruntime, then "
-                "pip install 'istvt[gpu]'; or use --device cpu"
-            )
-        return CUDA_PROVIDER if has_cuda and device != "cpu" else CPU_PROVIDER
 
-    def _open_session(self, graph: Path) -> Any:
-        options = self._runtime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.qdqisint8allowed", "1")
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
-        is_cuda = self._provider == CUDA_PROVIDER
-        if is_cuda and hasattr(self._runtime, "preload_dlls"):
-            self._runtime.preload_dlls()  # CUDA and cuDNN as pip installs them
-        provider = (self._provider, FULL_FP32) if is_cuda else self._provider
-        try:
-            session = self._runtime.InferenceSession(str(graph), options, providers=[provider])
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime cannot load {graph}: {error}") from error
-        if session.get_providers()[0] != self._provider:
-            raise BackendError(
-                f"ONNX Runtime loaded {graph.name} without {self._provider}: its CUDA or cuDNN "
-                "libraries are missing or too old (see `istvt checks`); or use --device cpu"
-            )
-        return session
+def open_session(
+    runtime: ModuleType,
+    graph: Path | bytes,
+    provider: str,
+    *,
+    options: dict[str, str] | None = None,
+    threads: int | None = None,
+) -> Any:
+    """Load a graph, from its file or serialised, into one provider and no other.
+
+    Raises:
+        BackendError: it cannot be loaded, or the provider did not start.
+    """
+    settings = runtime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.add_session_config_entry("session.qdqisint8allowed", "1")
+    if threads is not None:
+        settings.intra_op_num_threads = threads
+    source = graph if isinstance(graph, bytes) else str(graph)
+    name = "a graph in memory" if isinstance(graph, bytes) else str(graph)
+    try:
+        session = runtime.InferenceSession(source, settings, providers=[(provider, options or {})])
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime cannot load {name}: {error}") from error
+    if session.get_providers()[0] != provider:
+        raise BackendError(
+            f"ONNX Runtime loaded {name} without {provider}: the libraries it needs are missing "
+            "or too old (see `istvt checks`); or use --device cpu"
+        )
+    return session
+
+
+def _rounded(graph: Path) -> bytes:
+    onnx = require("onnx", extra="cpu")
+    from istvt.export.rounded import round_between_nodes
+
+    content: bytes = round_between_nodes(onnx.load(graph)).SerializeToString()
+    return content

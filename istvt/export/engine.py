@@ -1,0 +1,269 @@
+"""One ONNX graph in, one serialised TensorRT or TensorRT-RTX engine out.
+
+Networks are strongly typed: the graph's own types are the engine's precision. TensorRT-RTX builds
+without a GPU, for the GPUs that are named to it; it must never be given a Python plugin, which
+aborts the process.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any, TypeAlias
+
+from istvt.errors import EngineError
+from istvt.export.flavour import TITLES, Flavour, load_tensorrt, make_logger
+from istvt.files import atomic_file
+
+BuildProgress: TypeAlias = Callable[[str, int, int], None]
+KEPT_MESSAGES = 8
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How engines are built.
+
+    Attributes:
+        flavour: of TensorRT.
+        compute_capabilities: to build for, 89 for 8.9; TensorRT-RTX alone can be told. Empty: all
+            from 8.0 with TensorRT-RTX, this machine's GPU with TensorRT.
+        max_window_batch: windows of one pass; the encoder takes four times as many faces.
+        workspace_mb: limit of the scratch memory; the library's own where None.
+    """
+
+    flavour: Flavour
+    compute_capabilities: tuple[int, ...] = ()
+    max_window_batch: int = 16
+    workspace_mb: int | None = None
+
+    @property
+    def max_encoder_batch(self) -> int:
+        """Faces of one pass."""
+        return 4 * self.max_window_batch
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """What a build gives.
+
+    Attributes:
+        num_layers: of the parsed network, before it was optimised.
+        inputs, outputs: name to (shape with -1 for the batch, TensorRT's name of the type).
+        build_s: seconds from the first parsed byte.
+    """
+
+    content: bytes
+    num_layers: int
+    inputs: dict[str, tuple[tuple[int, ...], str]]
+    outputs: dict[str, tuple[tuple[int, ...], str]]
+    build_s: float
+
+
+def build_engine(
+    graph: Path,
+    options: EngineOptions,
+    *,
+    max_batch: int,
+    timing_cache: Path | None = None,
+    progress: BuildProgress = lambda stage, done, total: None,
+) -> BuiltEngine:
+    """Build the engine of a graph with one input, whose first axis is the batch.
+
+    Args:
+        graph: its external weights lie beside it.
+        options: see there.
+        max_batch: the profile goes from 1 to this, tuned for 1.
+        timing_cache: TensorRT's measurements of kernels, read and written; for other builds of
+            the same machine. TensorRT-RTX measures nothing when it builds.
+        progress: is told (stage, steps done, steps in all), from threads of the builder too.
+
+    Raises:
+        MissingExtraError: the library is not installed.
+        EngineError: the graph cannot be parsed or built; names the node and what to do.
+        KeyboardInterrupt: the build was stopped.
+    """
+    trt = load_tensorrt(options.flavour)
+    messages: list[str] = []
+    log = make_logger(trt, messages)
+    start_s = time.perf_counter()
+    builder = _make_builder(trt, log, options.flavour, messages)
+    network = builder.create_network(_creation_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(graph)):
+        raise EngineError(_explain_parser(parser, graph, options))
+    _decompose_fp32_attention(trt, network)
+    config = builder.create_builder_config()
+    _set_profile(builder, config, network, max_batch)
+    _set_targets(trt, config, options)
+    if options.workspace_mb is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    with _timing_cache(trt, config, timing_cache, options), _stoppable() as is_stopped:
+        config.progress_monitor = _make_monitor(trt, progress, is_stopped)
+        content = builder.build_serialized_network(network, config)
+        if is_stopped():
+            raise KeyboardInterrupt
+        if content is None:
+            raise EngineError(_explain_builder(messages, graph, options))
+    return BuiltEngine(
+        content=bytes(content),
+        num_layers=network.num_layers,
+        inputs=_describe(network.get_input(i) for i in range(network.num_inputs)),
+        outputs=_describe(network.get_output(i) for i in range(network.num_outputs)),
+        build_s=time.perf_counter() - start_s,
+    )
+
+
+def _make_builder(trt: ModuleType, log: Any, flavour: Flavour, messages: list[str]) -> Any:
+    try:
+        return trt.Builder(log)
+    except (TypeError, RuntimeError) as error:
+        reason = "; ".join(messages[-KEPT_MESSAGES:]) or str(error)
+        raise EngineError(
+            f"{TITLES[flavour]} cannot build on this machine: {reason}; it needs an NVIDIA GPU and "
+            "its driver (TensorRT-RTX, --engine rtx, builds without one)"
+        ) from error
+
+
+def _creation_flags(trt: ModuleType) -> int:
+    """Ask for a strongly typed network: an option in 10.x and TensorRT-RTX, always so in 11.x."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _decompose_fp32_attention(trt: ModuleType, network: Any) -> None:
+    """Let attention in fp32 be built of several kernels: no fused one takes that type."""
+    kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
+    for position in range(network.num_layers):
+        layer = network.get_layer(position)
+        if kind is not None and layer.type == kind and layer.get_input(0).dtype == trt.float32:
+            layer.__class__ = trt.IAttentionInputLayer
+            layer.attention.decomposable = True
+
+
+def _set_profile(builder: Any, config: Any, network: Any, max_batch: int) -> None:
+    value = network.get_input(0)
+    row = tuple(value.shape)[1:]
+    profile = builder.create_optimization_profile()
+    profile.set_shape(value.name, (1, *row), (1, *row), (max_batch, *row))
+    config.add_optimization_profile(profile)
+
+
+def _set_targets(trt: ModuleType, config: Any, options: EngineOptions) -> None:
+    if not options.compute_capabilities:
+        return
+    if options.flavour == "tensorrt":
+        raise EngineError(
+            "TensorRT builds for the GPU of this machine alone: leave --compute-capability out, "
+            "or use --engine rtx"
+        )
+    known = trt.ComputeCapability.__members__
+    missing = [f"SM{number}" not in known for number in options.compute_capabilities]
+    if any(missing):
+        names = ", ".join(name[2:] for name in known if name.startswith("SM"))
+        given = ", ".join(map(str, options.compute_capabilities))
+        raise EngineError(f"TensorRT-RTX {trt.__version__} builds for {names}, and not for {given}")
+    config.num_compute_capabilities = len(options.compute_capabilities)
+    for index, number in enumerate(options.compute_capabilities):
+        config.set_compute_capability(known[f"SM{number}"], index)
+
+
+@contextmanager
+def _timing_cache(
+    trt: ModuleType, config: Any, path: Path | None, options: EngineOptions
+) -> Iterator[None]:
+    """Start from the measurements of earlier builds, and keep those of this one."""
+    if path is None or options.flavour == "rtx":
+        yield
+        return
+    before = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(before)
+    if cache is None:  # of another version: begin anew
+        cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    yield
+    measured = config.get_timing_cache()
+    if measured is not None:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(bytes(measured.serialize()))
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Remember Ctrl-C instead of raising it inside the library, which a Python error would end."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped.is_set
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _make_monitor(trt: ModuleType, progress: BuildProgress, is_stopped: Callable[[], bool]) -> Any:
+    """Make the builder's monitor: tells the outermost phase, and stops where Ctrl-C was pressed."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, name: str, parent: str | None, num_steps: int) -> None:
+            if parent is None:
+                self._steps[name] = num_steps
+                progress(name, 0, num_steps)
+
+        def phase_finish(self, name: str) -> None:
+            if name in self._steps:
+                total = self._steps.pop(name)
+                progress(name, total, total)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            if name in self._steps:
+                progress(name, step + 1, self._steps[name])
+            return not is_stopped()
+
+    return Monitor()
+
+
+def _describe(values: Iterable[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {value.name: (tuple(value.shape), value.dtype.name) for value in values}
+
+
+def _explain_parser(parser: Any, graph: Path, options: EngineOptions) -> str:
+    """Name the first node that could not be read, and where in a function it stands."""
+    lines = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        inside = " in ".join(["", *reversed(error.local_function_stack())])
+        reason = " ".join(error.desc().split())
+        lines.append(f"  node {error.node_name()!r} ({error.node_operator()}){inside}: {reason}")
+    return (
+        f"{TITLES[options.flavour]} cannot read {graph}:\n"
+        + "\n".join(lines[:KEPT_MESSAGES])
+        + "\nexport the model again with this istvt; if that fails too, use another runtime "
+        "(--engine none, then --backend onnxruntime)"
+    )
+
+
+def _explain_builder(messages: list[str], graph: Path, options: EngineOptions) -> str:
+    text = "\n".join(f"  {message}" for message in messages[-KEPT_MESSAGES:])
+    lowered = text.lower()
+    if "memory" in lowered or "workspace" in lowered:
+        remedy = "give a smaller --max-batch, or another --workspace-mb"
+    elif "type" in lowered or "precision" in lowered:
+        remedy = "export in another precision (--fp16, --bf16 or --fp32)"
+    else:
+        remedy = "export in another precision, or for fewer GPUs (--compute-capability)"
+    return f"{TITLES[options.flavour]} cannot build {graph}:\n{text}\n{remedy}"

@@ -1,0 +1,188 @@
+"""An engine's JSON sidecar: what it was built by, for and from, checked before it is loaded.
+
+Needs neither TensorRT nor onnx: the edge device reads engines with this module.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from istvt.errors import EngineError, UsageError
+from istvt.export.bundle import ENGINES_FOLDER, Bundle
+from istvt.export.flavour import TITLES, Flavour
+from istvt.files import sha256_of
+
+GraphName: TypeAlias = Literal["encoder", "window"]
+
+SCHEMA_VERSION = 1
+GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
+LEAST_RTX_CAPABILITY = 80  # where none is named, TensorRT-RTX builds for 8.0 and later
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """What a sidecar holds.
+
+    Attributes:
+        flavour: `rtx` or `tensorrt`.
+        version: of TensorRT; an engine runs with the very version that built it.
+        cuda: major version that TensorRT was built for; empty where unknown.
+        driver: as CUDA numbers it, 13010 for 13.1; None where the builder had no GPU.
+        gpu: name of the builder's GPU; empty where it had none.
+        compute_capabilities: that the engine runs on, 89 for 8.9; empty for all from 8.0.
+        precision: of the graphs.
+        max_batch: rows of the profile, from 1.
+        plugin: holds our fused attention kernel.
+        onnx: name to SHA-256 of the files it was built from.
+        sha256, num_bytes: of the engine.
+        num_layers: of the network before it was optimised.
+        build_s: seconds that building took.
+    """
+
+    flavour: Flavour
+    version: str
+    cuda: str
+    driver: int | None
+    gpu: str
+    compute_capabilities: tuple[int, ...]
+    precision: str
+    max_batch: int
+    plugin: bool
+    onnx: dict[str, str]
+    sha256: str
+    num_bytes: int
+    num_layers: int
+    build_s: float
+
+    def write(self, path: Path) -> None:
+        """Write the sidecar."""
+        values = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def engine_path(folder: Path, graph: GraphName, flavour: Flavour) -> Path:
+    """Name the engine of one graph in a bundle; its sidecar ends in `.json` in its place."""
+    return folder / ENGINES_FOLDER / f"{graph}-{flavour}.engine"
+
+
+def sidecar_of(engine: Path) -> Path:
+    """Name the sidecar of an engine."""
+    return engine.with_suffix(".json")
+
+
+def onnx_digests(bundle: Bundle, graph: GraphName) -> dict[str, str]:
+    """Take from the manifest the digests of the files that one graph consists of."""
+    name = f"{graph}.onnx"
+    return {file: bundle.files[file] for file in (name, f"{name}.data") if file in bundle.files}
+
+
+def read_record(engine: Path) -> EngineRecord:
+    """Read the sidecar of an engine.
+
+    Raises:
+        EngineError: it is missing, damaged or of another schema.
+    """
+    path = sidecar_of(engine)
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        version = values.pop("schema_version")
+        if version != SCHEMA_VERSION:
+            raise EngineError(
+                f"{path} has schema version {version}, this istvt reads {SCHEMA_VERSION}"
+            )
+        values["compute_capabilities"] = tuple(values["compute_capabilities"])
+        return EngineRecord(**values)
+    except FileNotFoundError as error:
+        raise EngineError(
+            f"{engine} has no sidecar {path.name}: nothing says what it is"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise EngineError(f"{path} is damaged ({error!r})") from error
+
+
+def open_engine(
+    bundle: Bundle,
+    graph: GraphName,
+    flavour: Flavour,
+    *,
+    version: str,
+    compute_capability: int,
+) -> tuple[EngineRecord, bytes]:
+    """Read an engine of a bundle after everything its sidecar says has been checked.
+
+    Args:
+        bundle: opened, so that its ONNX files are those of its manifest.
+        graph: encoder or window.
+        flavour: of the TensorRT that will load it.
+        version: of that TensorRT.
+        compute_capability: of the GPU, 89 for 8.9.
+
+    Raises:
+        EngineError: there is none, or it does not fit; names the command that builds it.
+    """
+    path = engine_path(bundle.folder, graph, flavour)
+    rebuild = rebuild_command(bundle.folder, flavour)
+    if not path.is_file():
+        raise EngineError(f"{bundle.folder} has no {TITLES[flavour]} engine: {rebuild}")
+    try:
+        record = read_record(path)
+        _check_place(record, path, flavour, version, compute_capability)
+        _check_origin(record, path, onnx_digests(bundle, graph))
+    except EngineError as error:
+        raise EngineError(f"{error}; rebuild it: {rebuild}") from error
+    return record, path.read_bytes()
+
+
+def _check_place(
+    record: EngineRecord, path: Path, flavour: Flavour, version: str, compute_capability: int
+) -> None:
+    title = TITLES[flavour]
+    if record.flavour != flavour:
+        raise EngineError(f"{path} is of {TITLES.get(record.flavour)!r}, and not of {title}")
+    if record.version != version:
+        raise EngineError(f"{path} was built by {title} {record.version}, and this is {version}")
+    capabilities = record.compute_capabilities
+    fits = (
+        compute_capability in capabilities
+        if capabilities
+        else (compute_capability >= LEAST_RTX_CAPABILITY)
+    )
+    if not fits:
+        built_for = ", ".join(map(str, capabilities)) or f"{LEAST_RTX_CAPABILITY} and later"
+        raise EngineError(
+            f"{path} was built for compute capability {built_for}, and this GPU has "
+            f"{compute_capability}"
+        )
+
+
+def _check_origin(record: EngineRecord, path: Path, onnx: dict[str, str]) -> None:
+    if record.onnx != onnx:
+        raise EngineError(f"{path} was built from other ONNX files than those beside it")
+    size = path.stat().st_size
+    if size != record.num_bytes:
+        raise EngineError(f"{path} has {size} bytes of {record.num_bytes}: it is cut off")
+    if sha256_of(path) != record.sha256:
+        raise EngineError(f"{path} is not the file that was built (its SHA-256 differs)")
+
+
+def rebuild_command(folder: Path, flavour: Flavour) -> str:
+    """Say what builds the engines of a bundle from its ONNX files."""
+    return f"istvt export --model {folder} --engine {flavour}"
+
+
+def parse_capabilities(text: str | None) -> tuple[int, ...]:
+    """Read `86,89,120` or `8.6,8.9,12.0`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None:
+        return ()
+    try:
+        found = tuple(int(part.strip().replace(".", "")) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--compute-capability is {text!r}: give numbers, as in 86,89") from error
+    if any(not 50 <= number <= 199 for number in found):
+        raise UsageError(f"--compute-capability is {text!r}: 8.6 is written 86, 12.0 as 120")
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,121 @@
+"""What the GPU backends ask of a CUDA device, and the package that gives it.
+
+Two packages fill it: PyCUDA, and cuda-python where PyCUDA is not installed. Both use the device's
+primary context, as TensorRT and ONNX Runtime do, so addresses and the stream are valid in each.
+"""
+
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, MissingExtraError
+from istvt.records import UInt8Array
+
+LOST_SIGNS = (
+    *("illegal", "misaligned", "launch failed", "launch failure", "launch timed out", "lost"),
+    *("ecc", "nvlink", "hardware stack", "unavailable", "device-side assert", "unloading"),
+)
+
+
+class Device(Protocol):
+    """One GPU, one stream on it, and memory. Calls are made inside `active()`.
+
+    Attributes:
+        name: of the GPU.
+        compute_capability: 89 for 8.9.
+        driver: as CUDA numbers it, 13010 for 13.1.
+        stream: its handle. All copies are queued on it and return at once.
+    """
+
+    name: str
+    compute_capability: int
+    driver: int
+    stream: int
+
+    def active(self) -> AbstractContextManager[None]:
+        """Make the device's context the one of this thread."""
+        ...
+
+    def allocate(self, num_bytes: int) -> int:
+        """Give the address of new device memory.
+
+        Raises:
+            DeviceMemoryError: there is not enough.
+        """
+        ...
+
+    def free(self, address: int) -> None:
+        """Give memory back."""
+        ...
+
+    def pinned(self, num_bytes: int) -> UInt8Array:
+        """Give host memory that copies need no staging for, until the device is closed."""
+        ...
+
+    def copy_in(self, target: int, source: UInt8Array) -> None:
+        """Queue a copy from pinned memory, which must not change until it is done."""
+        ...
+
+    def copy_out(self, target: UInt8Array, source: int) -> None:
+        """Queue a copy to pinned memory."""
+        ...
+
+    def copy(self, target: int, source: int, num_bytes: int) -> None:
+        """Queue a copy within the device."""
+        ...
+
+    def record(self) -> Any:
+        """Mark what is queued so far."""
+        ...
+
+    def wait(self, mark: Any) -> None:
+        """Return when everything before the mark is done."""
+        ...
+
+    def synchronize(self) -> None:
+        """Return when everything queued is done.
+
+        Raises:
+            DeviceLostError: something queued broke the device's context.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the stream and the context."""
+        ...
+
+
+def open_device(index: int = 0) -> Device:
+    """Open a GPU through PyCUDA, or through cuda-python where PyCUDA is not installed.
+
+    Raises:
+        MissingExtraError: neither is installed.
+        BackendError: there is no such GPU, or its driver does not answer.
+    """
+    if find_spec("pycuda"):
+        from istvt.runtime.backends.device_pycuda import PyCudaDevice
+
+        return PyCudaDevice(index)
+    if find_spec("cuda") and find_spec("cuda.bindings"):
+        from istvt.runtime.backends.device_cuda_python import CudaPythonDevice
+
+        return CudaPythonDevice(index)
+    raise MissingExtraError(
+        "a GPU's memory is reached through PyCUDA or cuda-python, and neither is installed: "
+        "pip install 'istvt[rtx]' (cuda-python), or pip install pycuda"
+    )
+
+
+def device_error(action: str, reason: str) -> BackendError:
+    """Turn what CUDA says went wrong into our error."""
+    text = f"{action} failed on the GPU: {reason}"
+    lowered = reason.lower().replace("_", " ")
+    if "out of memory" in lowered or "bad alloc" in lowered:
+        return DeviceMemoryError(
+            f"{text}; build the engines for a smaller --max-batch, or close other programs"
+        )
+    if any(sign in lowered for sign in LOST_SIGNS):
+        return DeviceLostError(
+            f"{text}; start istvt again, and if it comes back look at the driver (`istvt checks`)"
+        )
+    return BackendError(text)

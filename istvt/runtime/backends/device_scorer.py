@@ -1,0 +1,167 @@
+"""Faces and handles in, logits out, with everything between them kept on the GPU.
+
+What TensorRT and ONNX Runtime have in common there: pinned host memory, one stream, and no
+synchronisation but the one that brings the logits back.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+
+from istvt.records import FloatArray, UInt8Array
+from istvt.runtime.backends.cuda_graph import CudaGraph
+from istvt.runtime.backends.device import Device
+from istvt.runtime.backends.feature_pool import FaceFeatures, FeaturePool
+from istvt.runtime.scorer import (
+    ClosesOnExit,
+    Features,
+    ScorerInfo,
+    check_faces,
+    check_windows,
+    no_logits,
+)
+
+FLOAT_BYTES = 4
+CAPTURED_BATCHES = (1, 2, 4, 8, 16)
+STAGES = 2  # faces are copied into one while the other is on its way
+
+
+class Runner(Protocol):
+    """One graph with one input and one output, ready on the device.
+
+    Attributes:
+        max_batch: rows of one call.
+        can_be_captured: whether a CUDA graph may be made of a call.
+    """
+
+    max_batch: int
+    can_be_captured: bool
+
+    def run(self, batch: int, source: int, target: int) -> None:
+        """Queue one pass from one address to another on the device's stream."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+class DeviceScorer(ClosesOnExit):
+    """See `Scorer`; a handle is a `FaceFeatures`."""
+
+    def __init__(
+        self, info: ScorerInfo, device: Device, *, encoder: Runner, window: Runner
+    ) -> None:
+        self.info = info
+        self._device, self._encoder, self._window = device, encoder, window
+        preset = info.preset
+        self._face_bytes = preset.image_size**2 * 3
+        self._row_bytes = preset.num_patches * preset.embed_dim * FLOAT_BYTES
+        self._graphs: dict[int, CudaGraph | None] = {}
+        with device.active():
+            self._pool = FeaturePool(device, self._row_bytes)
+            self._stages = _Stages(device, encoder.max_batch * self._face_bytes)
+            self._logits = device.pinned(window.max_batch * FLOAT_BYTES)
+            self._faces_at = device.allocate(encoder.max_batch * self._face_bytes)
+            self._encoded_at = device.allocate(encoder.max_batch * self._row_bytes)
+            rows = window.max_batch * preset.num_frames
+            self._windows_at = device.allocate(rows * self._row_bytes)
+            self._logits_at = device.allocate(window.max_batch * FLOAT_BYTES)
+
+    def encode(self, faces: UInt8Array) -> list[Features]:
+        """See `Scorer.encode`."""
+        check_faces(faces, self.info.preset)
+        with self._device.active():
+            return [
+                handle
+                for start in range(0, len(faces), self._encoder.max_batch)
+                for handle in self._encode_batch(faces[start : start + self._encoder.max_batch])
+            ]
+
+    def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
+        """See `Scorer.score`."""
+        check_windows(windows, self.info.preset)
+        if not windows:
+            return no_logits()
+        limit = self._window.max_batch
+        with self._device.active():
+            batches = [windows[start : start + limit] for start in range(0, len(windows), limit)]
+            return np.concatenate([self._score_batch(batch) for batch in batches])
+
+    def close(self) -> None:
+        """See `Scorer.close`."""
+        with self._device.active():
+            for graph in self._graphs.values():
+                if graph is not None:
+                    graph.close()
+            self._graphs.clear()
+            self._encoder.close()
+            self._window.close()
+            self._pool.close()
+            for address in (self._faces_at, self._encoded_at, self._windows_at, self._logits_at):
+                self._device.free(address)
+        self._device.close()
+
+    def _encode_batch(self, faces: UInt8Array) -> list[FaceFeatures]:
+        with self._stages.filled(faces) as source:
+            self._device.copy_in(self._faces_at, source)
+        self._encoder.run(len(faces), self._faces_at, self._encoded_at)
+        handles = [self._pool.take() for _ in faces]
+        for row, handle in enumerate(handles):
+            source_at = self._encoded_at + row * self._row_bytes
+            self._device.copy(handle.address, source_at, self._row_bytes)
+        return handles
+
+    def _score_batch(self, windows: Sequence[Sequence[FaceFeatures]]) -> FloatArray:
+        rows = [handle for window in windows for handle in window]
+        for row, handle in enumerate(rows):
+            target = self._windows_at + row * self._row_bytes
+            self._device.copy(target, handle.address, self._row_bytes)
+        self._run_window(len(windows))
+        logits = self._logits[: len(windows) * FLOAT_BYTES]
+        self._device.copy_out(logits, self._logits_at)
+        self._device.synchronize()
+        return logits.view(np.float32).copy()
+
+    def _run_window(self, batch: int) -> None:
+        """Queue a pass: the first of a size as it is, the later ones as a graph where that can be.
+
+        The first pass sets up kernels and memory, which a capture must not contain.
+        """
+
+        def queue() -> None:
+            self._window.run(batch, self._windows_at, self._logits_at)
+
+        if not self._window.can_be_captured or batch not in CAPTURED_BATCHES:
+            queue()
+        elif batch not in self._graphs:
+            queue()
+            self._graphs[batch] = None
+        else:
+            graph = self._graphs[batch] or CudaGraph(self._device.stream, queue)
+            self._graphs[batch] = graph
+            graph.launch()
+
+
+class _Stages:
+    """Pinned arrays that take turns, so that filling one need not wait for the copy of another."""
+
+    def __init__(self, device: Device, num_bytes: int) -> None:
+        self._device = device
+        self._arrays = [device.pinned(num_bytes) for _ in range(STAGES)]
+        self._marks: list[Any] = [None] * STAGES
+        self._turn = 0
+
+    @contextmanager
+    def filled(self, faces: UInt8Array) -> Iterator[UInt8Array]:
+        """Fill the next array with faces; give it for a copy that is queued within the block."""
+        turn, self._turn = self._turn, (self._turn + 1) % STAGES
+        if self._marks[turn] is not None:
+            mark, self._marks[turn] = self._marks[turn], None
+            self._device.wait(mark)
+        array = self._arrays[turn][: faces.size]
+        np.copyto(array.reshape(faces.shape), faces)
+        yield array
+        self._marks[turn] = self._device.record()

@@ -1,0 +1,61 @@
+"""A bundle's engines in TensorRT or TensorRT-RTX, on the GPU they were built for."""
+
+from istvt.errors import EngineError
+from istvt.export.bundle import ENGINES_FOLDER, Bundle
+from istvt.export.engine_record import GRAPHS, GraphName, engine_path, open_engine, rebuild_command
+from istvt.export.flavour import MODULES, TITLES, Flavour, load_tensorrt
+from istvt.runtime.backends.device import Device, open_device
+from istvt.runtime.backends.device_scorer import DeviceScorer
+from istvt.runtime.backends.engine_runner import EngineRunner
+from istvt.runtime.scorer import ScorerInfo
+
+
+class EngineScorer(DeviceScorer):
+    """Both graphs as engines; what the sidecars say is checked before anything is loaded.
+
+    Raises:
+        MissingExtraError: the library, or a package for the GPU's memory, is not installed.
+        EngineError: no engine, or one that does not fit; names the command that builds it.
+        BackendError: there is no GPU.
+    """
+
+    def __init__(self, bundle: Bundle, flavour: Flavour) -> None:
+        _check_there(bundle, flavour)
+        self._trt = load_tensorrt(flavour)
+        gpu = open_device()
+        info = ScorerInfo(
+            backend=MODULES[flavour],
+            device="cuda",
+            precision=bundle.precision,
+            bundle_digest=bundle.digest,
+            preset=bundle.config.preset,
+        )
+        try:
+            encoder, window = (self._load(bundle, graph, flavour, gpu) for graph in GRAPHS)
+            super().__init__(info, gpu, encoder=encoder, window=window)
+        except BaseException:
+            gpu.close()
+            raise
+
+    def _load(
+        self, bundle: Bundle, graph: GraphName, flavour: Flavour, gpu: Device
+    ) -> EngineRunner:
+        record, content = open_engine(
+            bundle,
+            graph,
+            flavour,
+            version=self._trt.__version__,
+            compute_capability=gpu.compute_capability,
+        )
+        cache = bundle.folder / ENGINES_FOLDER / f"{graph}-{flavour}.runtime-cache"
+        with gpu.active():
+            return EngineRunner(self._trt, content, record, gpu, runtime_cache=cache)
+
+
+def _check_there(bundle: Bundle, flavour: Flavour) -> None:
+    """Say that there is no engine before loading the library that it would need."""
+    if not all(engine_path(bundle.folder, graph, flavour).is_file() for graph in GRAPHS):
+        raise EngineError(
+            f"{bundle.folder} has no {TITLES[flavour]} engines: build them with "
+            f"{rebuild_command(bundle.folder, flavour)}"
+        )

@@ -1,0 +1,144 @@
+"""A bundle's graphs in ONNX Runtime on an NVIDIA GPU, through its CUDA or TensorRT provider.
+
+I/O binding to raw addresses keeps faces, features and logits on the device, on our own stream.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from istvt.errors import BackendError
+from istvt.export.bundle import ENGINES_FOLDER, Bundle
+from istvt.extras import require
+from istvt.runtime.backends.device import Device, device_error, open_device
+from istvt.runtime.backends.device_scorer import DeviceScorer
+from istvt.runtime.backends.onnxruntime import open_session
+from istvt.runtime.scorer import ScorerInfo
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+MAX_ENCODER_BATCH, MAX_WINDOW_BATCH = 64, 16
+BACKENDS = {CUDA_PROVIDER: "onnxruntime", TENSORRT_PROVIDER: "onnxruntime-tensorrt"}
+
+
+class OnnxRuntimeGpuScorer(DeviceScorer):
+    """Both graphs as sessions of one provider.
+
+    Raises:
+        MissingExtraError: ONNX Runtime, or a package for the GPU's memory, is not installed.
+        BackendError: this ONNX Runtime has no such provider, or a graph cannot be loaded.
+    """
+
+    def __init__(self, bundle: Bundle, provider: str) -> None:
+        runtime = require("onnxruntime", extra="gpu")
+        if provider not in runtime.get_available_providers():
+            raise BackendError(
+                f"this ONNX Runtime has no {provider}: pip uninstall onnxruntime, then "
+                "pip install 'istvt[gpu]'; or use --device cpu"
+            )
+        if hasattr(runtime, "preload_dlls"):
+            runtime.preload_dlls()  # CUDA and cuDNN as pip installs them
+        gpu = open_device()
+        try:
+            options = provider_options(provider, bundle, stream=gpu.stream)
+            with gpu.active():
+                encoder, window = (
+                    open_session(runtime, graph, provider, options=options)
+                    for graph in (bundle.encoder, bundle.window)
+                )
+            info = ScorerInfo(
+                backend=BACKENDS[provider],
+                device="cuda",
+                precision=bundle.precision,
+                bundle_digest=bundle.digest,
+                preset=bundle.config.preset,
+            )
+            preset = bundle.config.preset
+            row = (preset.num_patches, preset.embed_dim)
+            super().__init__(
+                info,
+                gpu,
+                encoder=SessionRunner(runtime, encoder, gpu, row=row, max_batch=MAX_ENCODER_BATCH),
+                window=SessionRunner(runtime, window, gpu, row=(), max_batch=MAX_WINDOW_BATCH),
+            )
+        except BaseException:
+            gpu.close()
+            raise
+
+
+def has_provider(provider: str) -> bool:
+    """Tell whether the installed ONNX Runtime is built with a provider."""
+    return provider in require("onnxruntime", extra="cpu").get_available_providers()
+
+
+def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str, str]:
+    """Set a provider up: our stream, full fp32, and a cache of TensorRT's engines."""
+    common = {"user_compute_stream": str(stream), "has_user_compute_stream": "1"}
+    if provider == CUDA_PROVIDER:
+        return {**common, "use_tf32": "0"}  # else CUDA rounds fp32 products to 10 bits
+    cache = bundle.folder / ENGINES_FOLDER / "onnxruntime"
+    return {
+        **common,
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(_made(cache)),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(cache),
+        "trt_fp16_enable": "1" if bundle.precision == "fp16" else "0",
+    }
+
+
+class SessionRunner:
+    """See `Runner`: a session bound to raw addresses.
+
+    Args:
+        runtime: ONNX Runtime.
+        session: with one input and one output.
+        device: whose memory the addresses are in.
+        row: shape of one row of the output.
+        max_batch: rows of one call.
+        memory: ONNX Runtime's name of that memory.
+    """
+
+    can_be_captured = False  # kernels of some nodes allocate while they run
+
+    def __init__(
+        self,
+        runtime: ModuleType,
+        session: Any,
+        device: Device,
+        *,
+        row: tuple[int, ...],
+        max_batch: int,
+        memory: str = "cuda",
+    ) -> None:
+        self.max_batch = max_batch
+        self._session, self._device, self._row, self._memory = session, device, row, memory
+        (source,), (target,) = session.get_inputs(), session.get_outputs()
+        self._source, self._target = source.name, target.name
+        self._source_type = np.uint8 if source.type == "tensor(uint8)" else np.float32
+        self._source_row = tuple(source.shape[1:])
+        self._options = runtime.RunOptions()
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def run(self, batch: int, source: int, target: int) -> None:
+        """See `Runner.run`."""
+        binding = self._session.io_binding()
+        place = (self._memory, 0)
+        shape = (batch, *self._source_row)
+        binding.bind_input(self._source, *place, self._source_type, shape, source)
+        binding.bind_output(self._target, *place, np.float32, (batch, *self._row), target)
+        try:
+            self._session.run_with_iobinding(binding, self._options)
+        except Exception as error:
+            raise device_error("running in ONNX Runtime", str(error)) from error
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        del self._session
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

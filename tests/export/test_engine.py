@@ -1,0 +1,146 @@
+"""TensorRT-RTX builds engines without a GPU; whether they run is for `make gpu-check`."""
+
+import os
+import shutil
+import signal
+import threading
+
+import onnx
+import pytest
+
+from istvt.errors import EngineError
+from istvt.export import flavour
+from istvt.export.build import export_run
+from istvt.export.bundle import open_bundle
+from istvt.export.engine import EngineOptions, build_engine
+from istvt.export.engine_record import engine_path, read_record
+from istvt.export.engines import build_engines
+from istvt.presets import PAPER, TINY
+from istvt.runs import save_run
+from tests.models import config_of, random_model
+
+pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra rtx)")
+
+RTX = EngineOptions("rtx")
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16", "bf16", "int8"])
+def exported(request, tiny_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp(request.param) / "model.istvt"
+    return export_run(tiny_run, out, precision=request.param, engines=RTX)
+
+
+def test_a_bundle_has_engines_of_its_graphs(exported):
+    bundle = open_bundle(exported.bundle.folder)
+    for graph, most in (("encoder", 64), ("window", 16)):
+        record = read_record(engine_path(bundle.folder, graph, "rtx"))
+        content = engine_path(bundle.folder, graph, "rtx").read_bytes()
+        assert record.precision == bundle.precision
+        assert record.max_batch == most
+        assert record.onnx[f"{graph}.onnx"] == bundle.files[f"{graph}.onnx"]
+        assert record.num_bytes == len(content)
+        assert b"vtrt" in content[:4]
+        assert record.num_layers > 10
+    assert not [name for name in bundle.files if name.startswith("engines/")]
+
+
+def test_the_graphs_that_were_built_were_held_against_pytorch(exported):
+    assert exported.parity[0].reference == "torch fp32"
+    assert all(step.passed for step in exported.parity)
+    if exported.bundle.precision != "fp32":
+        assert exported.parity[1].candidate.endswith("rounded")
+
+
+def test_engines_hold_the_weights_in_their_precision(tiny_run, exported):
+    weights = exported.bundle.window.with_name("window.onnx.data").stat().st_size
+    record = exported.engines[1]
+    assert record.num_bytes > weights
+    assert record.num_bytes < weights + 6e6
+
+
+@pytest.mark.parametrize("graph", ["encoder", "window"])
+def test_names_and_shapes_are_those_of_the_graph(tiny_bundle, graph):
+    built = build_engine(tiny_bundle.folder / f"{graph}.onnx", RTX, max_batch=4)
+    rows = (TINY.num_patches, TINY.embed_dim)
+    faces = {"faces": ((-1, TINY.image_size, TINY.image_size, 3), "UINT8")}
+    features = {"features": ((-1, *rows), "FLOAT")}
+    windows = {"features": ((-1, TINY.num_frames, *rows), "FLOAT")}
+    expected = (faces, features) if graph == "encoder" else (windows, {"logits": ((-1,), "FLOAT")})
+    assert (built.inputs, built.outputs) == expected
+
+
+def test_targets_are_named_and_progress_is_told(tiny_bundle):
+    seen = []
+    options = EngineOptions("rtx", compute_capabilities=(86, 120))
+    build_engine(
+        tiny_bundle.encoder,
+        options,
+        max_batch=2,
+        progress=lambda stage, done, total: seen.append((stage, done, total)),
+    )
+    assert seen[0][1] == 0
+    stage, done, total = seen[-1]
+    assert done == total > 0
+    assert {name for name, _, _ in seen} == {stage}, "one outermost phase"
+
+
+def test_a_gpu_that_cannot_be_named_is_an_error(tiny_bundle):
+    options = EngineOptions("rtx", compute_capabilities=(86, 87))
+    with pytest.raises(EngineError, match=r"builds for 75, 80, 86.*not for 86, 87"):
+        build_engine(tiny_bundle.encoder, options, max_batch=2)
+
+
+def test_what_cannot_be_read_names_the_node(tiny_bundle, tmp_path):
+    graph = onnx.load(tiny_bundle.encoder)
+    graph.graph.node[3].op_type = "NonMaxSuppression"
+    onnx.save(graph, tmp_path / "encoder.onnx")
+    name = graph.graph.node[3].name
+    with pytest.raises(EngineError, match=rf"cannot read .*encoder\.onnx:\n  node '{name}' \(Non"):
+        build_engine(tmp_path / "encoder.onnx", RTX, max_batch=2)
+
+
+def test_what_cannot_be_built_says_what_to_do(tiny_bundle, monkeypatch):
+    """fp32 attention, left undecomposed."""
+    monkeypatch.setattr("istvt.export.engine._decompose_fp32_attention", lambda trt, network: None)
+    with pytest.raises(EngineError, match=r"(?s)cannot build .*window\.onnx:\n  .*export in "):
+        build_engine(tiny_bundle.window, RTX, max_batch=2)
+
+
+def test_ctrl_c_stops_a_build_and_raises_after_it(tiny_bundle):
+    def press(stage, done, total):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(tiny_bundle.window, RTX, max_batch=2, progress=press)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_building_again_replaces_engines_and_leaves_the_bundle_whole(tiny_bundle, tmp_path):
+    bundle = open_bundle(shutil.copytree(tiny_bundle.folder, tmp_path / "model.istvt"))
+    build_engines(bundle, RTX)
+    (first, second) = build_engines(bundle, EngineOptions("rtx", (89,), max_window_batch=2))
+    assert first.compute_capabilities == second.compute_capabilities == (89,)
+    assert (first.max_batch, second.max_batch) == (8, 2)
+    assert read_record(engine_path(bundle.folder, "window", "rtx")) == second
+    assert open_bundle(bundle.folder).digest == bundle.digest
+
+
+def test_the_two_libraries_are_never_in_one_process(monkeypatch):
+    monkeypatch.setitem(flavour.sys.modules, "tensorrt", object())
+    with pytest.raises(EngineError, match="tensorrt is loaded in this process"):
+        flavour.load_tensorrt("rtx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_the_paper_preset_builds(tmp_path, precision):
+    run = tmp_path / "paper"
+    save_run(run, random_model(PAPER), config_of(PAPER))
+    exported = export_run(run, tmp_path / "paper.istvt", precision=precision, engines=RTX)
+    encoder, window = exported.engines
+    weights = exported.bundle.window.with_name("window.onnx.data").stat().st_size
+    assert weights < window.num_bytes < 1.1 * weights + 6e6
+    assert encoder.num_bytes < 8e6
+    assert all(step.passed for step in exported.parity)

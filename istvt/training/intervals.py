@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from istvt.errors import DataError
 from istvt.training.metrics import Rows
-from istvt.training.roc import Doubles
+from istvt.training.roc import Doubles, take
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -55,8 +55,13 @@ def bootstrap(
     Raises:
         DataError: the lengths differ, or the metric has no value.
     """
+    truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if truth.shape != values.shape:
+        raise DataError(f"labels have shape {truth.shape}, scores {values.shape}: both take (n,)")
+    order = np.argsort(-values, kind="stable")  # once: the metric's own sorting then takes no time
+    truth, values = truth[order], values[order]
     draws = _resample(groups, labels, resamples=resamples, seed=seed)
-    return _interval(np.array([metric(labels, scores, weights) for weights in draws]))
+    return _interval(np.array([metric(truth, values, weights[order]) for weights in draws]))
 
 
 def measure_intervals(
@@ -78,7 +83,7 @@ def measure_intervals(
 def _resample(
     groups: Sequence[Hashable], labels: ArrayLike, *, resamples: int, seed: int
 ) -> Iterator[Doubles]:
-    """Give the weights `(n,)` of the rows, one array a resample."""
+    """Give the weights `(n,)` of the rows for one resample after another, in the same array."""
     truth = np.asarray(labels)
     if len(groups) != len(truth) or resamples < 1:
         raise DataError(
@@ -89,12 +94,13 @@ def _resample(
     group_of_row = np.array([numbers[key] for key in groups], dtype=np.int64)
     strata = _strata(group_of_row, truth, len(numbers))
     rng = np.random.default_rng(seed)
-    drawn = np.zeros(len(numbers))
+    drawn, weights = np.zeros(len(numbers)), np.empty(len(truth))
     for _ in range(resamples):
         for members in strata:
             picks = rng.integers(len(members), size=len(members))
             drawn[members] = np.bincount(picks, minlength=len(members))
-        yield drawn[group_of_row]
+        take(drawn, group_of_row, out=weights)
+        yield weights
 
 
 def _strata(

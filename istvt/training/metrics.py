@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from istvt.errors import DataError
-from istvt.training.roc import Bools, Doubles, Ranking
+from istvt.training.roc import Bools, Doubles, Ranking, dot
 
 THRESHOLD = 0.5
 LOW_FPR = 0.01
@@ -89,6 +89,7 @@ class Rows:
         self._is_right = ((scores > THRESHOLD) == self._is_fake).astype(np.float64)
         self._excess = scores - self._is_fake
         self._squared = self._excess**2
+        self._work = np.empty(len(scores))
         # Bin i holds what is above i/15, and up to (i+1)/15.
         self._bins = np.maximum(np.ceil(scores * ECE_BINS).astype(np.int64) - 1, 0)
 
@@ -99,16 +100,17 @@ class Rows:
             DataError: a class has no weight.
         """
         _check_classes(self._is_fake, weights)
-        roc, whole = self._ranking.roc(weights), weights.sum()
-        excess_of_bin = np.bincount(self._bins, weights=weights * self._excess)
+        roc, whole = self._ranking.roc(weights), float(weights.sum())
+        np.multiply(weights, self._excess, out=self._work)
+        excess_of_bin = np.bincount(self._bins, weights=self._work)
         return Metrics(
             auc=roc.auc,
             average_precision=roc.average_precision,
             eer=roc.equal_error_rate,
-            accuracy=float(weights @ self._is_right / whole),
+            accuracy=dot(weights, self._is_right) / whole,
             tpr_at_1_fpr=roc.tpr_at(LOW_FPR),
             ece=float(np.abs(excess_of_bin).sum() / whole),
-            brier=float(weights @ self._squared / whole),
+            brier=dot(weights, self._squared) / whole,
             count=len(self._is_fake),
         )
 
@@ -147,6 +149,6 @@ def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[Bools, Doubles]:
 def _check_classes(is_fake: Bools, weights: Doubles) -> None:
     if weights.shape != is_fake.shape:
         raise DataError(f"weights have shape {weights.shape}, the rows {is_fake.shape}")
-    fakes, whole = float(weights[is_fake].sum()), float(weights.sum())
+    fakes, whole = float(weights.sum(where=is_fake)), float(weights.sum())
     if fakes in (0, whole):
         raise DataError(f"{fakes:g} of {whole:g} are fake: metrics need both real and fake")

@@ -82,6 +82,8 @@ def test_the_seed_fixes_it():
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(DataError, match="3 groups for 2 rows"):
         bootstrap([1, 2, 3], [0, 1], [0.1, 0.2], roc_auc)
+    with pytest.raises(DataError, match="shape"):
+        bootstrap([1, 2, 3], [0, 1], [0.1, 0.2, 0.3], roc_auc)
     with pytest.raises(DataError, match="0 resamples"):
         bootstrap([1, 2], [0, 1], [0.1, 0.2], roc_auc, resamples=0)
     with pytest.raises(DataError, match="0 of 2 are fake"):

@@ -8,16 +8,25 @@ from istvt.export.parity import score_windows
 from istvt.presets import TINY
 from istvt.runtime.scorer import open_scorer
 from tests.fakes import FakeScorer
+from tests.runtime.backends import gpu
 
 # How far a logit may lie from PyTorch's. OpenVINO computes in bf16 where the CPU has it.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.03}
 REAL = ("torch", "onnxruntime", "openvino")
 
 
-@pytest.fixture(scope="module", params=["fake", *REAL])
-def scorer(request, tiny_bundle):
+@pytest.fixture(scope="module", params=["fake", *REAL, *gpu.BACKENDS])
+def scorer(request, tiny_bundle, tmp_path_factory):
+    """Every scorer; those of GPUs over a stand-in for one, which delays all that it can."""
     if request.param == "fake":
         yield FakeScorer(TINY)
+        return
+    if request.param in gpu.BACKENDS:
+        folder = tmp_path_factory.mktemp("gpu") / "model.istvt"
+        with pytest.MonkeyPatch.context() as patch:
+            opened, _ = gpu.open_on_gpu(tiny_bundle, request.param, folder, patch)
+            with opened:
+                yield opened
         return
     try:
         opened = open_scorer(tiny_bundle, backend=request.param, device="cpu")
@@ -40,7 +49,7 @@ def sliding(features):
 
 def test_info_says_what_runs(scorer):
     assert scorer.info.preset == TINY
-    assert scorer.info.device == "cpu"
+    assert scorer.info.device in ("cpu", "cuda")
     assert scorer.info.precision in TOLERANCE
     assert len(scorer.info.bundle_digest) == 64
 

@@ -1,0 +1,183 @@
+import gc
+
+import numpy as np
+import pytest
+
+from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, EngineError
+from istvt.presets import TINY
+from istvt.runtime.backends.feature_pool import SLOTS_OF_A_SLAB
+from istvt.runtime.scorer import open_scorer
+from tests.runtime.backends import gpu
+from tests.runtime.backends.fake_device import FakeDevice
+
+SIZE, FRAMES = TINY.image_size, TINY.num_frames
+
+
+@pytest.fixture
+def opened(request, tiny_bundle, tmp_path, monkeypatch):
+    backend = getattr(request, "param", "tensorrt_rtx")
+    scorer, its_gpu = gpu.open_on_gpu(tiny_bundle, backend, tmp_path / "m.istvt", monkeypatch)
+    with scorer:
+        yield scorer, its_gpu
+
+
+def faces_of(count, *, seed=0):
+    shape = (count, SIZE, SIZE, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_only_the_logits_are_waited_for(opened):
+    scorer, its_gpu = opened
+    window = [scorer.encode(face[None])[0] for face in faces_of(2)] * 3
+    assert (its_gpu.device.waits, its_gpu.device.synchronizations) == (0, 0)
+    scorer.score([window])
+    assert its_gpu.device.synchronizations == 1
+
+
+def test_pinned_memory_is_filled_again_only_after_its_copy(opened):
+    scorer, its_gpu = opened
+    faces = faces_of(5)
+    one_by_one = [scorer.encode(face[None])[0] for face in faces]
+    assert its_gpu.device.waits == 3
+    together = scorer.encode(faces)
+    assert scorer.score([(one_by_one * 2)[:FRAMES]]) == pytest.approx(
+        scorer.score([(together * 2)[:FRAMES]]), abs=1e-5
+    )
+
+
+def test_memory_is_flat_while_windows_slide(opened):
+    scorer, its_gpu = opened
+    window = scorer.encode(faces_of(FRAMES))
+    before = len(its_gpu.device.buffers)
+    for step in range(2 * SLOTS_OF_A_SLAB):
+        window = [*window[1:], *scorer.encode(faces_of(1, seed=step))]
+        if step % 50 == 0:
+            scorer.score([window])
+    gc.collect()
+    assert len(its_gpu.device.buffers) == before
+    fresh = scorer.encode(np.concatenate([faces_of(1, seed=s) for s in range(122, 128)]))
+    assert scorer.score([window]) == pytest.approx(scorer.score([fresh]), abs=1e-5)
+
+
+@pytest.mark.parametrize("opened", ["tensorrt"], indirect=True)
+def test_the_window_pass_is_captured_once_a_batch_size(opened):
+    scorer, its_gpu = opened
+    windows = [scorer.encode(faces_of(FRAMES, seed=seed)) for seed in range(4)]
+    alone = [scorer.score([window])[0] for window in windows]
+    (graph,) = its_gpu.graphs.made
+    assert graph.launches == 3, "the first pass sets up, the others are launched"
+    for count in (2, 3, 3, 2, 2):
+        np.testing.assert_allclose(scorer.score(windows[:count]), alone[:count], atol=1e-5)
+    assert len(its_gpu.graphs.made) == 2, "no graph for three windows"
+    passes = its_gpu.tensorrt.contexts[1].batches
+    assert passes == [1, 1, 2, 3, 3, 2], "each size once as it is and once for its graph"
+
+
+def test_rtx_makes_its_graphs_itself_and_keeps_what_it_compiled(tiny_bundle, tmp_path, monkeypatch):
+    folder = tmp_path / "m.istvt"
+    scorer, its_gpu = gpu.open_on_gpu(tiny_bundle, "tensorrt_rtx", folder, monkeypatch)
+    with scorer:
+        scorer.score([scorer.encode(faces_of(FRAMES))] * 2)
+        scorer.score([scorer.encode(faces_of(FRAMES))] * 2)
+    assert not its_gpu.graphs.made
+    assert its_gpu.tensorrt.contexts[1].config.cuda_graph_strategy == "whole"
+    kept = folder / "engines" / "window-rtx.runtime-cache"
+    assert kept.read_bytes() == b"!"
+    with open_scorer(scorer_bundle(folder), backend="tensorrt_rtx"):
+        assert its_gpu.tensorrt.caches[-1].content == b"!"
+
+
+def scorer_bundle(folder):
+    from istvt.export.bundle import open_bundle
+
+    return open_bundle(folder)
+
+
+def test_more_rows_than_the_profile_are_split(opened):
+    scorer, its_gpu = opened
+    faces = faces_of(9)
+    handles = scorer.encode(faces)
+    windows = [handles[start : start + FRAMES] for start in (0, 1, 2, 3, 0)]
+    logits = scorer.score(windows)
+    encoder, window = its_gpu.tensorrt.contexts
+    assert encoder.batches == [4, 4, 1]
+    assert window.batches == [4, 1]
+    assert logits[4] == pytest.approx(logits[0], abs=1e-5)
+    assert np.ptp(logits) > 1e-4
+
+
+@pytest.mark.parametrize("backend", gpu.BACKENDS)
+def test_closing_frees_all(tiny_bundle, tmp_path, monkeypatch, backend):
+    scorer, its_gpu = gpu.open_on_gpu(tiny_bundle, backend, tmp_path / "m.istvt", monkeypatch)
+    handles = scorer.encode(faces_of(3))
+    scorer.close()
+    assert its_gpu.device.buffers == {}
+    assert its_gpu.device.is_closed
+    del handles
+
+
+@pytest.mark.parametrize(
+    ("step", "says", "error"),
+    [
+        ("load", "cannot read the plan", EngineError),
+        ("load", "CUDA error: out of memory", DeviceMemoryError),
+        ("context", "Cuda Runtime (out of memory)", DeviceMemoryError),
+        ("run", "an illegal memory access was encountered", DeviceLostError),
+        ("run", "unspecified launch failure", DeviceLostError),
+        ("run", "set_input_shape: static dimension mismatch", EngineError),
+    ],
+)
+def test_what_fails_is_told_by_its_kind(tiny_bundle, tmp_path, monkeypatch, step, says, error):
+    def act():
+        scorer, _ = gpu.open_on_gpu(
+            tiny_bundle,
+            "tensorrt_rtx",
+            tmp_path / "m.istvt",
+            monkeypatch,
+            fails_at=step,
+            says=says,
+        )
+        scorer.encode(faces_of(1))
+
+    with pytest.raises(error, match=says.replace("(", r"\(").replace(")", r"\)")) as told:
+        act()
+    assert type(told.value) is error
+
+
+def test_a_full_gpu_says_what_to_do(tiny_bundle, tmp_path, monkeypatch):
+    device = FakeDevice(memory_bytes=1 << 18)
+    with pytest.raises(DeviceMemoryError):
+        gpu.open_on_gpu(
+            tiny_bundle, "tensorrt_rtx", tmp_path / "m.istvt", monkeypatch, device=device
+        )
+    assert device.is_closed
+
+
+@pytest.mark.parametrize("backend", ["tensorrt_rtx", "tensorrt"])
+def test_no_engine_names_the_command(tiny_bundle, backend):
+    with pytest.raises(EngineError, match=r"istvt export --model .*tiny\.istvt --engine "):
+        open_scorer(tiny_bundle, backend=backend)
+
+
+def test_an_engine_for_another_gpu_is_not_loaded(tiny_bundle, tmp_path, monkeypatch):
+    device = FakeDevice(compute_capability=120)
+    with pytest.raises(EngineError, match="this GPU has 120; rebuild it"):
+        gpu.open_on_gpu(
+            tiny_bundle, "tensorrt_rtx", tmp_path / "m.istvt", monkeypatch, device=device
+        )
+
+
+@pytest.mark.parametrize("backend", gpu.BACKENDS)
+def test_the_cpu_is_refused(tiny_bundle, backend):
+    with pytest.raises(BackendError, match="--device cuda"):
+        open_scorer(tiny_bundle, backend=backend, device="cpu")
+
+
+def test_auto_takes_the_engines_where_they_fit(tiny_bundle, tmp_path, monkeypatch):
+    gpu.pretend_gpu(monkeypatch)
+    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "rtx")
+    with open_scorer(bundle) as scorer:
+        assert (scorer.info.backend, scorer.info.device) == ("tensorrt_rtx", "cuda")
+    other = gpu.with_engines(tiny_bundle, tmp_path / "o.istvt", "rtx", version="1.6.0")
+    with open_scorer(other) as scorer:
+        assert scorer.info.device == "cpu"

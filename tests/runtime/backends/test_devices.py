@@ -1,0 +1,299 @@
+"""The fillings of `Device` and the CUDA graphs, over stand-ins for the packages' modules."""
+
+import ctypes
+from importlib.util import find_spec
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from istvt.errors import (
+    BackendError,
+    DeviceLostError,
+    DeviceMemoryError,
+    MissingExtraError,
+)
+from istvt.runtime.backends import device, device_cuda_python, device_pycuda
+from istvt.runtime.backends.cuda_graph import CudaGraph
+
+
+class FakeDriver:
+    """Answers as `cuda.bindings.driver`: (status, results...)."""
+
+    CUresult = SimpleNamespace(CUDA_SUCCESS=0)
+    CUdevice_attribute = SimpleNamespace(
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major",
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor",
+    )
+    CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=1)
+
+    def __init__(self, **statuses):
+        self.statuses, self.calls = statuses, []
+
+    def __getattr__(self, name):
+        results = {
+            "cuDeviceGetAttribute": {"major": 8, "minor": 9},
+            "cuDeviceGetName": b"NVIDIA Test\0\0\0",
+            "cuDriverGetVersion": 13010,
+            "cuMemAlloc": 4096,
+            "cuStreamCreate": 77,
+        }
+
+        def call(*arguments):
+            self.calls.append((name, arguments))
+            status = self.statuses.get(name, 0)
+            result = results.get(name, name)
+            if isinstance(result, dict):
+                result = result[arguments[0]]
+            return (SimpleNamespace(name=status) if status else 0, result)
+
+        return call
+
+
+def cuda_python(monkeypatch, **statuses):
+    driver = FakeDriver(**statuses)
+    monkeypatch.setattr(device_cuda_python, "require", lambda module, extra: driver)
+    return driver
+
+
+def test_cuda_python_queues_on_one_stream_in_the_primary_context(monkeypatch):
+    driver = cuda_python(monkeypatch)
+    gpu = device_cuda_python.CudaPythonDevice()
+    assert (gpu.name, gpu.compute_capability, gpu.driver) == ("NVIDIA Test", 89, 13010)
+    pinned = gpu.pinned(16)
+    driver.calls.clear()
+    with gpu.active():
+        gpu.copy_in(4096, pinned)
+        gpu.copy(8192, 4096, 16)
+        gpu.copy_out(pinned, 8192)
+        gpu.wait(gpu.record())
+        gpu.synchronize()
+    here = pinned.ctypes.data
+    assert driver.calls == [
+        ("cuCtxPushCurrent", ("cuDevicePrimaryCtxRetain",)),
+        ("cuMemcpyHtoDAsync", (4096, here, 16, 77)),
+        ("cuMemcpyDtoDAsync", (8192, 4096, 16, 77)),
+        ("cuMemcpyDtoHAsync", (here, 8192, 16, 77)),
+        ("cuEventCreate", (2,)),
+        ("cuEventRecord", ("cuEventCreate", 77)),
+        ("cuEventSynchronize", ("cuEventCreate",)),
+        ("cuEventDestroy", ("cuEventCreate",)),
+        ("cuStreamSynchronize", (77,)),
+        ("cuCtxPopCurrent", ()),
+    ]
+    driver.calls.clear()
+    gpu.close()
+    names = [name for name, _ in driver.calls]
+    assert names == [
+        "cuCtxPushCurrent",
+        "cuMemHostUnregister",
+        "cuStreamDestroy",
+        "cuCtxPopCurrent",
+        "cuDevicePrimaryCtxRelease",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "error"),
+    [
+        ("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY", DeviceMemoryError),
+        ("cuMemAlloc", "CUDA_ERROR_ECC_UNCORRECTABLE", DeviceLostError),
+        ("cuMemAlloc", "CUDA_ERROR_ILLEGAL_ADDRESS", DeviceLostError),
+        ("cuMemAlloc", "CUDA_ERROR_INVALID_VALUE", BackendError),
+    ],
+)
+def test_the_drivers_errors_become_ours(monkeypatch, call, status, error):
+    cuda_python(monkeypatch, **{call: status})
+    gpu = device_cuda_python.CudaPythonDevice()
+    with pytest.raises(error, match=status) as told:
+        gpu.allocate(10)
+    assert type(told.value) is error
+
+
+def test_no_gpu_is_told(monkeypatch):
+    cuda_python(monkeypatch, cuInit="CUDA_ERROR_NO_DEVICE")
+    with pytest.raises(BackendError, match="NO_DEVICE"):
+        device_cuda_python.CudaPythonDevice()
+
+
+@pytest.mark.skipif(
+    not (find_spec("cuda") and find_spec("cuda.bindings")), reason="cuda-python is not installed"
+)
+def test_the_real_bindings_have_every_name_that_is_used():
+    import re
+    from pathlib import Path
+
+    from cuda.bindings import driver
+
+    text = Path(device_cuda_python.__file__).read_text()
+    names = re.findall(r'"(cu[A-Z]\w+)"', text)
+    assert len(names) > 15
+    assert [name for name in names if not hasattr(driver, name)] == []
+
+
+class FakePyCuda:
+    """The names of `pycuda.driver` that are used, as its 2026.1 sources have them."""
+
+    class Error(Exception):
+        pass
+
+    class MemoryError(Error):
+        pass
+
+    event_flags = SimpleNamespace(DISABLE_TIMING=2)
+
+    def __init__(self):
+        self.calls = []
+        self.fails = None
+        self.Device = lambda index: SimpleNamespace(
+            retain_primary_context=lambda: SimpleNamespace(
+                push=lambda: self.calls.append("push"),
+                pop=lambda: self.calls.append("pop"),
+                detach=lambda: self.calls.append("detach"),
+            ),
+            compute_capability=lambda: (12, 0),
+            name=lambda: "NVIDIA Test",
+        )
+        self.Stream = lambda flags: SimpleNamespace(
+            handle=77, synchronize=lambda: self.note("synchronize")
+        )
+        self.Event = lambda flags: SimpleNamespace(
+            record=lambda stream: self.calls.append("record")
+        )
+
+    def init(self):
+        pass
+
+    def get_driver_version(self):
+        return 13010
+
+    def note(self, *call):
+        if self.fails:
+            raise self.fails
+        self.calls.append(call)
+
+    def mem_alloc(self, num_bytes):
+        self.note("alloc", num_bytes)
+        owner = self
+
+        class Allocation(int):
+            def free(self):
+                owner.calls.append("free")
+
+        return Allocation(4096)
+
+    def pagelocked_empty(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+    def memcpy_htod_async(self, target, source, stream):
+        self.note("in", target, stream.handle)
+
+    def memcpy_dtoh_async(self, target, source, stream):
+        self.note("out", source, stream.handle)
+
+    def memcpy_dtod_async(self, target, source, size, stream):
+        self.note("within", target, source, size, stream.handle)
+
+
+def test_pycuda_does_the_same(monkeypatch):
+    package = FakePyCuda()
+    monkeypatch.setattr(device_pycuda, "require", lambda module, extra: package)
+    gpu = device_pycuda.PyCudaDevice()
+    assert (gpu.compute_capability, gpu.stream, gpu.driver) == (120, 77, 13010)
+    package.calls.clear()
+    with gpu.active():
+        address = gpu.allocate(10)
+        gpu.copy_in(address, gpu.pinned(10))
+        gpu.copy(8192, address, 10)
+        gpu.copy_out(gpu.pinned(10), 8192)
+        gpu.record()
+        gpu.free(address)
+    assert package.calls == [
+        "push",
+        ("alloc", 10),
+        ("in", 4096, 77),
+        ("within", 8192, 4096, 10, 77),
+        ("out", 8192, 77),
+        "record",
+        "free",
+        "pop",
+    ]
+    gpu.close()
+    assert package.calls[-1] == "detach"
+    package.fails = FakePyCuda.MemoryError("cuMemAlloc failed: out of memory")
+    with pytest.raises(DeviceMemoryError, match="smaller --max-batch"):
+        gpu.allocate(10)
+
+
+@pytest.mark.parametrize(
+    ("installed", "module"),
+    [({"pycuda", "cuda", "cuda.bindings"}, device_pycuda), ({"cuda", "cuda.bindings"}, None)],
+)
+def test_pycuda_comes_first_and_cuda_python_stands_in(monkeypatch, installed, module):
+    monkeypatch.setattr(device, "find_spec", lambda name: name in installed or None)
+    monkeypatch.setattr(device_pycuda, "PyCudaDevice", lambda index: "pycuda")
+    monkeypatch.setattr(device_cuda_python, "CudaPythonDevice", lambda index: "cuda-python")
+    assert device.open_device() == ("pycuda" if module else "cuda-python")
+
+
+def test_without_either_both_are_named(monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'istvt\[rtx\]'"):
+        device.open_device()
+
+
+class FakeLibrary:
+    """Answers as libcuda: 0, or a number."""
+
+    def __init__(self, **statuses):
+        self.statuses, self.calls = statuses, []
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.calls.append(name)
+            if name == "cuGetErrorString":
+                arguments[1]._obj.value = b"operation not permitted when stream is capturing"
+            return self.statuses.get(name, 0)
+
+        return call
+
+
+def test_a_graph_captures_and_launches():
+    library = FakeLibrary()
+    graph = CudaGraph(7, lambda: library.calls.append("work"), library=library)
+    graph.launch()
+    graph.close()
+    assert library.calls == [
+        "cuStreamBeginCapture_v2",
+        "work",
+        "cuStreamEndCapture",
+        "cuGraphInstantiateWithFlags",
+        "cuGraphDestroy",
+        "cuGraphLaunch",
+        "cuGraphExecDestroy",
+    ]
+
+
+def test_a_capture_ends_even_where_its_work_fails():
+    library = FakeLibrary()
+
+    def work():
+        raise EngineBroke
+
+    class EngineBroke(Exception):
+        pass
+
+    with pytest.raises(EngineBroke):
+        CudaGraph(7, work, library=library)
+    assert library.calls[-1] == "cuStreamEndCapture"
+    refused = FakeLibrary(cuStreamEndCapture=901)
+    with pytest.raises(BackendError, match=r"cuStreamEndCapture failed.*not permitted"):
+        CudaGraph(7, lambda: None, library=refused)
+
+
+def test_the_real_library_is_missing_here_or_loads():
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        with pytest.raises(BackendError, match="no NVIDIA driver"):
+            CudaGraph(7, lambda: None)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from istvt.errors import RuntimeEnvironmentError, UsageError
-from istvt.export.kernels.launch import triton_kernel
 from istvt.export.kernels.ptx import Loads, assemble, count_loads, count_parameters, drop_parameters
+from istvt.export.kernels.source import triton_kernel
 from istvt.export.kernels.spec import KernelSpec
 from istvt.extras import require
 

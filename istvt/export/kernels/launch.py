@@ -5,36 +5,19 @@ environment before this is imported, tensors of the CPU are taken too.
 """
 
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from istvt.errors import UsageError
+from istvt.export.kernels.source import triton_kernel
 from istvt.export.kernels.spec import AttentionName, DtypeName, KernelSpec
-from istvt.extras import require
 
 DTYPES: dict[torch.dtype, DtypeName] = {
     torch.float16: "fp16",
     torch.bfloat16: "bf16",
     torch.float32: "fp32",
 }
-
-
-def triton_kernel(attention: AttentionName) -> Any:
-    """Give the Triton function of an attention.
-
-    Raises:
-        MissingExtraError: Triton is not installed.
-    """
-    require("triton", extra="gpu")
-    if attention == "temporal":
-        from istvt.export.kernels.temporal import temporal_attention_kernel
-
-        return temporal_attention_kernel
-    from istvt.export.kernels.spatial import spatial_attention_kernel
-
-    return spatial_attention_kernel
 
 
 def check_layout(qkv: Tensor) -> None:

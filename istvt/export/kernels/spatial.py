@@ -2,7 +2,7 @@
 
 A program takes a block of one head's queries in one row and passes once over all keys and values,
 which it reads where the projection left them; maximum and sum are corrected as it goes.
-Needs Triton at import; `ops` and `compile` ask for it.
+Needs Triton at import; `source` asks for it.
 
 Source: Dao et al., FlashAttention, NeurIPS 2022 (the running softmax).
 """

@@ -102,7 +102,9 @@ class KernelSpec:
         """Queries and keys of one step; wide heads and fp32, without tensor cores, take less."""
         if self.dtype == "fp32":
             return 32, 16
-        return (128, 32) if self.head_dim <= NARROW_HEAD_DIM else (64, 32)
+        if self.head_dim > NARROW_HEAD_DIM:
+            return 64, 32
+        return 128, 64 if self.head_dim <= NARROW_HEAD_DIM // 2 else 32  # 16 bytes a thread
 
     @property
     def _spatial_warps(self) -> int:

@@ -3,7 +3,7 @@
 A program takes a block of (column, head) pairs. Eight threads hold one pair's 64 dimensions, 16
 bytes of every row each. All keys (already subtracted) and values are loaded first and stay in
 registers; queries pass through one row at a time, the next one under way while this one is used.
-Nothing goes through shared memory. Needs Triton at import; `ops` and `compile` ask for it.
+Nothing goes through shared memory. Needs Triton at import; `source` asks for it.
 """
 
 # mypy: disable-error-code="assignment,no-untyped-def,untyped-decorator"
@@ -58,17 +58,21 @@ def temporal_attention_kernel(
         if row >= 1:
             before = key
 
-    # Rolled: unrolled it is four times the code and takes as many registers.
+    # Rows 0 and 1 are kept. The rest is a loop: unrolled it is four times the code and takes as
+    # many registers.
+    scale: tl.constexpr = LOG2_E * HEAD_DIM**-0.5
+    plain = tl.load(source, mask=mask, other=0).to(tl.float32)
+    following = tl.load(source + 3 * row_items, mask=mask, other=0)
+    out = _mix(plain, keys, values, ROWS, scale)
+    tl.store(target, out.to(mixed.dtype.element_ty), mask=mask)
     before = tl.zeros((PAIRS, DIM), tl.float32)
-    following = tl.load(source, mask=mask, other=0)
-    for row in tl.range(0, ROWS):
+    for row in tl.range(1, ROWS):
         plain = following.to(tl.float32)
         behind = source + (row + 1) * 3 * row_items
         following = tl.load(behind, mask=mask & (row + 1 < ROWS), other=0)
-        query = plain - before
-        before = tl.where(row >= 1, plain, 0.0)
-        out = _mix(query, keys, values, ROWS, LOG2_E * HEAD_DIM**-0.5)
+        out = _mix(plain - before, keys, values, ROWS, scale)
         tl.store(target + row * row_items, out.to(mixed.dtype.element_ty), mask=mask)
+        before = plain
 
 
 @triton.jit
@@ -87,4 +91,4 @@ def _mix(query, keys, values, ROWS: tl.constexpr, SCALE: tl.constexpr):
         weight = tl.exp2((logits[row] - top) * SCALE)
         total += weight
         out += weight[:, None] * values[row].to(tl.float32)
-    return out / total[:, None]
+    return out * (1 / total)[:, None]

@@ -1,5 +1,7 @@
-"""What runs in the process that interprets the kernels: its environment has TRITON_INTERPRET=1."""
+"""One call of a kernel, checked: interpreted on the CPU (TRITON_INTERPRET=1), or on CUDA."""
 
+import ctypes
+import mmap
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,6 +13,11 @@ from torch import Tensor
 
 GUARD = 257  # items before and behind each tensor; odd, so that the tensors are not aligned
 SENTINEL = 3.0
+PROT_NONE = 0
+
+# Of the result; the spatial kernel also rounds its weights for the tensor cores.
+ROUNDINGS = {"temporal": 0.6, "spatial": 1.6}
+FP32_TOLERANCE = 2e-6
 
 
 @dataclass(frozen=True)
@@ -41,35 +48,84 @@ class Outcome:
     input_untouched: bool
 
 
-def run(case: Case) -> Outcome:
+def interpret(case: Case) -> Outcome:
+    """Run a kernel in Triton's interpreter."""
+    mend_bfloat16()
+    return run(case, guard_items=GUARD)
+
+
+def run(case: Case, *, device: str = "cpu", guard_items: int) -> Outcome:
     """Run a kernel between guards, onto a result full of NaN, and the formula in fp64."""
     from istvt.export.kernels.launch import launch
     from istvt.model.attention import attend_over_space, attend_over_time
 
-    mend_bfloat16()
     dtype = getattr(torch, case.dtype)
-    source, qkv = guarded(case.shape, dtype, guard=torch.nan)  # read by mistake, it shows
+    around = (guard_items, device)
+    source, qkv = guarded(case.shape, dtype, torch.nan, *around)  # read by mistake, it shows
     qkv.copy_(filled(case).to(dtype))
     before = source.clone()
     shape = (*case.shape[:3], case.num_heads * case.head_dim)
-    target, mixed = guarded(shape, dtype, guard=SENTINEL)
+    target, mixed = guarded(shape, dtype, SENTINEL, *around)
     mixed.fill_(torch.nan)
     launch(case.attention, qkv, mixed)
     attend = attend_over_time if case.attention == "temporal" else attend_over_space
-    guards = torch.cat([target[:GUARD], target[-GUARD:]])
+    guards = torch.cat([target[:guard_items], target[-guard_items:]])
     return Outcome(
-        given=mixed.double().numpy(),
-        expected=attend(qkv.double()).numpy(),
+        given=mixed.double().cpu().numpy(),
+        expected=attend(qkv.cpu().double()).numpy(),
         guards_untouched=bool((guards == SENTINEL).all()),
         input_untouched=torch.equal(bits(source), bits(before)),
     )
 
 
-def guarded(shape: tuple[int, ...], dtype: torch.dtype, *, guard: float) -> tuple[Tensor, Tensor]:
+def check_outcome(case: Case, outcome: Outcome) -> None:
+    assert outcome.guards_untouched
+    assert outcome.input_untouched
+    assert not np.isnan(outcome.given).any()
+    assert np.abs(outcome.given - outcome.expected).max() <= tolerance(case, outcome.expected)
+
+
+def tolerance(case: Case, expected: NDArray[np.float64]) -> float:
+    """So much may a value be off; steps between subnormal numbers do not shrink further."""
+    limits = torch.finfo(getattr(torch, case.dtype))
+    largest = max(float(np.abs(expected).max()), limits.tiny)
+    if case.dtype == "float32":
+        steepness = 100 if case.fill == "steep" else 1  # logits are that much larger than 1
+        return FP32_TOLERANCE * steepness * largest
+    return ROUNDINGS[case.attention] * limits.eps * largest
+
+
+def run_before_forbidden_memory(case: Case) -> None:
+    """Run a kernel on tensors that end where the process may not read: one item more kills it."""
+    from istvt.export.kernels.launch import launch
+
+    qkv = before_forbidden_memory(case.shape).copy_(filled(case))
+    mixed = before_forbidden_memory((*case.shape[:3], case.num_heads * case.head_dim))
+    launch(case.attention, qkv, mixed)
+
+
+def before_forbidden_memory(shape: tuple[int, ...]) -> Tensor:
+    """An fp32 tensor with a page behind it that may not be touched."""
+    num_bytes = 4 * int(np.prod(shape))
+    allowed = -(-num_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, allowed + mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(start + allowed), mmap.PAGESIZE, PROT_NONE):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    offset = allowed - num_bytes
+    return torch.frombuffer(memory, dtype=torch.float32, count=num_bytes // 4, offset=offset).view(
+        shape
+    )
+
+
+def guarded(
+    shape: tuple[int, ...], dtype: torch.dtype, guard: float, guard_items: int, device: str
+) -> tuple[Tensor, Tensor]:
     """A buffer full of `guard`, and a tensor in its middle."""
     items = int(np.prod(shape))
-    buffer = torch.full((GUARD + items + GUARD,), guard, dtype=dtype)
-    return buffer, buffer[GUARD : GUARD + items].view(shape)
+    buffer = torch.full((items + 2 * guard_items,), guard, dtype=dtype, device=device)
+    return buffer, buffer[guard_items:-guard_items].view(shape)
 
 
 def bits(tensor: Tensor) -> Tensor:

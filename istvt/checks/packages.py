@@ -36,9 +36,10 @@ PACKAGES = (
     Package("torch", "pip install 'istvt[cpu]'", devices=("cpu", "cuda")),
     Package("onnxruntime", "pip install 'istvt[cpu]'", devices=("cpu", "cuda")),
     Package("openvino", "pip install 'istvt[openvino]'", devices=("cpu",)),
-    Package("tensorrt_rtx", "pip install 'istvt[rtx]' (needs an RTX card)"),
-    Package("tensorrt", "pip install 'istvt[tensorrt]' (needs an NVIDIA GPU)"),
-    Package("pycuda", "pip install 'istvt[tensorrt]' (needs the CUDA toolkit)"),
+    Package("tensorrt_rtx", "pip install 'istvt[rtx]' (needs an RTX card)", devices=("cuda",)),
+    Package("tensorrt", "pip install 'istvt[tensorrt]' (needs an NVIDIA GPU)", devices=("cuda",)),
+    Package("pycuda", "pip install pycuda (needs the CUDA toolkit), or cuda-python beside it"),
+    Package("cuda", "pip install 'istvt[rtx]' (needs the NVIDIA driver)", label="cuda-python"),
     Package("triton", "install a torch built for CUDA (see pytorch.org): it comes with it"),
 )
 

@@ -197,12 +197,12 @@ def _probe_tensorrt(trt: ModuleType, *, extra: str) -> list[Finding]:
     if trt.Runtime(logger).deserialize_cuda_engine(engines[0]) is None:
         detail = f"{built.detail}, cannot run them: no NVIDIA GPU that it supports"
         return [Finding("", "warn", detail, "run the engines on a machine with such a GPU")]
-    return [Finding("", "pass", f"{built.detail} and loads them")]
+    return [Finding("cuda", "pass", f"{built.detail} and loads them")]
 
 
 def _build_engine(trt: ModuleType, logger: object) -> bytes:
     builder = trt.Builder(logger)
-    network = builder.create_network(0)
+    network = builder.create_network(0)  # a graph of one type: the flag makes no difference
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(RELU_ONNX):
         raise RuntimeError(str(parser.get_error(0)))
@@ -227,6 +227,19 @@ def probe_pycuda() -> list[Finding]:
     return [_attempt("", count, fix="install the NVIDIA driver; pycuda needs a GPU")]
 
 
+def probe_cuda_python() -> list[Finding]:
+    """Open the first GPU the way the backends do."""
+
+    def act() -> str:
+        from istvt.runtime.backends.device_cuda_python import CudaPythonDevice
+
+        device = CudaPythonDevice()
+        device.close()
+        return f"{device.name}, CUDA driver {device.driver // 1000}.{device.driver % 1000 // 10}"
+
+    return [_attempt("", act, fix="install the NVIDIA driver; cuda-python needs a GPU")]
+
+
 def probe_triton() -> list[Finding]:
     """Import the language and its compiler."""
 
@@ -248,6 +261,7 @@ PROBES: dict[str, Callable[[], list[Finding]]] = {
     "tensorrt_rtx": probe_tensorrt_rtx,
     "tensorrt": probe_tensorrt,
     "pycuda": probe_pycuda,
+    "cuda": probe_cuda_python,
     "triton": probe_triton,
 }
 

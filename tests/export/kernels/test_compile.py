@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from istvt.errors import RuntimeEnvironmentError, UsageError
 from istvt.export.kernels.compile import ARGUMENTS, TARGETS, compile_ptx
-from istvt.export.kernels.ptx import Loads, count_parameters
+from istvt.export.kernels.ptx import Loads, count_loads, count_parameters
+from istvt.export.kernels.source import triton_kernel
 from istvt.export.kernels.spec import AttentionName, DtypeName, KernelSpec
 from istvt.presets import PAPER, TINY
 
@@ -135,8 +138,6 @@ def test_an_unknown_target_is_refused() -> None:
 
 
 def test_scratch_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
     from istvt.export.kernels import compile as module
 
     metadata = SimpleNamespace(global_scratch_size=128, profile_scratch_size=0)
@@ -144,3 +145,28 @@ def test_scratch_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_compile", lambda *arguments: given)
     with pytest.raises(RuntimeEnvironmentError, match="128 and 0 bytes of scratch"):
         compile_ptx(paper_spec("temporal"), compute_capability=86)
+
+
+@pytest.mark.parametrize("attention", ["temporal", "spatial"])
+def test_pytorch_compiles_the_same_code_at_its_first_call(
+    attention: AttentionName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that only names a device stands in for CUDA's; nothing is launched."""
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime import driver
+
+    named = SimpleNamespace(
+        get_current_target=lambda: GPUTarget("cuda", 89, 32),
+        get_current_device=lambda: 99,  # a real one would find this kernel later
+        get_current_stream=lambda device: 0,
+    )
+    monkeypatch.setattr(driver, "_active", named)
+    spec = paper_spec(attention)
+    half = torch.float16
+    kernel = triton_kernel(attention).warmup(
+        half, COLUMNS, half, grid=spec.grid(1, COLUMNS), **spec.constants, **spec.options
+    )
+    ahead = compile_ptx(spec, compute_capability=89)
+    assert count_loads(kernel.asm["ptx"]) == ahead.loads
+    assert 32 * kernel.metadata.num_warps == ahead.num_threads
+    assert kernel.metadata.shared == ahead.shared_bytes

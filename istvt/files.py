@@ -68,6 +68,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_bytes(content: bytes) -> str:
+    """Digest what is in memory, as a hex string."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def _sweep(path: Path) -> None:
     """Remove what killed writers of this folder left beside it."""
     if path.exists():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from istvt.export.engine_record import EngineRecord
 
 ENGINES = ("auto", "rtx", "tensorrt", "none")
+PLUGIN_CHOICES = ("auto", "on", "off")
 
 
 def export(
@@ -47,6 +48,10 @@ def export(
     workspace_mb: Annotated[
         int | None, typer.Option(min=1, help="Limit of an engine's scratch memory.")
     ] = None,
+    plugin: Annotated[
+        str,
+        typer.Option(help="Our fused kernel in TensorRT's engine: on, off, or auto (the faster)."),
+    ] = "auto",
 ) -> int:
     """Write a bundle: ONNX graphs, held against PyTorch before they are kept, and engines.
 
@@ -55,7 +60,7 @@ def export(
     precision = _precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8)
     if clips is not None and precision != "int8":
         raise UsageError("--clips is for the ranges of --int8: give both or neither")
-    engines = _engine_options(engine, compute_capability, max_batch, workspace_mb)
+    engines = _engine_options(engine, compute_capability, max_batch, workspace_mb, plugin)
     if model is not None and (model / "bundle.json").is_file():
         if precision is not None or out is not None:
             raise UsageError(
@@ -125,6 +130,9 @@ def _show_engines(engines: "tuple[EngineRecord, ...]") -> None:
             f"{record.num_bytes / 1e6:.1f} MB in {record.build_s:.1f} s, compute capability "
             f"{targets}, batch 1 to {record.max_batch}"
         )
+        if record.window_ms:
+            times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in record.window_ms.items())
+            typer.echo(f"  {times}: kept the one {'with' if record.plugin else 'without'} plugin")
     if engines and not engines[0].gpu:
         typer.echo("the engines were built without a GPU and have not been run")
 
@@ -140,8 +148,14 @@ def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> "Precision 
 
 
 def _engine_options(
-    engine: str, compute_capability: str | None, max_batch: int, workspace_mb: int | None
+    engine: str,
+    compute_capability: str | None,
+    max_batch: int,
+    workspace_mb: int | None,
+    plugin: str,
 ) -> "EngineOptions | None":
+    if plugin not in PLUGIN_CHOICES:
+        raise UsageError(f"--plugin is {plugin!r}: choose one of {', '.join(PLUGIN_CHOICES)}")
     if engine not in ENGINES:
         raise UsageError(f"--engine is {engine!r}: choose one of {', '.join(ENGINES)}")
     from istvt.export.engine import EngineOptions
@@ -151,12 +165,16 @@ def _engine_options(
     flavour = choose_flavour(engine)
     targets = parse_capabilities(compute_capability)
     if flavour is None:
-        if targets or workspace_mb is not None:
-            raise UsageError("--compute-capability and --workspace-mb are for engines: none built")
+        if targets or workspace_mb is not None or plugin == "on":
+            raise UsageError(
+                "--compute-capability, --workspace-mb and --plugin are for engines, and none is "
+                "built: give --engine rtx or --engine tensorrt"
+            )
         return None
     return EngineOptions(
         flavour=flavour,
         compute_capabilities=targets,
         max_window_batch=max_batch,
         workspace_mb=workspace_mb,
+        plugin=plugin,  # type: ignore[arg-type]
     )

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from istvt.errors import EngineError
 from istvt.export.flavour import TITLES, Flavour, load_tensorrt, make_logger
+from istvt.extras import require
 from istvt.files import atomic_file
 
 BuildProgress: TypeAlias = Callable[[str, int, int], None]
+PluginChoice: TypeAlias = Literal["auto", "on", "off"]
 KEPT_MESSAGES = 8
 
 
@@ -33,12 +35,15 @@ class EngineOptions:
             from 8.0 with TensorRT-RTX, this machine's GPU with TensorRT.
         max_window_batch: windows of one pass; the encoder takes four times as many faces.
         workspace_mb: limit of the scratch memory; the library's own where None.
+        plugin: whether TensorRT's window engine holds our fused kernel; `auto` builds it both ways
+            and keeps the faster.
     """
 
     flavour: Flavour
     compute_capabilities: tuple[int, ...] = ()
     max_window_batch: int = 16
     workspace_mb: int | None = None
+    plugin: PluginChoice = "auto"
 
     @property
     def max_encoder_batch(self) -> int:
@@ -68,6 +73,7 @@ def build_engine(
     options: EngineOptions,
     *,
     max_batch: int,
+    plugin_capability: int | None = None,
     timing_cache: Path | None = None,
     progress: BuildProgress = lambda stage, done, total: None,
 ) -> BuiltEngine:
@@ -77,6 +83,8 @@ def build_engine(
         graph: its external weights lie beside it.
         options: see there.
         max_batch: the profile goes from 1 to this, tuned for 1.
+        plugin_capability: put our fused kernel in, for this compute capability; None for the
+            nodes' bodies of standard operators.
         timing_cache: TensorRT's measurements of kernels, read and written; for other builds of
             the same machine. TensorRT-RTX measures nothing when it builds.
         progress: is told (stage, steps done, steps in all), from threads of the builder too.
@@ -93,7 +101,7 @@ def build_engine(
     builder = _make_builder(trt, log, options.flavour, messages)
     network = builder.create_network(_creation_flags(trt))
     parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(graph)):
+    if not _parse(trt, parser, graph, plugin_capability):
         raise EngineError(_explain_parser(parser, graph, options))
     _decompose_fp32_attention(trt, network)
     config = builder.create_builder_config()
@@ -127,6 +135,17 @@ def _make_builder(trt: ModuleType, log: Any, flavour: Flavour, messages: list[st
             f"{TITLES[flavour]} cannot build on this machine: {reason}; it needs an NVIDIA GPU and "
             "its driver (TensorRT-RTX, --engine rtx, builds without one)"
         ) from error
+
+
+def _parse(trt: ModuleType, parser: Any, graph: Path, plugin_capability: int | None) -> bool:
+    if plugin_capability is None:
+        return bool(parser.parse_from_file(str(graph)))
+    from istvt.export.plugin import register_plugin, with_plugin_nodes
+
+    register_plugin(trt, compute_capability=plugin_capability)
+    onnx = require("onnx", extra="train")
+    content = with_plugin_nodes(onnx.load(graph, load_external_data=False)).SerializeToString()
+    return bool(parser.parse(content, str(graph)))  # the path is for the weights beside it
 
 
 def _creation_flags(trt: ModuleType) -> int:

@@ -4,7 +4,7 @@ Needs neither TensorRT nor onnx: the edge device reads engines with this module.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -34,6 +34,7 @@ class EngineRecord:
         precision: of the graphs.
         max_batch: rows of the profile, from 1.
         plugin: holds our fused attention kernel.
+        window_ms: of one window, with the plugin and without, where both were measured.
         onnx: name to SHA-256 of the files it was built from.
         sha256, num_bytes: of the engine.
         num_layers: of the network before it was optimised.
@@ -54,6 +55,7 @@ class EngineRecord:
     num_bytes: int
     num_layers: int
     build_s: float
+    window_ms: dict[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the sidecar."""

@@ -1,8 +1,8 @@
 """A bundle's graphs in, its engines with their sidecars out, under `engines/`."""
 
-from pathlib import Path
+from dataclasses import replace
 
-from istvt.errors import RuntimeEnvironmentError
+from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.engine import BuildProgress, BuiltEngine, EngineOptions, build_engine
 from istvt.export.engine_record import (
@@ -13,9 +13,10 @@ from istvt.export.engine_record import (
     onnx_digests,
     sidecar_of,
 )
-from istvt.export.flavour import cuda_of, load_tensorrt
-from istvt.files import atomic_file, sha256_of
+from istvt.export.flavour import TITLES, cuda_of, load_tensorrt
+from istvt.files import atomic_file, sha256_of_bytes
 from istvt.runtime.backends.device import Device, open_device
+from istvt.runtime.backends.engine_timing import time_pass_ms
 
 
 def build_engines(
@@ -31,70 +32,104 @@ def build_engines(
         EngineError: a graph cannot be built.
     """
     load_tensorrt(options.flavour)
+    if options.plugin == "on" and options.flavour == "rtx":
+        raise EngineError(f"{TITLES['rtx']} takes no plugins: use --plugin off")
     gpu = _find_gpu(is_needed=options.flavour == "tensorrt")
+    work = _Work(bundle, options, gpu, progress)
     try:
-        return [_build(bundle, graph, options, gpu, progress) for graph in GRAPHS]
+        return [work.write(*work.choose(graph)) for graph in GRAPHS]
     finally:
         if gpu is not None:
             gpu.close()
 
 
-def _build(
-    bundle: Bundle,
-    graph: GraphName,
-    options: EngineOptions,
-    gpu: Device | None,
-    progress: BuildProgress,
-) -> EngineRecord:
-    source = bundle.folder / f"{graph}.onnx"
-    max_batch = options.max_encoder_batch if graph == "encoder" else options.max_window_batch
-
-    def report(stage: str, done: int, total: int) -> None:
-        progress(f"{graph}: {stage.lower()}", done, total)
-
-    built = build_engine(
-        source,
-        options,
-        max_batch=max_batch,
-        timing_cache=bundle.folder / ENGINES_FOLDER / f"{options.flavour}.timing-cache",
-        progress=report,
-    )
-    path = engine_path(bundle.folder, graph, options.flavour)
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(built.content)
-    record = _describe(bundle, graph, options, gpu, built, path)
-    with atomic_file(sidecar_of(path)) as temporary:
-        record.write(temporary)
-    return record
+def gpu_is_there() -> bool:
+    """Tell whether this process can reach a GPU."""
+    gpu = _find_gpu(is_needed=False)
+    if gpu is None:
+        return False
+    gpu.close()
+    return True
 
 
-def _describe(
-    bundle: Bundle,
-    graph: GraphName,
-    options: EngineOptions,
-    gpu: Device | None,
-    built: BuiltEngine,
-    path: Path,
-) -> EngineRecord:
-    capabilities = options.compute_capabilities
-    if options.flavour == "tensorrt" and gpu is not None:
-        capabilities = (gpu.compute_capability,)
-    return EngineRecord(
-        flavour=options.flavour,
-        version=load_tensorrt(options.flavour).__version__,
-        cuda=cuda_of(options.flavour),
-        driver=gpu.driver if gpu is not None else None,
-        gpu=gpu.name if gpu is not None else "",
-        compute_capabilities=capabilities,
-        precision=bundle.precision,
-        max_batch=options.max_encoder_batch if graph == "encoder" else options.max_window_batch,
-        plugin=False,
-        onnx=onnx_digests(bundle, graph),
-        sha256=sha256_of(path),
-        num_bytes=len(built.content),
-        num_layers=built.num_layers,
-        build_s=round(built.build_s, 2),
-    )
+class _Work:
+    """What the steps of one build share."""
+
+    def __init__(
+        self, bundle: Bundle, options: EngineOptions, gpu: Device | None, progress: BuildProgress
+    ) -> None:
+        self._bundle, self._options = bundle, options
+        self._gpu, self._progress = gpu, progress
+
+    def choose(self, graph: GraphName) -> tuple[GraphName, EngineRecord, bytes]:
+        """Build a graph with and without the plugin, as it was asked for; give the faster."""
+        plugin = "off"
+        if graph == "window" and self._options.flavour == "tensorrt":
+            plugin = self._options.plugin
+        if plugin != "auto" or self._gpu is None:
+            return graph, *self._build(graph, with_plugin=plugin == "on")
+        candidates = [self._build(graph, with_plugin=is_on) for is_on in (True, False)]
+        times_ms = [self._time_ms(record, content) for record, content in candidates]
+        record, content = candidates[times_ms.index(min(times_ms))]
+        measured = {"plugin": times_ms[0], "no plugin": times_ms[1]}
+        return graph, replace(record, window_ms=measured), content
+
+    def write(self, graph: GraphName, record: EngineRecord, content: bytes) -> EngineRecord:
+        """Put an engine and its sidecar in place."""
+        path = engine_path(self._bundle.folder, graph, self._options.flavour)
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
+        with atomic_file(sidecar_of(path)) as temporary:
+            record.write(temporary)
+        return record
+
+    def _build(self, graph: GraphName, *, with_plugin: bool) -> tuple[EngineRecord, bytes]:
+        options, gpu = self._options, self._gpu
+        name = f"{graph} with plugin" if with_plugin else graph
+        built = build_engine(
+            self._bundle.folder / f"{graph}.onnx",
+            options,
+            max_batch=self._max_batch(graph),
+            plugin_capability=gpu.compute_capability if with_plugin and gpu else None,
+            timing_cache=self._bundle.folder / ENGINES_FOLDER / f"{options.flavour}.timing-cache",
+            progress=lambda stage, done, total: self._progress(
+                f"{name}: {stage.lower()}", done, total
+            ),
+        )
+        return self._describe(graph, built, with_plugin=with_plugin), built.content
+
+    def _describe(self, graph: GraphName, built: BuiltEngine, *, with_plugin: bool) -> EngineRecord:
+        options, gpu = self._options, self._gpu
+        capabilities = options.compute_capabilities
+        if options.flavour == "tensorrt" and gpu is not None:
+            capabilities = (gpu.compute_capability,)
+        return EngineRecord(
+            flavour=options.flavour,
+            version=load_tensorrt(options.flavour).__version__,
+            cuda=cuda_of(options.flavour),
+            driver=gpu.driver if gpu is not None else None,
+            gpu=gpu.name if gpu is not None else "",
+            compute_capabilities=capabilities,
+            precision=self._bundle.precision,
+            max_batch=self._max_batch(graph),
+            plugin=with_plugin,
+            onnx=onnx_digests(self._bundle, graph),
+            sha256=sha256_of_bytes(built.content),
+            num_bytes=len(built.content),
+            num_layers=built.num_layers,
+            build_s=round(built.build_s, 2),
+        )
+
+    def _max_batch(self, graph: GraphName) -> int:
+        options = self._options
+        return options.max_encoder_batch if graph == "encoder" else options.max_window_batch
+
+    def _time_ms(self, record: EngineRecord, content: bytes) -> float:
+        if self._gpu is None:
+            raise EngineError("an engine cannot be timed without a GPU: give --plugin on or off")
+        preset = self._bundle.config.preset
+        trt = load_tensorrt(self._options.flavour)
+        return time_pass_ms(trt, record, content, self._gpu, preset)
 
 
 def _find_gpu(*, is_needed: bool) -> Device | None:
@@ -105,12 +140,3 @@ def _find_gpu(*, is_needed: bool) -> Device | None:
         if is_needed:
             raise
         return None
-
-
-def gpu_is_there() -> bool:
-    """Tell whether this process can reach a GPU."""
-    gpu = _find_gpu(is_needed=False)
-    if gpu is None:
-        return False
-    gpu.close()
-    return True

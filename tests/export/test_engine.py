@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+from importlib.util import find_spec
 
 import onnx
 import pytest
@@ -44,9 +45,12 @@ def test_a_bundle_has_engines_of_its_graphs(exported):
     assert not [name for name in bundle.files if name.startswith("engines/")]
 
 
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
 def test_the_graphs_that_were_built_were_held_against_pytorch(exported):
     assert exported.parity[0].reference == "torch fp32"
     assert all(step.passed for step in exported.parity)
+    runtimes = {step.candidate.split()[0] for step in exported.parity}
+    assert runtimes == {"onnxruntime", "openvino"}, "one file for these and for the engine"
     if exported.bundle.precision != "fp32":
         assert exported.parity[1].candidate.endswith("rounded")
 

@@ -4,7 +4,9 @@ Fabric is not asked to start processes, nor to load data or write files: torchru
 and the order of the windows and the checkpoints have to be exact to the step.
 """
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,15 +90,12 @@ class Processes:
         """Put together what each process found at the positions of its `share`, `(count,)`."""
         if self.world == 1:
             return own
-        longest = len(range(0, count, self.world))
-        padded = torch.full((longest,), torch.nan, dtype=torch.float64, device=self.device)
-        padded[: len(own)] = torch.from_numpy(own)
-        parts: Any = self.fabric.all_gather(padded)
-        together = np.empty(count)
-        for rank, part in enumerate(parts):
-            positions = range(rank, count, self.world)
-            together[rank :: self.world] = part[: len(positions)].cpu().numpy()
-        return together
+        together = torch.zeros(count, dtype=torch.float64, device=self.device)
+        together[self.rank :: self.world] = torch.from_numpy(own)
+        # A sum with zeros is exact, in whatever order.
+        whole: Any = self.fabric.all_reduce(together, reduce_op="sum")
+        found: NDArray[np.float64] = whole.cpu().numpy()
+        return found
 
 
 def join_processes(device: torch.device, precision: Precision) -> Processes:
@@ -112,6 +111,7 @@ def join_processes(device: torch.device, precision: Precision) -> Processes:
         BackendError: the device is of a kind that Fabric does not know.
     """
     fabric_package = require("lightning_fabric", extra="train")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it prints what it is given
     options: dict[str, Any] = {"precision": FABRIC_PRECISION[precision]}
     try:
         options |= _of_many(device) if is_torchrun() else _of_one(device)
@@ -141,11 +141,11 @@ def _of_many(device: torch.device) -> dict[str, Any]:
         )
     here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
-    # Statistics of batch norm are the same everywhere already: they need not be sent.
-    strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+    # Gradients of 1x1 convolutions come in another order of strides; they are copied, as is right.
+    warnings.filterwarnings("ignore", message="Grad strides do not match")
     return {
         "devices": here,
         "num_nodes": all_of_them // here,
-        "strategy": strategy,
+        "strategy": DDPStrategy(process_group_backend=backend),
         "plugins": [TorchElasticEnvironment()],
     }

@@ -44,6 +44,8 @@ class Stepper:
             is_last = part == recipe.accumulate - 1
             with self._fabric.no_backward_sync(self._module, enabled=not is_last):
                 loss = self._loss(self._module(faces), labels) / recipe.accumulate
+                if part == 0:  # here the freed memory goes to the new gradients at once
+                    self._optimizer.zero_grad(set_to_none=True)
                 self._fabric.backward(loss)
             total += loss.detach()
         if recipe.max_grad_norm is not None:
@@ -54,7 +56,6 @@ class Stepper:
                 error_if_nonfinite=False,  # fp16 overflows now and then: its scaler skips the step
             )
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
         if self._state.average is not None:
             self._state.average.update(self._state.model)
         return float(total)

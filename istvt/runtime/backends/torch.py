@@ -1,7 +1,8 @@
 """A bundle's weights in PyTorch: the reference that the other backends are held against."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,13 @@ from istvt.errors import BackendError
 from istvt.export.bundle import Bundle
 from istvt.extras import require
 from istvt.records import FloatArray, UInt8Array
+from istvt.runtime.backends.torch_cuda import (
+    TorchPrecision,
+    WindowPasses,
+    fused,
+    lower_model,
+    torch_precision,
+)
 from istvt.runtime.scorer import (
     ClosesOnExit,
     DeviceName,
@@ -21,7 +29,7 @@ from istvt.runtime.scorer import (
 
 
 class TorchScorer(ClosesOnExit):
-    """ISTVT in fp32 on the CPU or a CUDA device.
+    """ISTVT in fp32 on the CPU; on a CUDA device in the bundle's precision, fused and captured.
 
     Raises:
         MissingExtraError: PyTorch is not installed.
@@ -38,12 +46,21 @@ class TorchScorer(ClosesOnExit):
             torch.set_num_threads(threads)
         from istvt.runs import load_model
 
+        self._fusion = ExitStack()
+        precision: TorchPrecision = "fp32"
         with self._torch_errors():
             self._model = load_model(bundle.weights, bundle.config).to(self._device)
+            self._score: Callable[[Any], Any] = self._model.score
+            if self._device == "cuda":
+                precision = torch_precision(bundle.precision)
+                lower_model(torch, self._model, precision)
+                if precision != "fp32":
+                    self._fusion.enter_context(fused(self._model))
+                self._score = WindowPasses(torch, self._model.score)
         self.info = ScorerInfo(
             backend="torch",
             device=self._device,
-            precision="fp32",
+            precision=precision,
             bundle_digest=bundle.digest,
             preset=bundle.config.preset,
         )
@@ -62,12 +79,13 @@ class TorchScorer(ClosesOnExit):
             return no_logits()
         with self._torch_errors():
             stacked = self._torch.stack([self._torch.stack(list(window)) for window in windows])
-            logits: FloatArray = self._model.score(stacked).float().cpu().numpy()
+            logits: FloatArray = self._score(stacked).float().cpu().numpy()
         return logits
 
     def close(self) -> None:
         """See `Scorer.close`."""
-        del self._model
+        self._fusion.close()
+        del self._model, self._score
 
     @contextmanager
     def _torch_errors(self) -> Iterator[None]:

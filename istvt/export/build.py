@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import shutil
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -90,7 +91,7 @@ def export_run(
         if find_spec("openvino"):
             steps.run(draft, "openvino", gates=False)
         gate(steps.results)
-        built = _build_engines(draft, engines, steps, build_progress)
+        built = _build_engines(draft, engines, steps, build_progress, earlier=out)
         finished = replace(
             draft.with_digests(),
             calibration=_describe(calibration),
@@ -121,11 +122,20 @@ def _convert(
 
 
 def _build_engines(
-    draft: Bundle, options: EngineOptions | None, steps: ParitySteps, progress: BuildProgress
+    draft: Bundle,
+    options: EngineOptions | None,
+    steps: ParitySteps,
+    progress: BuildProgress,
+    *,
+    earlier: Path,
 ) -> list[EngineRecord]:
-    """Build, and compare what is built where a GPU can run it."""
+    """Build from an earlier bundle's measurements; compare what is built where a GPU can run it."""
     if options is None:
         return []
+    for cache in (earlier / bundles.ENGINES_FOLDER).glob("*.timing-cache"):
+        target = draft.folder / bundles.ENGINES_FOLDER / cache.name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(cache, target)
     built = build_engines(draft, options, progress=progress)
     if gpu_is_there():
         steps.run(draft, MODULES[options.flavour], device="cuda")

@@ -137,6 +137,16 @@ def test_the_two_libraries_are_never_in_one_process(monkeypatch):
         flavour.load_tensorrt("rtx")
 
 
+def test_measurements_of_an_earlier_export_are_kept(tiny_run, tiny_bundle, tmp_path):
+    """TensorRT-RTX leaves them alone; TensorRT starts from them."""
+    out = shutil.copytree(tiny_bundle.folder, tmp_path / "model.istvt")
+    (out / "engines").mkdir()
+    (out / "engines" / "tensorrt.timing-cache").write_bytes(b"measured")
+    export_run(tiny_run, out, engines=RTX)
+    assert (out / "engines" / "tensorrt.timing-cache").read_bytes() == b"measured"
+    assert open_bundle(out).precision == "fp32"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
 def test_the_paper_preset_builds(tmp_path, precision):

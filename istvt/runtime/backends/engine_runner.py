@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from istvt.errors import EngineError
+from istvt.errors import BackendError, EngineError
 from istvt.export.engine_record import EngineRecord
 from istvt.export.flavour import TITLES, make_logger
 from istvt.files import atomic_file
@@ -91,6 +91,4 @@ class EngineRunner:
         error = device_error(
             f"{action} in {title}", "; ".join(self._errors) or "it gives no reason"
         )
-        if type(error).__name__ != "BackendError":
-            return error
-        return EngineError(str(error))
+        return error if type(error) is not BackendError else EngineError(str(error))

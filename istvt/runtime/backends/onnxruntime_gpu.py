@@ -42,11 +42,23 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
             runtime.preload_dlls()  # CUDA and cuDNN as pip installs them
         gpu = open_device()
         try:
-            options = provider_options(provider, bundle, stream=gpu.stream)
+            preset = bundle.config.preset
+            row = (preset.num_patches, preset.embed_dim)
             with gpu.active():
                 encoder, window = (
-                    open_session(runtime, graph, provider, options=options)
-                    for graph in (bundle.encoder, bundle.window)
+                    open_session(
+                        runtime,
+                        graph,
+                        provider,
+                        options={
+                            **provider_options(provider, bundle, stream=gpu.stream),
+                            **profile_options(provider, name, most, shape),
+                        },
+                    )
+                    for graph, name, most, shape in (
+                        (bundle.encoder, "faces", MAX_ENCODER_BATCH, (*2 * [preset.image_size], 3)),
+                        (bundle.window, "features", MAX_WINDOW_BATCH, (preset.num_frames, *row)),
+                    )
                 )
             info = ScorerInfo(
                 backend=BACKENDS[provider],
@@ -55,8 +67,6 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
                 bundle_digest=bundle.digest,
                 preset=bundle.config.preset,
             )
-            preset = bundle.config.preset
-            row = (preset.num_patches, preset.embed_dim)
             super().__init__(
                 info,
                 gpu,
@@ -75,7 +85,7 @@ def has_provider(provider: str) -> bool:
 
 def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str, str]:
     """Set a provider up: our stream, full fp32, and a cache of TensorRT's engines."""
-    common = {"user_compute_stream": str(stream), "has_user_compute_stream": "1"}
+    common = {"user_compute_stream": str(stream)}
     if provider == CUDA_PROVIDER:
         return {**common, "use_tf32": "0"}  # else CUDA rounds fp32 products to 10 bits
     cache = bundle.folder / ENGINES_FOLDER / "onnxruntime"
@@ -86,6 +96,19 @@ def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str,
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(cache),
         "trt_fp16_enable": "1" if bundle.precision == "fp16" else "0",
+    }
+
+
+def profile_options(
+    provider: str, name: str, max_batch: int, row: tuple[int, ...]
+) -> dict[str, str]:
+    """Tell TensorRT the batches of an input, so that it builds once and not for each."""
+    if provider != TENSORRT_PROVIDER:
+        return {}
+    shapes = {"min": 1, "opt": 1, "max": max_batch}
+    return {
+        f"trt_profile_{kind}_shapes": f"{name}:{'x'.join(map(str, (batch, *row)))}"
+        for kind, batch in shapes.items()
     }
 
 

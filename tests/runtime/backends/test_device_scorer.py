@@ -1,10 +1,12 @@
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, EngineError
 from istvt.presets import TINY
+from istvt.runtime.backends import onnxruntime_gpu
 from istvt.runtime.backends.feature_pool import SLOTS_OF_A_SLAB
 from istvt.runtime.scorer import open_scorer
 from tests.runtime.backends import gpu
@@ -171,6 +173,22 @@ def test_an_engine_for_another_gpu_is_not_loaded(tiny_bundle, tmp_path, monkeypa
 def test_the_cpu_is_refused(tiny_bundle, backend):
     with pytest.raises(BackendError, match="--device cuda"):
         open_scorer(tiny_bundle, backend=backend, device="cpu")
+
+
+def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle, tmp_path):
+    bundle = replace(tiny_bundle, folder=tmp_path)
+    cuda = onnxruntime_gpu.provider_options("CUDAExecutionProvider", bundle, stream=77)
+    assert cuda == {"user_compute_stream": "77", "use_tf32": "0"}
+    provider = "TensorrtExecutionProvider"
+    tensorrt = onnxruntime_gpu.provider_options(provider, bundle, stream=77)
+    assert tensorrt["user_compute_stream"] == "77"
+    assert (tmp_path / "engines" / "onnxruntime").is_dir()
+    assert onnxruntime_gpu.profile_options(provider, "faces", 64, (96, 96, 3)) == {
+        "trt_profile_min_shapes": "faces:1x96x96x3",
+        "trt_profile_opt_shapes": "faces:1x96x96x3",
+        "trt_profile_max_shapes": "faces:64x96x96x3",
+    }
+    assert onnxruntime_gpu.profile_options("CUDAExecutionProvider", "faces", 64, (3,)) == {}
 
 
 def test_auto_takes_the_engines_where_they_fit(tiny_bundle, tmp_path, monkeypatch):

@@ -34,6 +34,13 @@ class AugmentationName(str, Enum):
     PAPER = "paper"
 
 
+class BlendName(str, Enum):
+    """The presets of `data/blend.py`."""
+
+    PLAIN = "plain"
+    SUBTLE = "subtle"
+
+
 class ScheduleName(str, Enum):
     """What the learning rate does after the warm-up."""
 
@@ -187,6 +194,13 @@ AccumulateOption = Annotated[
 AugmentationOption = Annotated[
     AugmentationName | None,
     typer.Option(help="Random changes of training windows.", rich_help_panel=RECIPE),
+]
+BlendOption = Annotated[
+    BlendName | None,
+    typer.Option(
+        help="Self-blended fakes that are plain to see, for a start, or subtle. Default: subtle.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 LabelSmoothingOption = Annotated[
     float | None,

@@ -61,6 +61,11 @@ class SelfBlend:
     inner_jitter: float = 0.0
 
 
+SUBTLE_BLEND = SelfBlend()
+# Strong enough that a small model begins to learn within some hundred steps.
+PLAIN_BLEND = SelfBlend(gain=0.25, offset=25.0, ratios=(1.0,), jitter=0.03)
+
+
 @dataclass(frozen=True, eq=False)
 class ClipBlend:
     """What was drawn for one clip.

@@ -23,7 +23,7 @@ from istvt.data.augment import (
     apply_to_masks,
     draw_change,
 )
-from istvt.data.blend import BlendedWindow, SelfBlend, blend_window
+from istvt.data.blend import SUBTLE_BLEND, BlendedWindow, SelfBlend, blend_window
 from istvt.data.manifest import Label
 from istvt.data.windows import SplitWindows, VideoWindows, WindowRef, spread
 from istvt.errors import DataError, UsageError
@@ -31,7 +31,6 @@ from istvt.records import FloatArray, UInt8Array
 
 Fakes = Literal["real", "self-blended", "mixed"]
 
-DEFAULT_BLEND = SelfBlend()
 BLEND_DRAWS, CHANGE_DRAWS = 1, 2  # each part has random numbers of its own, whatever the other uses
 
 
@@ -158,7 +157,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     ) -> None:
         self.samples, self.seed = samples, tuple(seed)
         self.augmentation = augmentation or NO_AUGMENTATION
-        self.blend = blend or DEFAULT_BLEND
+        self.blend = blend or SUBTLE_BLEND
         self._last: tuple[tuple[WindowRef, int], BlendedWindow] | None = None
 
     def __len__(self) -> int:

@@ -5,16 +5,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from istvt.data.augment import MILD_AUGMENTATION, NO_AUGMENTATION, PAPER_AUGMENTATION, Augmentation
+from istvt.data.blend import PLAIN_BLEND, SUBTLE_BLEND, SelfBlend
 from istvt.data.samples import WindowDataset, draw_epoch
 from istvt.data.windows import SplitWindows
 from istvt.training.leak import choose_swapped, shuffle_labels
-from istvt.training.recipe import AugmentationName, TrainRecipe
+from istvt.training.recipe import AugmentationName, BlendName, TrainRecipe
 
 AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
     "none": NO_AUGMENTATION,
     "mild": MILD_AUGMENTATION,
     "paper": PAPER_AUGMENTATION,
 }
+BLENDS: dict[BlendName, SelfBlend] = {"plain": PLAIN_BLEND, "subtle": SUBTLE_BLEND}
 
 
 class Material:
@@ -38,7 +40,12 @@ class Material:
             blended_share=recipe.blended_share,
             rng=np.random.default_rng(seed),
         )
-        windows = WindowDataset(samples, augmentation=AUGMENTATIONS[recipe.augmentation], seed=seed)
+        windows = WindowDataset(
+            samples,
+            augmentation=AUGMENTATIONS[recipe.augmentation],
+            blend=BLENDS[recipe.blend],
+            seed=seed,
+        )
         return PairedWindows(windows, self._swapped)
 
 

@@ -10,6 +10,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Fakes = Literal["real", "self-blended", "mixed"]
 Monitor = Literal["auc", "video_auc", "average_precision", "eer", "loss"]
 AugmentationName = Literal["none", "mild", "paper"]
+BlendName = Literal["plain", "subtle"]
 MONITORS: tuple[Monitor, ...] = ("auc", "video_auc", "average_precision", "eer", "loss")
 
 
@@ -36,6 +37,8 @@ class TrainRecipe:
             spread; None takes all.
         fakes: fake videos of the data, blends made of its real ones, or both.
         blended_share: of the fakes that "mixed" makes itself.
+        blend: a preset of `data/blend.py`, for self-blended fakes of the training; validation
+            always takes "subtle".
         augmentation: a preset of `data/augment.py`; the same change on all frames of a window.
         label_smoothing: the targets are this much of the way to 0.5.
         ema_decay: of the moving average of the weights that is validated and kept; None keeps the
@@ -70,6 +73,7 @@ class TrainRecipe:
     windows_per_video: int | None = None
     fakes: Fakes = "real"
     blended_share: float = 0.5
+    blend: BlendName = "subtle"
     augmentation: AugmentationName = "mild"
     label_smoothing: float = 0.0
     ema_decay: float | None = None
@@ -122,6 +126,7 @@ def _limits(recipe: TrainRecipe) -> dict[str, bool]:
         "windows_per_video": recipe.windows_per_video is None or recipe.windows_per_video >= 1,
         "fakes": recipe.fakes in ("real", "self-blended", "mixed"),
         "blended_share": 0 < recipe.blended_share < 1,
+        "blend": recipe.blend in ("plain", "subtle"),
         "augmentation": recipe.augmentation in ("none", "mild", "paper"),
         "label_smoothing": 0 <= recipe.label_smoothing < 1,
         "ema_decay": recipe.ema_decay is None or 0 < recipe.ema_decay < 1,

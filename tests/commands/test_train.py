@@ -125,6 +125,7 @@ def test_every_choice_is_one_of_the_recipe() -> None:
     choices = {
         "fakes": train_options.FakesName,
         "augmentation": train_options.AugmentationName,
+        "blend": train_options.BlendName,
         "schedule": train_options.ScheduleName,
         "monitor": train_options.MonitorName,
         "precision": train_options.PrecisionName,

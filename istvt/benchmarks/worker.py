@@ -5,13 +5,13 @@ so that none outlives the benchmark.
 """
 
 import json
-import os
 import statistics
 import sys
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from istvt.benchmarks.child import serve_standard_streams
 from istvt.benchmarks.timing import FrameTime, sample, warm_up
 from istvt.errors import IstvtError
 from istvt.runtime.scorer import DeviceName
@@ -129,10 +129,8 @@ def peak_rss_mib() -> float | None:
 
 
 def main() -> None:
-    """Serve on the standard streams; what libraries print goes to standard error."""
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    serve(sys.stdin, replies)
+    """Serve on the standard streams."""
+    serve_standard_streams(serve)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def test_a_hang_ends() -> None:
 
 def test_closing_kills_it_and_may_be_repeated() -> None:
     worker = WorkerProcess(JOB, command=python("import time; time.sleep(600)"))
-    pid = worker._process.pid
+    pid = worker._child.pid
     worker.close()
     worker.close()
     with pytest.raises(ProcessLookupError):

@@ -1,0 +1,94 @@
+"""A process that answers requests, one JSON line for one: its parent's side, and its own."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import IO, Any, TextIO, cast
+
+from istvt.errors import BackendError
+
+ANSWER_TIMEOUT_S = 600.0
+
+
+class ChildProcess:
+    """A process in a session of its own.
+
+    Ctrl-C in the terminal therefore reaches only the parent, which kills its children. A parent
+    that was killed itself closes their input, and they end.
+
+    Args:
+        command: starts the process.
+        timeout_s: for an answer, where `receive` is told no other.
+
+    Attributes:
+        pid: of the process, and of the group of all that it starts.
+    """
+
+    def __init__(self, command: Sequence[str], *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._stdout = cast(IO[bytes], self._process.stdout)
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Ask something."""
+        with suppress(BrokenPipeError):  # it ended; waiting for the answer will say how
+            self._stdin.write(json.dumps(request).encode() + b"\n")
+            self._stdin.flush()
+
+    def receive(self, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait for the next answer.
+
+        Raises:
+            BackendError: it answers that something does not run, ended, or is silent for too long.
+        """
+        patience_s = self._timeout_s if timeout_s is None else timeout_s
+        readable, _, _ = select.select([self._stdout], [], [], patience_s)
+        if not readable:
+            raise BackendError(f"no answer from its process in {patience_s:.0f} s")
+        line = self._stdout.readline()
+        if not line.endswith(b"\n"):
+            raise BackendError(self._how_it_ended())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise BackendError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """Kill it and what it started: it holds nothing that could be lost."""
+        if self._stdin.closed:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._stdin, self._stdout, self._stderr):
+            with suppress(BrokenPipeError):  # a request that it did not live to read
+                stream.close()
+
+    def _how_it_ended(self) -> str:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        last_words = self._stderr.read().decode(errors="replace").strip().splitlines()[-1:]
+        ending = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"its process ended: {ending}" + "".join(f": {line}" for line in last_words)
+
+
+def serve_standard_streams(serve: Callable[[TextIO, TextIO], None]) -> None:
+    """Serve requests of the parent; what libraries print goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(sys.stdin, replies)

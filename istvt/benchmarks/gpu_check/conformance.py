@@ -1,0 +1,79 @@
+"""A scorer in, the promises of the protocol that it breaks out."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from istvt.errors import UsageError
+from istvt.records import UInt8Array
+from istvt.runtime.scorer import Features, Scorer
+
+
+def broken_promises(scorer: Scorer, faces: UInt8Array, *, tolerance: float) -> list[str]:
+    """Try what the tests of all scorers try.
+
+    Args:
+        scorer: open.
+        faces: `(T + 2, S, S, 3)`, no two alike.
+        tolerance: by which a logit may depend on the batch.
+
+    Returns:
+        What does not hold, in words; empty where all does.
+    """
+    promises: dict[str, Callable[[], bool]] = {
+        "batches change no logit": lambda: _batches_agree(scorer, faces, tolerance),
+        "handles outlive later calls": lambda: _handles_live(scorer, faces),
+        "the input may be reused": lambda: _input_is_free(scorer, faces),
+        "nothing in, nothing out": lambda: _nothing_is_taken(scorer, faces),
+        "the order of time matters": lambda: _order_matters(scorer, faces),
+        "wrong faces are refused": lambda: _refuses(lambda: scorer.encode(faces[:, 1:])),
+        "wrong windows are refused": lambda: _refuses(
+            lambda: scorer.score([scorer.encode(faces[:1])])
+        ),
+    }
+    return [name for name, holds in promises.items() if not holds()]
+
+
+def _sliding(scorer: Scorer, features: Sequence[Features]) -> list[Sequence[Features]]:
+    length = scorer.info.preset.num_frames
+    return [features[start : start + length] for start in range(len(features) - length + 1)]
+
+
+def _batches_agree(scorer: Scorer, faces: UInt8Array, tolerance: float) -> bool:
+    together = scorer.score(_sliding(scorer, scorer.encode(faces)))
+    one_by_one = [scorer.encode(face[None])[0] for face in faces]
+    alone = np.concatenate([scorer.score([one]) for one in _sliding(scorer, one_by_one)])
+    return bool(np.isfinite(alone).all() and np.abs(alone - together).max() <= tolerance)
+
+
+def _handles_live(scorer: Scorer, faces: UInt8Array) -> bool:
+    kept = _sliding(scorer, scorer.encode(faces))[:1]
+    before = scorer.score(kept)
+    for _ in range(3):  # a graph that was recorded meanwhile must read what it is given
+        scorer.score(_sliding(scorer, scorer.encode(255 - faces))[:1])
+    return bool(np.array_equal(scorer.score(kept), before))
+
+
+def _input_is_free(scorer: Scorer, faces: UInt8Array) -> bool:
+    buffer = faces.copy()
+    windows = _sliding(scorer, scorer.encode(buffer))
+    buffer[:] = 0
+    again = _sliding(scorer, scorer.encode(faces))
+    return bool(np.array_equal(scorer.score(windows), scorer.score(again)))
+
+
+def _nothing_is_taken(scorer: Scorer, faces: UInt8Array) -> bool:
+    return len(scorer.encode(faces[:0])) == 0 and scorer.score([]).shape == (0,)
+
+
+def _order_matters(scorer: Scorer, faces: UInt8Array) -> bool:
+    window = _sliding(scorer, scorer.encode(faces))[0]
+    return bool(scorer.score([window])[0] != scorer.score([list(window)[::-1]])[0])
+
+
+def _refuses(act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except UsageError:
+        return True
+    return False

@@ -1,0 +1,225 @@
+"""The kernels' PTX, compiled ahead of time, loaded and launched through CUDA's driver.
+
+An engine does the same: it has the PTX, the name, the grid, the threads and the arguments in
+order, and neither Triton nor PyTorch. Through the driver's library, which is wherever a GPU is.
+"""
+
+import ctypes
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from istvt.benchmarks.gpu_check.check import Check
+from istvt.benchmarks.gpu_check.guarded import Case, spec_of, worst_error
+from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
+from istvt.errors import BackendError
+from istvt.export.kernels.compile import ALIGNMENT_BYTES, TARGETS, CompiledKernel, compile_ptx
+from istvt.export.kernels.spec import ITEM_BYTES, AttentionName, DtypeName, KernelSpec
+from istvt.extras import require
+from istvt.runtime.backends.cuda_graph import DRIVER_LIBRARY
+from istvt.runtime.backends.device import device_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NUM_REGS, LOCAL_SIZE_BYTES, MAX_DYNAMIC_SHARED = 4, 3, 8  # CUfunction_attribute, cuda.h
+REPEATS = 20  # in one CUDA graph
+PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more must say so
+
+
+class DriverKernel:
+    """A kernel that the driver compiled from PTX; needs a current context.
+
+    Args:
+        compiled: PTX and how to launch it.
+        library: the driver's, for tests.
+
+    Raises:
+        BackendError: there is no driver, or it does not take the PTX.
+    """
+
+    def __init__(self, compiled: CompiledKernel, *, library: Any = None) -> None:
+        self._compiled = compiled
+        self._library = library or _load_driver()
+        self._module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuModuleLoadData", ctypes.byref(self._module), compiled.ptx.encode())
+        name = compiled.name.encode()
+        self._call("cuModuleGetFunction", ctypes.byref(self._function), self._module, name)
+        if compiled.shared_bytes > PLAIN_SHARED_BYTES:
+            shared = ctypes.c_int(compiled.shared_bytes)
+            self._call("cuFuncSetAttribute", self._function, MAX_DYNAMIC_SHARED, shared)
+
+    def attribute(self, number: int) -> int:
+        """Ask what the driver's compiler made of the kernel."""
+        value = ctypes.c_int()
+        self._call("cuFuncGetAttribute", ctypes.byref(value), number, self._function)
+        return value.value
+
+    def launch(self, *, batch: int, num_columns: int, qkv: int, mixed: int, stream: int) -> None:
+        """Queue the kernel on a stream; tensors are addresses."""
+        values: dict[str, Any] = {
+            "qkv": ctypes.c_void_p(qkv),
+            "num_columns": ctypes.c_int32(num_columns),
+            "mixed": ctypes.c_void_p(mixed),
+        }
+        pointers = _pointers_to([values[name] for name in self._compiled.arguments])
+        self._call(
+            "cuLaunchKernel",
+            self._function,
+            *self._compiled.grid(batch, num_columns),
+            *(self._compiled.num_threads, 1, 1),
+            self._compiled.shared_bytes,
+            ctypes.c_void_p(stream),
+            pointers,
+            None,
+        )
+
+    def close(self) -> None:
+        """Unload the code."""
+        self._call("cuModuleUnload", self._module)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status == 0:
+            return
+        text = ctypes.c_char_p()
+        self._library.cuGetErrorString(status, ctypes.byref(text))
+        raise device_error(name, (text.value or b"unknown error").decode())
+
+
+def check_launch(settings: Settings, *, attention: AttentionName, dtype: DtypeName) -> Outcome:
+    """Compile for this GPU, load, launch, compare, and compare with what PyTorch launches.
+
+    Raises:
+        CannotRunError: in a rehearsal, or no PTX is made for this GPU.
+        MissingExtraError: PyTorch or Triton is not installed.
+    """
+    torch, _ = require("torch", extra="gpu"), require("triton", extra="gpu")
+    if settings.device != "cuda":
+        raise CannotRunError("a rehearsal has no CUDA driver")
+    torch.zeros(1, device="cuda")  # makes the primary context the current one
+    spec, num_columns = _preset_spec(settings, attention, dtype)
+    compiled = compile_ptx(spec, compute_capability=capability(torch))
+    start_s = time.perf_counter()
+    kernel = DriverKernel(compiled)
+    loaded_s = time.perf_counter() - start_s
+    errors = [
+        worst_error(
+            Case(spec, batch, columns, offset),
+            partial(_launch, kernel),
+            device="cuda",
+        )
+        for batch, columns in ((1, num_columns), (8, num_columns), (3, 5))
+        for offset in (0, ALIGNMENT_BYTES // ITEM_BYTES[dtype])
+    ]
+    figures = {
+        "worst_of_allowed": max(errors),
+        "registers": kernel.attribute(NUM_REGS),
+        "registers_expected": compiled.num_registers,
+        "spilled_bytes": kernel.attribute(LOCAL_SIZE_BYTES),
+        "load_ms": 1e3 * loaded_s,
+        "launch_us": _launch_us(kernel, spec, num_columns, torch),
+    }
+    note = _compare_bits(kernel, spec, num_columns, torch)
+    kernel.close()
+    return Outcome(figures, passed=max(errors) <= 1, note=note)
+
+
+def capability(torch: Any) -> int:
+    """Give the GPU's compute capability as `compile_ptx` takes it.
+
+    Raises:
+        CannotRunError: none of its targets is this GPU.
+    """
+    major, minor = torch.cuda.get_device_capability()
+    found = 10 * major + minor
+    if found not in TARGETS:
+        known = ", ".join(map(str, TARGETS))
+        raise CannotRunError(f"PTX is made for compute capability {known}; this GPU has {found}")
+    return int(found)
+
+
+def _launch(kernel: DriverKernel, qkv: "Tensor", mixed: "Tensor") -> None:
+    import torch
+
+    kernel.launch(
+        batch=qkv.shape[0],
+        num_columns=qkv.shape[2],
+        qkv=qkv.data_ptr(),
+        mixed=mixed.data_ptr(),
+        stream=torch.cuda.current_stream().cuda_stream,
+    )
+
+
+def _tensors(spec: KernelSpec, num_columns: int, torch: Any) -> tuple[Any, Any]:
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[spec.dtype]
+    rows = (1, spec.num_rows, num_columns)
+    qkv = torch.randn(*rows, 3, spec.num_heads, spec.head_dim, dtype=dtype, device="cuda")
+    return qkv, qkv.new_full((*rows, spec.num_heads * spec.head_dim), torch.nan)
+
+
+def _compare_bits(kernel: DriverKernel, spec: KernelSpec, num_columns: int, torch: Any) -> str:
+    from istvt.export.kernels.launch import launch
+
+    qkv, ours = _tensors(spec, num_columns, torch)
+    theirs = ours.clone()
+    _launch(kernel, qkv, ours)
+    launch(spec.attention, qkv, theirs)
+    differ = int((ours != theirs).sum())
+    return (
+        "the same bits as PyTorch's launch"
+        if differ == 0
+        else (f"{differ} of {ours.numel()} values differ from PyTorch's launch")
+    )
+
+
+def _launch_us(kernel: DriverKernel, spec: KernelSpec, num_columns: int, torch: Any) -> float:
+    """Time one launch with the input in the cache where it fits, as between two layers."""
+    from istvt.benchmarks.gpu_check.clock import CudaClock, take_turns
+
+    qkv, mixed = _tensors(spec, num_columns, torch)
+    replay = CudaClock().record(lambda: _repeat(_launch, kernel, qkv, mixed))
+    times_ms = take_turns({"launch": replay}, CudaClock().device_ms, seconds=0.2)["launch"]
+    return 1e3 * statistics.median(times_ms) / REPEATS
+
+
+def _repeat(launch: Callable[..., None], *arguments: Any) -> None:
+    for _ in range(REPEATS):
+        launch(*arguments)
+
+
+def _preset_spec(
+    settings: Settings, attention: AttentionName, dtype: DtypeName
+) -> tuple[KernelSpec, int]:
+    preset = settings.preset
+    sizes = (preset.num_frames + 1, preset.num_heads, preset.head_dim)
+    return spec_of(attention, dtype, sizes), preset.num_patches + 1
+
+
+def _pointers_to(values: Sequence[Any]) -> Any:
+    addresses = [ctypes.cast(ctypes.pointer(value), ctypes.c_void_p) for value in values]
+    pointers = (ctypes.c_void_p * len(values))(*addresses)
+    pointers.values = values  # type: ignore[attr-defined]  # they must live as long
+    return pointers
+
+
+def _load_driver() -> Any:
+    try:
+        return ctypes.CDLL(DRIVER_LIBRARY)
+    except OSError as error:
+        raise BackendError(f"there is no NVIDIA driver here: {error}") from error
+
+
+def _checks() -> dict[str, Check]:
+    attentions: tuple[AttentionName, ...] = ("temporal", "spatial")
+    types: tuple[DtypeName, ...] = ("fp16", "bf16", "fp32")
+    return {
+        f"{attention} {dtype}": partial(check_launch, attention=attention, dtype=dtype)
+        for attention in attentions
+        for dtype in types
+    }
+
+
+CHECKS = _checks()

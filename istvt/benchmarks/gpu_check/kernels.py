@@ -1,0 +1,155 @@
+"""The attention kernels as PyTorch launches them: are they right, and how near to a copy?"""
+
+import importlib.util
+import math
+import statistics
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from istvt.benchmarks.gpu_check.check import Check
+from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, take_turns
+from istvt.benchmarks.gpu_check.guarded import Case, formula_of, spec_of, worst_error
+from istvt.benchmarks.gpu_check.rates import TORCH_NAMES
+from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
+from istvt.export.kernels.spec import ITEM_BYTES, AttentionName, DtypeName, KernelSpec
+from istvt.extras import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCHES = (1, 8)
+TESTS = Path("tests/export/kernels/test_cuda.py")
+TESTS_TIMEOUT_S = 110.0
+
+# T+1, heads, head_dim, columns: beside the preset's own, the longest window and odd ones.
+SHAPES = ((17, 8, 64, 362), (10, 3, 24, 129), (7, 2, 128, 5))
+ODD_OFFSET_ITEMS = 1  # pointers that are not aligned take another variant of the kernel
+
+# All buffers of one kind together; no cache of a GPU holds so much.
+ROTATING_BYTES = {"cuda": 512 << 20, "cpu": 1 << 20}
+
+
+def launch(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
+    """Start the kernel; a rehearsal on a CPU takes the formula."""
+    if qkv.is_cuda:
+        from istvt.export.kernels.launch import launch as launch_kernel
+
+        launch_kernel(attention, qkv, mixed)
+    else:
+        mixed.copy_(formula_of(attention)(qkv))
+
+
+def check_values(settings: Settings, *, attention: AttentionName, dtype: DtypeName) -> Outcome:
+    """Compare with the formula in fp64, between guards, aligned and not."""
+    require("torch", extra="gpu")
+    if settings.device == "cuda":
+        require("triton", extra="gpu")
+    cases = [
+        Case(spec_of(attention, dtype, shape[:3]), 2, shape[3], offset)
+        for shape in (_preset_shape(settings), *SHAPES)
+        for offset in (0, ODD_OFFSET_ITEMS)
+    ]
+    start = partial(launch, attention)
+    errors = [worst_error(case, start, device=settings.device) for case in cases]
+    return Outcome({"calls": len(cases), "worst_of_allowed": max(errors)}, passed=max(errors) <= 1)
+
+
+def measure_speed(
+    settings: Settings, *, attention: AttentionName, dtype: DtypeName, batch: int
+) -> Outcome:
+    """Time the kernel, the formula, and a copy of the same bytes, in turns.
+
+    Each is called on one buffer after the other, until caches cannot hold them, and all of that as
+    one CUDA graph, so that no time of launches counts.
+    """
+    torch = require("torch", extra="gpu")
+    if settings.device == "cuda":
+        require("triton", extra="gpu")
+    num_rows, num_heads, head_dim, num_columns = _preset_shape(settings)
+    spec = spec_of(attention, dtype, (num_rows, num_heads, head_dim))
+    moved = moved_bytes(spec, batch, num_columns)
+    count = max(2, math.ceil(ROTATING_BYTES[settings.device] / moved))
+    kind = {"dtype": getattr(torch, TORCH_NAMES[dtype]), "device": settings.device}
+    rows = (count, batch, num_rows, num_columns)
+    qkv = torch.randn(*rows, 3, num_heads, head_dim, **kind)
+    mixed = torch.empty(*rows, num_heads * head_dim, **kind)
+    source = torch.zeros(count, moved // 2, dtype=torch.uint8, device=settings.device)
+    target = torch.zeros_like(source)
+    clock = make_clock(settings.device)
+    works: dict[str, Work] = {
+        "ours": partial(_launch_each, attention, qkv, mixed),
+        "formula": lambda: [formula_of(attention)(one) for one in qkv],
+        "copy": lambda: [to.copy_(this) for to, this in zip(target, source, strict=True)],
+    }
+    graphs = {name: clock.record(work) for name, work in works.items()}
+    times = take_turns(graphs, clock.device_ms, seconds=settings.seconds)
+    ours_us, formula_us, copy_us = (1e3 * statistics.median(ms) / count for ms in times.values())
+    return Outcome(
+        {
+            "ours_us": ours_us,
+            "pytorch_us": formula_us,
+            "copy_us": copy_us,
+            "ours_gb_per_s": moved / ours_us / 1e3,
+            "copy_gb_per_s": moved / copy_us / 1e3,
+            "of_copy_percent": 100 * median_ratio(times["copy"], times["ours"]),
+            "times_pytorch": median_ratio(times["formula"], times["ours"]),
+        }
+    )
+
+
+def moved_bytes(spec: KernelSpec, batch: int, num_columns: int) -> int:
+    """Count the bytes that must be read and written: three thirds of `qkv`, and one."""
+    rows = batch * spec.num_rows * num_columns
+    return 4 * rows * spec.num_heads * spec.head_dim * ITEM_BYTES[spec.dtype]
+
+
+def run_tests(settings: Settings) -> Outcome:
+    """Run the repository's own GPU tests of the kernels.
+
+    Raises:
+        CannotRunError: pytest or the tests are not here.
+    """
+    if settings.device != "cuda":
+        raise CannotRunError("a rehearsal on a CPU runs no GPU tests")
+    if not TESTS.is_file() or importlib.util.find_spec("pytest") is None:
+        raise CannotRunError(f"pytest is not installed, or {TESTS} is not in this folder")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=TESTS_TIMEOUT_S, check=False
+    )
+    last = (run.stdout.strip().splitlines() or ["pytest said nothing"])[-1]
+    passed = run.returncode == 0 and " passed" in last  # all skipped is no success
+    return Outcome(passed=passed, note=last.strip("= "))
+
+
+def _launch_each(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
+    for pair in zip(qkv, mixed, strict=True):
+        launch(attention, *pair)
+
+
+def _preset_shape(settings: Settings) -> tuple[int, int, int, int]:
+    preset = settings.preset
+    return preset.num_frames + 1, preset.num_heads, preset.head_dim, preset.num_patches + 1
+
+
+def _checks() -> dict[str, Check]:
+    attentions: tuple[AttentionName, ...] = ("temporal", "spatial")
+    types: tuple[DtypeName, ...] = ("fp16", "bf16", "fp32")
+    checks: dict[str, Check] = {}
+    for attention in attentions:
+        for dtype in types:
+            name = f"{attention} {dtype} values"
+            checks[name] = partial(check_values, attention=attention, dtype=dtype)
+    for attention in attentions:
+        for dtype in types[:2]:
+            for batch in BATCHES:
+                name = f"{attention} {dtype} batch {batch} speed"
+                checks[name] = partial(measure_speed, attention=attention, dtype=dtype, batch=batch)
+    checks[str(TESTS)] = run_tests
+    return checks
+
+
+CHECKS = _checks()

@@ -1,0 +1,102 @@
+"""A streamed frame in fp16, in every way of PyTorch, each in turns with eager."""
+
+import statistics
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from istvt.benchmarks.gpu_check.check import Check
+from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, take_turns
+from istvt.benchmarks.gpu_check.rates import product_rate
+from istvt.benchmarks.gpu_check.result import Outcome, Settings
+from istvt.benchmarks.gpu_check.subject import make_model, make_windows
+from istvt.benchmarks.gpu_check.ways import MODES, WAYS, Stages, WayName, make_stages
+from istvt.extras import require
+from istvt.presets import ModelPreset
+
+BATCHES = (1, 8)
+STAGE_NAMES = ("encoder", "window", "frame")
+
+
+def measure_way(settings: Settings, *, way: WayName, batch: int) -> Outcome:
+    """Time encoder, window and frame of one way beside eager."""
+    torch = require("torch", extra="gpu")
+    with torch.no_grad(), ExitStack() as stack:
+        ours = frame_works(settings, way=way, batch=batch, stack=stack)
+        eager = frame_works(settings, way="eager", batch=batch, stack=stack)
+        note = f"torch.compile, mode {MODES[way]}" if way in MODES else ""
+        return Outcome(measure_frames(settings, ours, eager, batch=batch), note=note)
+
+
+def frame_works(
+    settings: Settings, *, way: WayName, batch: int, stack: ExitStack
+) -> dict[str, Work]:
+    """Give what is timed of one way, by the stage's name."""
+    torch = require("torch", extra="gpu")
+    preset, clock = settings.preset, make_clock(settings.device)
+    model = make_model(preset).to(settings.device, torch.float16)
+    stages: Stages = make_stages(way, model, batch=batch, clock=clock, stack=stack)
+    windows = torch.from_numpy(make_windows(preset, count=batch))
+    faces = windows[:, 0].contiguous()
+    if settings.device == "cuda":
+        faces = faces.pin_memory()
+    for position in range(preset.num_frames):
+        stages.pixels.copy_(windows[:, position])
+        stages.features[:, position] = stages.encode()
+    return {
+        "encoder": stages.encode,
+        "window": stages.score,
+        "frame": lambda: stages.frame(faces),
+    }
+
+
+def measure_frames(
+    settings: Settings, ours: dict[str, Work], eager: dict[str, Work], *, batch: int
+) -> dict[str, float]:
+    """Time all stages of one way in turns with those of eager.
+
+    Args:
+        settings: of the run.
+        ours: by the stage's name; a stage that cannot be timed alone is left out.
+        eager: all stages.
+        batch: windows of a frame.
+    """
+    subjects = {f"our {name}": work for name, work in ours.items()}
+    subjects |= {f"eager {name}": work for name, work in eager.items()}
+    times = take_turns(subjects, make_clock(settings.device).wall_ms, seconds=3 * settings.seconds)
+    medians = {name: statistics.median(ms) for name, ms in times.items()}
+    figures = {f"{name}_ms": medians[f"our {name}"] for name in STAGE_NAMES if name in ours}
+    tflop_per_s = window_flop(settings.preset, batch) / medians["our window"] / 1e9
+    rate = product_rate(settings, "fp16")
+    return {
+        **figures,
+        "eager_frame_ms": medians["eager frame"],
+        "times_eager": median_ratio(times["eager frame"], times["our frame"]),
+        "window_tflop_per_s": tflop_per_s,
+        "of_products_percent": 100 * tflop_per_s / rate,
+    }
+
+
+def window_flop(preset: ModelPreset, batch: int) -> float:
+    """Count the sums and products of the window graph's matrix products, from the shapes alone."""
+    torch = require("torch", extra="gpu")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from istvt.model.istvt import ISTVT
+
+    with torch.device("meta"), torch.no_grad():
+        model: Any = ISTVT(preset).eval()
+        features = torch.empty(batch, preset.num_frames, preset.num_patches, preset.embed_dim)
+        with FlopCounterMode(display=False) as counter:
+            model.score(features)
+    return float(counter.get_total_flops())
+
+
+# What may take long comes last.
+_ORDER = sorted(WAYS, key=lambda way: way == "compiled, tuned")
+
+CHECKS: dict[str, Check] = {
+    f"{way} batch {batch}": partial(measure_way, way=way, batch=batch)
+    for way in _ORDER
+    for batch in BATCHES
+}

@@ -1,0 +1,30 @@
+"""What GPU there is."""
+
+from istvt.benchmarks.gpu_check.check import Check
+from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
+from istvt.extras import require
+
+
+def look_at_gpu(settings: Settings) -> Outcome:
+    """Name the GPU that PyTorch uses.
+
+    Raises:
+        CannotRunError: PyTorch sees none.
+        MissingExtraError: PyTorch is not installed.
+    """
+    torch = require("torch", extra="gpu")
+    if not torch.cuda.is_available():
+        raise CannotRunError(f"PyTorch {torch.__version__} sees no CUDA device on this machine")
+    about = torch.cuda.get_device_properties(0)
+    return Outcome(
+        figures={
+            "compute_capability": 10 * about.major + about.minor,
+            "memory_gib": about.total_memory / 2**30,
+            "l2_mib": about.L2_cache_size / 2**20,
+            "multiprocessors": about.multi_processor_count,
+        },
+        note=f"{about.name}; CUDA {torch.version.cuda}",
+    )
+
+
+CHECKS: dict[str, Check] = {"gpu": look_at_gpu}

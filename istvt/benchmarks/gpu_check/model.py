@@ -1,0 +1,78 @@
+"""The model in every way and number format on the GPU, against fp32 on the CPU."""
+
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from istvt.benchmarks.gpu_check.check import Check
+from istvt.benchmarks.gpu_check.clock import make_clock
+from istvt.benchmarks.gpu_check.rates import TORCH_NAMES
+from istvt.benchmarks.gpu_check.result import Outcome, Settings
+from istvt.benchmarks.gpu_check.subject import make_model, make_windows, reference_logits
+from istvt.benchmarks.gpu_check.ways import WayName, make_stages
+from istvt.export.kernels.spec import DtypeName
+from istvt.export.parity import TOLERANCES, compare
+from istvt.extras import require
+from istvt.records import FloatArray
+
+
+def check_parity(settings: Settings, *, way: WayName, dtype: DtypeName) -> Outcome:
+    """Score random windows in one way, each face encoded alone as in a stream."""
+    torch = require("torch", extra="gpu")
+    expected = reference_logits(settings)
+    with torch.no_grad(), ExitStack() as stack, _true_fp32(torch):
+        model = make_model(settings.preset).to(settings.device, getattr(torch, TORCH_NAMES[dtype]))
+        stages = make_stages(way, model, batch=1, clock=make_clock(settings.device), stack=stack)
+        found = []
+        for window in torch.from_numpy(make_windows(settings.preset)):
+            for position, face in enumerate(window):
+                stages.pixels.copy_(face[None])
+                stages.features[:, position] = stages.encode()
+            found.append(stages.score().float().cpu().numpy())
+    return outcome_of(expected, np.concatenate(found), dtype, f"{way} {dtype}")
+
+
+def outcome_of(expected: FloatArray, found: FloatArray, precision: str, name: str) -> Outcome:
+    """Compare logits with the reference, by the tolerance of an export's parity.
+
+    Sides of logit 0 are told and not gated: random weights put windows close to it.
+    """
+    limit = TOLERANCES[precision].max_abs_logit
+    result = compare(
+        ("fp32 on the CPU", expected),
+        (name, found),
+        origin="random pixels",
+        tolerance=TOLERANCES[precision],
+    )
+    return Outcome(
+        {
+            "windows": result.windows,
+            "max_abs_logit": result.max_abs_logit,
+            "mean_abs_logit": result.mean_abs_logit,
+            "flips": result.flips,
+            "allowed": limit if limit is not None else float("inf"),
+        },
+        passed=limit is None or result.max_abs_logit <= limit,
+    )
+
+
+def _true_fp32(torch: Any) -> Any:
+    """Keep convolutions from rounding fp32 factors to TF32."""
+    return (
+        torch.backends.cudnn.flags(allow_tf32=False)
+        if torch.cuda.is_available()
+        else (nullcontext())
+    )
+
+
+def _checks() -> dict[str, Check]:
+    cases: list[tuple[WayName, DtypeName]] = [("eager", "fp32"), ("fused", "fp32")]
+    ways: tuple[WayName, ...] = ("eager", "fused", "fused, graph")
+    types: tuple[DtypeName, ...] = ("fp16", "bf16")
+    cases += [(way, dtype) for dtype in types for way in ways]
+    return {f"{way} {dtype}": partial(check_parity, way=way, dtype=dtype) for way, dtype in cases}
+
+
+CHECKS = _checks()

@@ -1,0 +1,85 @@
+"""What one check found."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from istvt.presets import ModelPreset, preset_named
+
+Status: TypeAlias = Literal["pass", "fail", "measured", "not run"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+DeviceKind: TypeAlias = Literal["cuda", "cpu"]
+
+
+class CannotRunError(Exception):
+    """This machine lacks what a check needs; says what."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all checks of one run share.
+
+    Attributes:
+        device: `cuda`, or `cpu` where the run only rehearses the checks.
+        preset_name: of the model.
+        work: a folder for files that later checks read.
+        seconds: of measuring, for each figure.
+    """
+
+    device: DeviceKind
+    preset_name: str
+    work: str
+    seconds: float = 1.0
+
+    @property
+    def preset(self) -> ModelPreset:
+        """The model's sizes."""
+        return preset_named(self.preset_name)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check gives.
+
+    Attributes:
+        figures: by name, units in the names.
+        passed: None where there is nothing to pass.
+        note: one sentence for the table.
+    """
+
+    figures: Mapping[str, float] = field(default_factory=dict)
+    passed: bool | None = None
+    note: str = ""
+
+    @property
+    def status(self) -> Status:
+        """How it stands in the table."""
+        if self.passed is None:
+            return "measured"
+        return "pass" if self.passed else "fail"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: a check of a part, and what came of it.
+
+    Attributes:
+        note: of a row that was not run or failed, the reason.
+        seconds: that it took, loading included.
+    """
+
+    part: str
+    check: str
+    status: Status
+    note: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn into what JSON can hold."""
+        figures = {
+            name: value if math.isfinite(value) else str(value)  # JSON knows no infinity
+            for name, value in self.figures.items()
+        }
+        return {**asdict(self), "figures": figures}

@@ -33,13 +33,13 @@ ROTATING_BYTES = {"cuda": 512 << 20, "cpu": 1 << 20}
 
 
 def launch(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
-    """Start the kernel; a rehearsal on a CPU takes the formula."""
+    """Start the kernel; a rehearsal on a CPU takes the formula, with sums in fp32 as it has."""
     if qkv.is_cuda:
         from istvt.export.kernels.launch import launch as launch_kernel
 
         launch_kernel(attention, qkv, mixed)
     else:
-        mixed.copy_(formula_of(attention)(qkv))
+        mixed.copy_(formula_of(attention)(qkv.float()))
 
 
 def check_values(settings: Settings, *, attention: AttentionName, dtype: DtypeName) -> Outcome:

@@ -7,7 +7,7 @@ from typing import Any
 
 from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, take_turns
-from istvt.benchmarks.gpu_check.rates import product_rate
+from istvt.benchmarks.gpu_check.rates import TORCH_NAMES, product_rate
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.benchmarks.gpu_check.subject import make_model, make_windows
 from istvt.benchmarks.gpu_check.ways import MODES, WAYS, Stages, WayName, make_stages
@@ -34,7 +34,7 @@ def frame_works(
     """Give what is timed of one way, by the stage's name."""
     torch = require("torch", extra="gpu")
     preset, clock = settings.preset, make_clock(settings.device)
-    model = make_model(preset).to(settings.device, torch.float16)
+    model = make_model(preset).to(settings.device, getattr(torch, TORCH_NAMES[settings.half]))
     stages: Stages = make_stages(way, model, batch=batch, clock=clock, stack=stack)
     windows = torch.from_numpy(make_windows(preset, count=batch))
     faces = windows[:, 0].contiguous()
@@ -67,7 +67,7 @@ def measure_frames(
     medians = {name: statistics.median(ms) for name, ms in times.items()}
     figures = {f"{name}_ms": medians[f"our {name}"] for name in STAGE_NAMES if name in ours}
     tflop_per_s = window_flop(settings.preset, batch) / medians["our window"] / 1e9
-    rate = product_rate(settings, "fp16")
+    rate = product_rate(settings, settings.half)
     return {
         **figures,
         "eager_frame_ms": medians["eager frame"],

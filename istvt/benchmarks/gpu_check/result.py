@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
+from istvt.export.kernels.spec import DtypeName
 from istvt.presets import ModelPreset, preset_named
 
 Status: TypeAlias = Literal["pass", "fail", "measured", "not run"]
@@ -31,6 +32,11 @@ class Settings:
     preset_name: str
     work: str
     seconds: float = 1.0
+
+    @property
+    def half(self) -> DtypeName:
+        """The number format of latencies: CPUs are too slow in fp16 to rehearse in it."""
+        return "fp16" if self.device == "cuda" else "bf16"
 
     @property
     def preset(self) -> ModelPreset:

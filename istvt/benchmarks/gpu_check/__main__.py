@@ -52,7 +52,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(names)}; all")
     parser.add_argument("--out", type=Path, default=Path("build/gpu-check"), help="folder")
     parser.add_argument("--budget-s", type=float, default=BUDGET_S, help="seconds for all checks")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of measuring, for each figure")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of measuring, for each figure")
     parser.add_argument(
         "--rehearse", action="store_true", help="on the CPU with preset tiny: figures do not count"
     )

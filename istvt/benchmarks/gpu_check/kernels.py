@@ -1,19 +1,15 @@
 """The attention kernels as PyTorch launches them: are they right, and how near to a copy?"""
 
-import importlib.util
 import math
 import statistics
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, take_turns
 from istvt.benchmarks.gpu_check.guarded import Case, formula_of, spec_of, worst_error
 from istvt.benchmarks.gpu_check.rates import TORCH_NAMES
-from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
+from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.export.kernels.spec import ITEM_BYTES, AttentionName, DtypeName, KernelSpec
 from istvt.extras import require
 
@@ -21,8 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCHES = (1, 8)
-TESTS = Path("tests/export/kernels/test_cuda.py")
-TESTS_TIMEOUT_S = 110.0
 
 # T+1, heads, head_dim, columns: beside the preset's own, the longest window and odd ones.
 SHAPES = ((17, 8, 64, 362), (10, 3, 24, 129), (7, 2, 128, 5))
@@ -106,25 +100,6 @@ def moved_bytes(spec: KernelSpec, batch: int, num_columns: int) -> int:
     return 4 * rows * spec.num_heads * spec.head_dim * ITEM_BYTES[spec.dtype]
 
 
-def run_tests(settings: Settings) -> Outcome:
-    """Run the repository's own GPU tests of the kernels.
-
-    Raises:
-        CannotRunError: pytest or the tests are not here.
-    """
-    if settings.device != "cuda":
-        raise CannotRunError("a rehearsal on a CPU runs no GPU tests")
-    if not TESTS.is_file() or importlib.util.find_spec("pytest") is None:
-        raise CannotRunError(f"pytest is not installed, or {TESTS} is not in this folder")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
-    run = subprocess.run(
-        command, capture_output=True, text=True, timeout=TESTS_TIMEOUT_S, check=False
-    )
-    last = (run.stdout.strip().splitlines() or ["pytest said nothing"])[-1]
-    passed = run.returncode == 0 and " passed" in last  # all skipped is no success
-    return Outcome(passed=passed, note=last.strip("= "))
-
-
 def _launch_each(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
     for pair in zip(qkv, mixed, strict=True):
         launch(attention, *pair)
@@ -148,7 +123,6 @@ def _checks() -> dict[str, Check]:
             for batch in BATCHES:
                 name = f"{attention} {dtype} batch {batch} speed"
                 checks[name] = partial(measure_speed, attention=attention, dtype=dtype, batch=batch)
-    checks[str(TESTS)] = run_tests
     return checks
 
 

@@ -1,6 +1,7 @@
 """A streamed frame in fp16, in every way of PyTorch, each in turns with eager."""
 
 import statistics
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, tak
 from istvt.benchmarks.gpu_check.rates import TORCH_NAMES, product_rate
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.benchmarks.gpu_check.subject import make_model, make_windows
-from istvt.benchmarks.gpu_check.ways import MODES, WAYS, Stages, WayName, make_stages
+from istvt.benchmarks.gpu_check.ways import MODES, Stages, WayName, make_stages
 from istvt.extras import require
 from istvt.presets import ModelPreset
 
@@ -92,11 +93,13 @@ def window_flop(preset: ModelPreset, batch: int) -> float:
     return float(counter.get_total_flops())
 
 
-# What may take long comes last.
-_ORDER = sorted(WAYS, key=lambda way: way == "compiled, tuned")
+def checks_of(ways: Sequence[WayName]) -> dict[str, Check]:
+    """Name the checks of some ways."""
+    return {
+        f"{way} batch {batch}": partial(measure_way, way=way, batch=batch)
+        for batch in BATCHES
+        for way in ways
+    }
 
-CHECKS: dict[str, Check] = {
-    f"{way} batch {batch}": partial(measure_way, way=way, batch=batch)
-    for way in _ORDER
-    for batch in BATCHES
-}
+
+CHECKS = checks_of(("eager", "fused, graph", "compiled", "fused, compiled"))

@@ -1,8 +1,7 @@
 """The model in every way and number format on the GPU, against fp32 on the CPU."""
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +20,10 @@ from istvt.records import FloatArray
 def check_parity(settings: Settings, *, way: WayName, dtype: DtypeName) -> Outcome:
     """Score random windows in one way, each face encoded alone as in a stream."""
     torch = require("torch", extra="gpu")
+    from istvt.training.precision import true_fp32
+
     expected = reference_logits(settings)
-    with torch.no_grad(), ExitStack() as stack, _true_fp32(torch):
+    with torch.no_grad(), ExitStack() as stack, true_fp32():
         model = make_model(settings.preset).to(settings.device, getattr(torch, TORCH_NAMES[dtype]))
         stages = make_stages(way, model, batch=1, clock=make_clock(settings.device), stack=stack)
         found = []
@@ -55,15 +56,6 @@ def outcome_of(expected: FloatArray, found: FloatArray, precision: str, name: st
             "allowed": limit if limit is not None else float("inf"),
         },
         passed=limit is None or result.max_abs_logit <= limit,
-    )
-
-
-def _true_fp32(torch: Any) -> Any:
-    """Keep convolutions from rounding fp32 factors to TF32."""
-    return (
-        torch.backends.cudnn.flags(allow_tf32=False)
-        if torch.cuda.is_available()
-        else (nullcontext())
     )
 
 

@@ -1,4 +1,7 @@
-"""The parts of the check, in the order of their worth: time may run out before the last."""
+"""The parts of the check, in the order of their worth: time may run out before the last.
+
+A part that did not fit can be run alone, by its name.
+"""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -36,7 +39,9 @@ PARTS = (
     Part("kernels", "The attention kernels in PyTorch", f"{HERE}.kernels", 120),
     Part("driver", "The kernels' PTX, launched as an engine does", f"{HERE}.driver", 60),
     Part("model", "The model against fp32 on the CPU", f"{HERE}.model", 90),
-    Part("latency", "Latency in PyTorch", f"{HERE}.latency", 150, isolated=True),
-    Part("scorers", "Exported models on each GPU backend", f"{HERE}.scorers", 180, isolated=True),
+    Part("latency", "Latency in PyTorch, fp16", f"{HERE}.latency", 150, isolated=True),
     Part("training", "Training steps in bf16", f"{HERE}.training", 60),
+    Part("scorers", "Exported models on each GPU backend", f"{HERE}.scorers", 180, isolated=True),
+    Part("suite", "The kernels' GPU tests", f"{HERE}.suite", 180),
+    Part("tuned", "Latency in PyTorch, tuned for minutes", f"{HERE}.tuned", 300, isolated=True),
 )

@@ -18,6 +18,17 @@ from istvt.files import atomic_file
 SCHEMA_VERSION = 1
 JSON_FILE, MARKDOWN_FILE = "gpu-check.json", "gpu-check.md"
 
+UNITS = {
+    "_tflop_per_s": "TFLOP/s",
+    "tflop_per_s": "TFLOP/s",
+    "_gb_per_s": "GB/s",
+    "gb_per_s": "GB/s",
+    "_percent": "%",
+    "_mib": "MiB",
+    "_us": "µs",
+    "_ms": "ms",
+}
+
 
 @dataclass
 class Report:
@@ -129,30 +140,33 @@ def _targets_table(targets: Sequence[Target]) -> Iterable[str]:
 
 
 def _part_lines(results: Sequence[Result]) -> Iterable[str]:
-    """Give a table of those that have figures or passed, and a list of the rest."""
+    """Give a table for each set of figures, and a list of what was not run."""
     shown = [result for result in results if result.status != "not run"]
-    columns = list(dict.fromkeys(name for result in shown for name in result.figures))
-    notes = any(result.note for result in shown)
-    if shown:
-        header = ("check", "", *(name.replace("_", " ") for name in columns))
-        yield from _table((*header, "note") if notes else header, _rows(shown, columns, notes))
-    missing = [result for result in results if result.status == "not run"]
-    if missing:
-        if shown:
-            yield ""
-        yield from _list_by_reason(missing)
+    by_columns: dict[tuple[str, ...], list[Result]] = {}
+    for result in shown:
+        by_columns.setdefault(tuple(result.figures), []).append(result)
+    for columns, group in by_columns.items():
+        yield from _table(*_cells(group, columns))
+        yield ""
+    yield from _list_by_reason([result for result in results if result.status == "not run"])
 
 
-def _rows(results: Sequence[Result], columns: Sequence[str], notes: bool) -> list[tuple[str, ...]]:
-    rows = []
-    for result in results:
-        figures = (
-            format_figure(result.figures[name]) if name in result.figures else "-"
-            for name in columns
+def _cells(
+    results: Sequence[Result], columns: Sequence[str]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Give the header and the rows; a column of notes only where there are any."""
+    has_notes = any(result.note for result in results)
+    header = ("check", "", *map(label, columns), *(("note",) if has_notes else ()))
+    rows = [
+        (
+            result.check,
+            result.status,
+            *(format_figure(result.figures[name]) for name in columns),
+            *((result.note,) if has_notes else ()),
         )
-        row = (result.check, result.status, *figures)
-        rows.append((*row, result.note) if notes else row)
-    return rows
+        for result in results
+    ]
+    return header, rows
 
 
 def _list_by_reason(results: Sequence[Result]) -> Iterable[str]:
@@ -170,6 +184,15 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def label(figure: str) -> str:
+    """Write the name of a figure for people."""
+    for ending, unit in UNITS.items():
+        if figure.endswith(ending):
+            figure = figure.removesuffix(ending) + f", {unit}"
+            break
+    return figure.replace("_", " ").lstrip(", ")
 
 
 def format_figure(value: float) -> str:

@@ -43,7 +43,9 @@ def run_parts(
             for check in part.checks:
                 left_s = end_s - clock()
                 if left_s <= 0:
-                    yield not_run(part, check, f"{OUT_OF_TIME} ({budget_s:.0f} s)")
+                    yield not_run(
+                        part, check, f"{OUT_OF_TIME} ({budget_s:.0f} s): run {part.name!r} alone"
+                    )
                     continue
                 starting(part, check)
                 yield runner.run(check, left_s=left_s)
@@ -90,7 +92,9 @@ class _Runner:
 
     def _ended(self, check: str, reason: str, *, was_cut: bool) -> Result:
         if was_cut and reason.startswith("no answer"):
-            return not_run(self._part, check, f"{OUT_OF_TIME}: it was stopped")
+            return not_run(
+                self._part, check, f"{OUT_OF_TIME}, it was stopped: run {self._part.name!r} alone"
+            )
         return Result(self._part.name, check, "fail", reason)
 
 

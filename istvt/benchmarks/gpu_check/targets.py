@@ -91,7 +91,7 @@ def _of_latency(results: Sequence[Result], ways: Sequence[str], *, batch: int) -
     return [
         _Candidate(result.check, dict(result.figures))
         for result in results
-        if result.part == "latency" and result.check in names and result.figures
+        if result.part in ("latency", "tuned") and result.check in names and result.figures
     ]
 
 

@@ -9,11 +9,11 @@ from itertools import repeat
 from typing import Any
 
 from istvt.benchmarks.gpu_check.check import Check
-from istvt.benchmarks.gpu_check.result import Outcome, Settings
+from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
 from istvt.benchmarks.gpu_check.subject import make_windows
 from istvt.extras import require
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 REHEARSED_BATCHES = (1, 2)
 WARM_UP_STEPS, AT_LEAST_STEPS = 2, 3
 
@@ -25,8 +25,6 @@ def measure_steps(settings: Settings, *, batch: int, checkpoints: bool) -> Outco
         CannotRunError: in a rehearsal, for all but small batches.
         MissingExtraError: PyTorch or Lightning Fabric is not installed.
     """
-    from istvt.benchmarks.gpu_check.result import CannotRunError
-
     torch, _ = require("torch", extra="gpu"), require("lightning_fabric", extra="train")
     if settings.device == "cpu" and batch not in REHEARSED_BATCHES:
         raise CannotRunError("a rehearsal on a CPU takes small batches only")

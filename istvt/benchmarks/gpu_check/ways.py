@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from istvt.benchmarks.gpu_check.clock import Clock
 from istvt.extras import require
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 WayName: TypeAlias = Literal[
     "eager", "compiled", "compiled, tuned", "fused", "fused, graph", "fused, compiled"
 ]
-WAYS: tuple[WayName, ...] = get_args(WayName)
 OURS: tuple[WayName, ...] = ("fused", "fused, graph", "fused, compiled")
 COMPILED: tuple[WayName, ...] = ("compiled", "compiled, tuned")
 

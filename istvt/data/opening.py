@@ -8,11 +8,12 @@ from pathlib import Path
 
 from istvt.data.crops import Progress
 from istvt.data.layouts.choose import LayoutOptions, read_layout, take_methods
+from istvt.data.layouts.ffpp import compressions_of
 from istvt.data.manifest import SPLITS, Manifest
 from istvt.data.prepare import prepare
 from istvt.data.prepared import Prepared, is_prepared, open_prepared
 from istvt.data.recipe import FaceRecipe
-from istvt.errors import DataError
+from istvt.errors import DataError, UsageError
 from istvt.presets import ModelConfig
 
 CACHE_FOLDER = ".istvt-cache"
@@ -33,11 +34,12 @@ def read_data(
 
     Raises:
         DataError: see `open_prepared` and `read_layout`.
+        UsageError: see `open_data`.
     """
     options = layout or DEFAULT_LAYOUT
     if not is_prepared(data):
         return read_layout(data, options, splits=splits)
-    return _chosen(open_prepared(data).manifest, splits or SPLITS, options)
+    return _chosen(open_prepared(data), splits or SPLITS, options)
 
 
 def open_data(
@@ -63,13 +65,14 @@ def open_data(
 
     Raises:
         DataError: the layout is wrong, or the folder was prepared for another model.
+        UsageError: the folder was prepared from another layout or compression than is asked for.
     """
     options = layout or DEFAULT_LAYOUT
     recipe = FaceRecipe.of_model(config, max_frames=max_frames)
     if is_prepared(data):
         prepared = open_prepared(data)
         _check_fit(prepared, recipe, config)
-        return _part_of(prepared, _chosen(prepared.manifest, splits, options))
+        return _part_of(prepared, _chosen(prepared, splits, options))
     manifest = read_layout(data, options, splits=splits)
     for note in manifest.notes:
         log.warning("%s: %s", data, note)
@@ -114,9 +117,27 @@ def _options(config: ModelConfig) -> str:
     return " ".join(options)
 
 
-def _chosen(manifest: Manifest, splits: tuple[str, ...], options: LayoutOptions) -> Manifest:
+def _chosen(prepared: Prepared, splits: tuple[str, ...], options: LayoutOptions) -> Manifest:
+    _check_reading(prepared, options)
+    manifest = prepared.manifest
     kept = tuple(video for video in manifest.videos if video.split in splits)
     return take_methods(replace(manifest, videos=kept), options.methods)
+
+
+def _check_reading(prepared: Prepared, options: LayoutOptions) -> None:
+    """Refuse options that would have read other videos than are prepared."""
+    manifest = prepared.manifest
+    asked: dict[str, tuple[str | None, list[str]]] = {
+        "layout": (options.layout if options.layout != "auto" else None, [manifest.layout])
+    }
+    if manifest.layout == "ffpp":
+        asked["compression"] = (options.compression, compressions_of(manifest.videos))
+    for name, (wanted, found) in asked.items():
+        if wanted not in (None, *found):
+            raise UsageError(
+                f"{name} is {wanted!r}, but {prepared.folder} was prepared from {found[0]!r}: "
+                f"leave --{name} out, or prepare {manifest.root} with it into another folder"
+            )
 
 
 def _part_of(prepared: Prepared, manifest: Manifest) -> Prepared:

@@ -5,7 +5,8 @@ monitor), `last.safetensors` (to resume from), `training.json` (what went in), `
 line an epoch), `scalars.jsonl` and `tensorboard/` (one entry a step), `sample_windows.npz` (a few
 validation windows, for the parity check of exports), `sample_blends.npz` (a few self-blended ones
 with their masks, where the training makes such) and `curve.png`. Each file is replaced as a whole,
-so a training that is killed leaves its last checkpoint. The test split is never read.
+so a training that is killed leaves its last checkpoint. Nothing is learnt or chosen on the test
+split: of its files only size and first bytes are compared with the others', to find copies.
 """
 
 from collections.abc import Callable
@@ -61,7 +62,8 @@ class FitResult:
         run: the folder.
         best: the epoch whose weights are in `weights.safetensors`.
         skipped: videos that gave no windows, or were read in part, with the reason.
-        shared_identities: people in both splits, as far as FaceForensics++'s names tell.
+        shared_identities: people in train and val alike, as far as the data set, or the names of
+            FaceForensics++'s files, tell.
     """
 
     run: Path
@@ -93,7 +95,7 @@ def fit(
     data, writes the files and calls `progress` and `on_epoch`.
 
     Args:
-        data: a prepared folder, or what `read_layout` reads; the test split is not read.
+        data: a prepared folder, or what `read_layout` reads.
         out: the run folder.
         config: the model's shape, crop and sampling.
         recipe: how to train.
@@ -110,7 +112,8 @@ def fit(
         UsageError: `out` holds a run and `resume` is off, the data, recipe, config or number of
             processes differ from those resumed, `start` is given as well, or the loss is no longer
             a number.
-        DataError: a split is wrong, a class of it is left without a window, or a video is in both.
+        DataError: a split is wrong, a class of it is left without a window, or a video is in two of
+            the three.
         ModelNotFoundError: there is nothing to resume.
         RuntimeEnvironmentError: the GPU's memory does not suffice.
         TrainingStopped: a signal asked for it, and the state is kept; a KeyboardInterrupt.
@@ -129,7 +132,7 @@ def fit(
             check_is_free(out)
         manifest = read_data(data, splits=SPLITS_READ, layout=layout)
         if not is_prepared(data):
-            refuse_copies(manifest.videos)
+            refuse_copies(read_data(data, layout=layout).videos)  # those of the test split too
         model = _first_model(plan, start)
         asked = restored_precision(out) if resume else recipe.precision
         settled = settle_precision(asked, where, model, is_alone=plan.processes == 1)
@@ -157,7 +160,7 @@ def fit(
                 "device": str(processes.device),
                 "precision": settled.precision,
             }
-            write_description(out, plan, (train, val), more)
+            write_description(out, plan, (train, val), more, start=start, resume=resume)
             if not resume:
                 save_samples(out, val, recipe.fakes)
         trainer = Trainer(

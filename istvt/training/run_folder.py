@@ -71,21 +71,38 @@ def check_is_same_data(run: Path, data: DataFacts) -> None:
 
 
 def write_description(
-    run: Path, plan: Plan, splits: Sequence[SplitWindows], more: dict[str, Any]
+    run: Path,
+    plan: Plan,
+    splits: Sequence[SplitWindows],
+    more: dict[str, Any],
+    *,
+    start: str | None,
+    resume: bool,
 ) -> None:
     """Write down what goes into the training, the videos left out among it.
+
+    A resumed training keeps what was written of its first weights, and of the environments (with
+    revision and command) that it ran in before.
 
     Args:
         run: the folder.
         plan: what it was asked to do.
         splits: what there is.
         more: facts that JSON can hold.
+        start: where the first weights came from; None were drawn.
+        resume: the training goes on.
     """
+    before = _described(run) if resume else {}
     content = {
         **plan.to_dict(),
+        "start": before.get("start") if resume else start,
         "splits": {windows.split: _counts(windows) for windows in splits},
         **more,
         "environment": describe_environment(Path(plan.data.folder)),
+        "earlier_environments": [
+            *before.get("earlier_environments", ()),
+            *([before["environment"]] if "environment" in before else ()),
+        ],
     }
     with atomic_file(run / TRAINING_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
@@ -114,6 +131,12 @@ def sample(val: SplitWindows, fakes: Fakes = "real") -> UInt8Array:
     windows = WindowDataset(held_out_samples(val, 1, fakes=fakes))
     chosen = _evenly(len(windows), SAMPLE_WINDOWS)
     return np.stack([windows[i][0].numpy() for i in chosen])
+
+
+def _described(run: Path) -> dict[str, Any]:
+    path = run / TRAINING_FILE
+    told: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return told
 
 
 def _evenly(count: int, wanted: int) -> list[int]:

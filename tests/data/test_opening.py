@@ -9,11 +9,19 @@ import pytest
 from istvt.data.layouts.choose import LayoutOptions, read_layout
 from istvt.data.opening import CACHE_FOLDER, open_data, read_data
 from istvt.data.prepare import prepare
-from istvt.data.prepared import MANIFEST_FILE, PREPARED_FILE, begin_prepared, open_prepared
+from istvt.data.prepared import (
+    MANIFEST_FILE,
+    PREPARED_FILE,
+    Unread,
+    begin_prepared,
+    open_prepared,
+    write_prepared,
+)
 from istvt.data.recipe import FaceRecipe
 from istvt.data.windows import load_split
-from istvt.errors import DataError
+from istvt.errors import DataError, UsageError
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
+from tests.data.layouts.trees import make_ffpp
 
 CONFIG = ModelConfig(TINY, CropRecipe(96))
 NUM_FRAMES = 12
@@ -88,6 +96,21 @@ def test_only_the_asked_methods_are_taken(data, videos, prepared):
         with pytest.raises(DataError, match=r"no fake .* is by smile"):
             load_split(place, "val", CONFIG, layout=LayoutOptions(methods=("smile",)))
     assert len(load_split(folder, "val", CONFIG).videos) == 3
+
+
+def test_what_was_prepared_is_not_taken_for_another_compression_or_layout(tmp_path):
+    data = make_ffpp(tmp_path / "ffpp", ("c23", "c40"))
+    manifest = read_layout(data, LayoutOptions(compression="c40"))
+    folder, recipe = tmp_path / "prepared", FaceRecipe.of_model(CONFIG)
+    begin_prepared(folder, recipe)
+    entries = [Unread(video, "not read in this test") for video in manifest.videos]
+    write_prepared(folder, recipe, manifest, entries)
+    for fitting in (LayoutOptions(), LayoutOptions("ffpp", "c40")):
+        assert read_data(folder, layout=fitting).videos == manifest.videos
+    with pytest.raises(UsageError, match=r"compression is 'c23', but .* prepared from 'c40'"):
+        read_data(folder, layout=LayoutOptions(compression="c23"))
+    with pytest.raises(UsageError, match=r"layout is 'folder', but .* prepared from 'ffpp'"):
+        open_data(folder, CONFIG, layout=LayoutOptions("folder"))
 
 
 @pytest.mark.parametrize(

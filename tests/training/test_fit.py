@@ -267,6 +267,25 @@ def test_a_video_in_both_splits_is_refused_before_any_is_read(train, asked, tmp_
     assert asked == []
 
 
+def test_a_copy_in_the_test_split_is_refused_too(train, asked, tmp_path):
+    (tmp_path / "test" / "fake").mkdir(parents=True)
+    (tmp_path / "test" / "fake" / "x.mp4").write_text("train real")
+    with pytest.raises(DataError, match="in more than one split"):
+        train()
+    assert asked == []
+
+
+def test_a_resumed_training_keeps_what_it_began_with(train, tmp_path, monkeypatch):
+    first = train(replace(RECIPE, epochs=1), out="first").run
+    for epochs, command in enumerate(("one", "two", "three"), start=1):
+        monkeypatch.setattr(run_folder, "describe_environment", lambda _, told=command: told)
+        recipe, begins = replace(RECIPE, epochs=epochs), epochs == 1
+        run = train(recipe, start=str(first) if begins else None, resume=not begins).run
+    told = json.loads((run / "training.json").read_text())
+    assert told["start"] == str(first)
+    assert (told["earlier_environments"], told["environment"]) == (["one", "two"], "three")
+
+
 def test_a_budget_of_seconds_ends_the_training(train):
     result = train(replace(RECIPE, epochs=None, budget_s=2.0))
     assert 1.0 < result.epochs[-1].elapsed_s < 4.0

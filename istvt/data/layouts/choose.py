@@ -9,7 +9,7 @@ from istvt.data.checks import refuse_conflicts, refuse_shared, require_splits
 from istvt.data.layouts.celebdf import LABELS as CELEBDF_FOLDERS
 from istvt.data.layouts.celebdf import TEST_LIST, SharedIdentities, read_celebdf
 from istvt.data.layouts.dfdc import find_parts, read_dfdc
-from istvt.data.layouts.ffpp import FAKE_FOLDER, REAL_FOLDER, read_ffpp
+from istvt.data.layouts.ffpp import DEFAULT_COMPRESSION, FAKE_FOLDER, REAL_FOLDER, read_ffpp
 from istvt.data.layouts.folder import read_folder
 from istvt.data.layouts.scan import scan
 from istvt.data.layouts.table import read_table
@@ -32,7 +32,7 @@ class LayoutOptions:
 
     Attributes:
         layout: `auto` tells it by its folders.
-        compression: of FaceForensics++: raw, c23 or c40.
+        compression: of FaceForensics++: raw, c23 or c40; None takes c23.
         methods: which fakes to take; None takes all.
         seed: decides the splits where the data set has none of its own.
         shared_identities: of Celeb-DF, see `layouts.celebdf`: `drop` keeps people apart, `keep`
@@ -40,7 +40,7 @@ class LayoutOptions:
     """
 
     layout: Layout = "auto"
-    compression: str = "c23"
+    compression: str | None = None
     methods: tuple[str, ...] | None = None
     seed: int = 0
     shared_identities: SharedIdentities = "drop"
@@ -108,9 +108,8 @@ def _read(data: Path, layout: Layout, options: LayoutOptions, splits: tuple[str,
     seed = options.seed
     match layout:
         case "ffpp":
-            return read_ffpp(
-                data, compression=options.compression, methods=options.methods, splits=splits
-            )
+            compression = options.compression or DEFAULT_COMPRESSION
+            return read_ffpp(data, compression=compression, methods=options.methods, splits=splits)
         case "celebdf":
             shared = options.shared_identities
             return read_celebdf(data, seed=seed, shared_identities=shared, splits=splits)

@@ -23,6 +23,7 @@ from istvt.data.manifest import SPLITS, Label, Manifest, Note, Video, in_order, 
 from istvt.errors import DataError
 
 COMPRESSIONS = ("raw", "c23", "c40")
+DEFAULT_COMPRESSION = "c23"
 REAL_FOLDER = "original_sequences"
 FAKE_FOLDER = "manipulated_sequences"
 OTHER_PEOPLE = "DeepFakeDetection"
@@ -44,7 +45,7 @@ class _Part:
 def read_ffpp(
     data: Path,
     *,
-    compression: str = "c23",
+    compression: str = DEFAULT_COMPRESSION,
     methods: Sequence[str] | None = None,
     splits: tuple[str, ...] = SPLITS,
 ) -> Manifest:
@@ -81,6 +82,11 @@ def read_ffpp(
         *note("other-compression", lacking),
     )
     return Manifest(data, "ffpp", in_order(videos), notes)
+
+
+def compressions_of(videos: Iterable[Video]) -> list[str]:
+    """Tell by their paths in which compression videos are."""
+    return sorted({video.path.parent.parent.name for video in videos})
 
 
 def _read_lists(data: Path) -> dict[str, str]:

@@ -92,7 +92,7 @@ def prepare(
     shape = preset_named(preset)
     recipe = FaceRecipe(
         crop=CropRecipe(shape.image_size),
-        sampling=Sampling(None, sample_fps) if sample_fps else Sampling(frame_step or 1),
+        sampling=Sampling(frame_step or 1) if sample_fps is None else Sampling(None, sample_fps),
         num_frames=shape.num_frames,
         max_frames=max_frames,
         windows_per_video=windows_per_video,

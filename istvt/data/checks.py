@@ -73,6 +73,11 @@ def note_shared(videos: Sequence[Video], root: Path) -> tuple[Note, ...]:
     return note("shared-identity", _shared(videos)) + note("shared-source", apart)
 
 
+def note_shared_names(videos: Sequence[Video]) -> tuple[Note, ...]:
+    """Do so by the names of the files, where the data set names nobody."""
+    return note("shared-name", _shared_by_name(videos))
+
+
 def shared_identities(videos: Sequence[Video]) -> tuple[str, ...]:
     """List the people whom more than one split shows, and warn of them.
 

@@ -37,6 +37,8 @@ NOTES = {
     "original-as-identity": "originals stand for the people, whom DFDC does not name: two of them "
     "may show the same person",
     "shared-identity": "people are in more than one split: known faces are rewarded too",
+    "shared-name": "people are in more than one split, if the files' names are those of "
+    "FaceForensics++",
     "shared-source": "fakes are in another split than the video they were made from",
     "dropped-identity": "videos are left out, since they would put a person into two splits",
     "dropped-test-list": "videos of the official test list are left out, since they show people "

@@ -90,6 +90,8 @@ def test_its_options_make_the_recipe(data: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         prepare(data, out=tmp_path / "out", frame_step=2, sample_fps=7)
+    with pytest.raises(UsageError, match="sample_fps is 0"):
+        prepare(data, out=tmp_path / "out", sample_fps=0)
     with pytest.raises(DataError, match="expected one of"):
         prepare(tmp_path / "nothing", out=tmp_path / "out")
     shutil.copy(data / "train" / "real" / "a.gif", data / "val" / "real" / "copy.gif")

@@ -6,6 +6,7 @@ data set of real videos alone has no `fake` folders. People are not named.
 
 from pathlib import Path
 
+from istvt.data.checks import note_shared_names
 from istvt.data.layouts.scan import scan
 from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
 from istvt.errors import DataError
@@ -32,6 +33,7 @@ def read_folder(data: Path, *, splits: tuple[str, ...] = SPLITS) -> Manifest:
             videos += found
             unknown += left_out
     notes = note("unknown-file", (path.relative_to(data) for path in unknown))
+    notes += note_shared_names(videos)
     return Manifest(data, "folder", in_order(videos), notes)
 
 

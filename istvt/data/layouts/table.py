@@ -78,5 +78,7 @@ def _find(paths: Iterable[Path]) -> set[Path]:
     found: set[Path] = set()
     for folder, wanted in of_folder.items():
         listing = scan(Path(folder))
-        found.update(wanted[x] for x in (*listing.videos, *listing.others) if x in wanted)
+        found.update(wanted[name] for name in listing.videos if name in wanted)
+        others = (wanted[name] for name in listing.others if name in wanted)
+        found.update(path for path in others if path.is_file())  # and no link to nowhere
     return found

@@ -70,6 +70,11 @@ def test_what_is_left_out_is_counted_and_named(folder: Path) -> None:
     )
 
 
+def test_people_in_two_splits_are_told_by_the_names_of_faceforensics(folder: Path) -> None:
+    touch(folder, ("train/fake/000_003.mp4", "test/real/003.mp4", "test/real/004.mp4"))
+    assert read_folder(folder).notes == (Note("shared-name", 1, ("003",)),)
+
+
 def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"not a folder.*\{real,fake\}"):
         read_folder(tmp_path / "nowhere")

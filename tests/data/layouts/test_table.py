@@ -114,6 +114,8 @@ def test_missing_files_are_named_and_left_out(tmp_path: Path) -> None:
     manifest = read_table(path)
     assert [v.path.name for v in manifest.videos] == ["a.mp4"]
     assert [(n.kind, n.count) for n in manifest.notes] == [("missing-video", 2)]
+    (tmp_path / "c.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    assert [v.path.name for v in read_table(path).videos] == ["a.mp4"]
     (tmp_path / "a.mp4").unlink()
     with pytest.raises(DataError, match=r"none of the 3 videos .*relative to"):
         read_table(path)

@@ -24,6 +24,7 @@ from istvt.faces.track import FaceTracker
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.records import Frame
 from istvt.runs import load_run
+from istvt.training.checkpoint import LAST_FILE
 from istvt.training.evaluate import Evaluation, evaluate
 from istvt.training.fit import fit
 from istvt.training.intervals import bootstrap
@@ -188,6 +189,7 @@ def run_fold(
         recipe,
         cache=cache,
         layout=layout,
+        resume=(run / LAST_FILE).exists(),
         on_epoch=lambda epoch: print(
             name, epoch.epoch, round(epoch.val_windows.auc, 3), flush=True
         ),

@@ -28,6 +28,7 @@ OPTIONS = {
     "recipe": "modern",
     "epochs": 2,
     "batch_size": 4,
+    "accumulate": 2,
     "ema_decay": 0.9,
     "augmentation": "mild",
     "precision": "fp32",

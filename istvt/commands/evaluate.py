@@ -2,7 +2,7 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from istvt.commands import options, train_options
 from istvt.console import stage_bars
 from istvt.errors import ExitCode
 from istvt.files import atomic_file
-
-if TYPE_CHECKING:
-    from istvt.data.layouts.choose import LayoutOptions
 
 PIPE = Path("-")
 
@@ -63,6 +60,7 @@ def evaluate(
     layout: train_options.LayoutOption = None,
     compression: train_options.CompressionOption = None,
     method: train_options.MethodOption = None,
+    shared_identities: train_options.SharedIdentitiesOption = None,
     cache: train_options.CacheOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a forward pass.")] = 16,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read windows.")] = 0,
@@ -84,7 +82,12 @@ def evaluate(
     run = locate.find_run(model)
     typer.echo(f"run: {run.folder} ({run.reason})", err=True)
     loaded, config = load_run(run.folder)
-    asked = _layout(layout, compression, method)
+    asked = train_options.layout_options(
+        layout=layout,
+        compression=compression,
+        method=method,
+        shared_identities=shared_identities,
+    )
     with stage_bars() as progress:
         found = evaluating.evaluate(
             data,
@@ -111,16 +114,6 @@ def evaluate(
     if scores is not None:
         _write(scores, to_csv(found, root=root))
     return ExitCode.INCOMPLETE if found.skipped else ExitCode.DONE
-
-
-def _layout(
-    layout: str | None, compression: str | None, methods: list[str] | None
-) -> "LayoutOptions":
-    from istvt.data.layouts.choose import LayoutOptions
-
-    asked: dict[str, Any] = {"layout": layout, "compression": compression}
-    given = {name: option for name, option in asked.items() if option is not None}
-    return LayoutOptions(**given, methods=tuple(methods) if methods else None)
 
 
 def _write(file: Path, text: str) -> None:

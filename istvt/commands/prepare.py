@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from istvt.commands.train_options import SharedName
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, UsageError
 from istvt.presets import CropRecipe, Sampling, preset_named
@@ -53,6 +54,13 @@ def prepare(
     method: Annotated[
         list[str] | None, typer.Option(help="Take only fakes made so; may be repeated.")
     ] = None,
+    shared_identities: Annotated[
+        SharedName,
+        typer.Option(
+            help="Celeb-DF: drop keeps people apart; keep takes the official test list, with "
+            "people of the training."
+        ),
+    ] = SharedName.DROP,
     preset: Annotated[
         str, typer.Option(help="The model to train: paper, edge or tiny; fixes the crops' size.")
     ] = "paper",
@@ -103,6 +111,7 @@ def prepare(
         layout=layout.value,
         compression=compression.value,
         methods=tuple(method) if method else None,
+        shared_identities=shared_identities.value,
     )
     manifest = read_layout(data, options)
     for note in manifest.notes:

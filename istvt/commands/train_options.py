@@ -1,10 +1,14 @@
 """The options of `istvt train`, grouped as its help shows them."""
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from istvt.data.layouts.choose import LayoutOptions
 
 DATA, MODEL, RECIPE, MACHINE = "Data", "Model", "Recipe", "Machine"
 
@@ -16,6 +20,13 @@ class RecipeName(str, Enum):
     PAPER = "paper"
     MODERN = "modern"
     DEMO = "demo"
+
+
+class SharedName(str, Enum):
+    """What is done with people who would be in two splits of Celeb-DF."""
+
+    DROP = "drop"
+    KEEP = "keep"
 
 
 class FakesName(str, Enum):
@@ -120,6 +131,14 @@ CompressionOption = Annotated[
 MethodOption = Annotated[
     list[str] | None,
     typer.Option(help="Take only fakes made so; may be repeated.", rich_help_panel=DATA),
+]
+SharedIdentitiesOption = Annotated[
+    SharedName | None,
+    typer.Option(
+        help="Celeb-DF: drop keeps people apart; keep takes the official test list, as published "
+        "figures do, with people of the training. Default: drop.",
+        rich_help_panel=DATA,
+    ),
 ]
 FakesOption = Annotated[
     FakesName | None,
@@ -257,3 +276,24 @@ CheckpointEverySOption = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+
+
+def layout_options(
+    before: "LayoutOptions | None" = None,
+    *,
+    layout: str | None,
+    compression: str | None,
+    method: list[str] | None,
+    shared_identities: SharedName | None,
+) -> "LayoutOptions":
+    """Take what is given, and for the rest what a resumed run has, else the defaults."""
+    from istvt.data.layouts.choose import LayoutOptions
+
+    asked: dict[str, Any] = {
+        "layout": layout,
+        "compression": compression,
+        "methods": tuple(method) if method else None,
+        "shared_identities": shared_identities and shared_identities.value,
+    }
+    given = {name: option for name, option in asked.items() if option is not None}
+    return replace(before or LayoutOptions(), **given)

@@ -132,6 +132,9 @@ def _check_reading(prepared: Prepared, options: LayoutOptions) -> None:
     }
     if manifest.layout == "ffpp":
         asked["compression"] = (options.compression, compressions_of(manifest.videos))
+    if manifest.layout == "celebdf" and options.shared_identities == "keep":
+        is_kept = any(note.kind == "shared-identity" for note in manifest.notes)
+        asked["shared-identities"] = ("keep", ["keep" if is_kept else "drop"])
     for name, (wanted, found) in asked.items():
         if wanted not in (None, *found):
             raise UsageError(

@@ -74,12 +74,12 @@ def test_without_options_it_is_the_whole_test_split_in_fp32(asked):
 def test_options_are_taken(asked):
     words = "--split val --fakes self-blended --windows-per-video 3 --batch-size 4 --workers 1"
     words += " --precision bf16 --layout ffpp --compression c40 --method swap --method mask"
-    words += " --cache crops --device cpu"
+    words += " --cache crops --device cpu --shared-identities keep"
     call(*words.split())
     assert asked.calls[0][1] == {
         "split": "val",
         "fakes": "self-blended",
-        "layout": LayoutOptions("ffpp", "c40", ("swap", "mask")),
+        "layout": LayoutOptions("ffpp", "c40", ("swap", "mask"), shared_identities="keep"),
         "cache": Path("crops"),
         "windows_per_video": 3,
         "batch_size": 4,

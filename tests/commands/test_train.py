@@ -11,12 +11,16 @@ from typer.testing import CliRunner
 
 from istvt.commands import train as train_command
 from istvt.commands import train_options
+from istvt.data.layouts.celebdf import SharedIdentities
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import UsageError
 from istvt.presets import PAPER, TINY, CropRecipe, ModelConfig, Sampling
 from istvt.training import checkpoint
 from istvt.training import fit as fit_module
 from istvt.training.checkpoint import Plan
+from istvt.training.epochs import EpochResult
+from istvt.training.fit import FitResult
+from istvt.training.metrics import measure
 from istvt.training.provenance import DataFacts
 from istvt.training.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, TrainRecipe
 
@@ -100,6 +104,7 @@ def test_the_new_options_are_taken(train: Train) -> None:
         checkpoint_activations=True,
         layout="ffpp",
         method=["Deepfakes", "FaceSwap"],
+        shared_identities=train_options.SharedName.KEEP,
     )
     assert recipe == replace(
         MODERN_RECIPE,
@@ -109,7 +114,9 @@ def test_the_new_options_are_taken(train: Train) -> None:
         monitor="video_auc",
         checkpoint_activations=True,
     )
-    assert options["layout"] == LayoutOptions("ffpp", methods=("Deepfakes", "FaceSwap"))
+    assert options["layout"] == LayoutOptions(
+        "ffpp", methods=("Deepfakes", "FaceSwap"), shared_identities="keep"
+    )
 
 
 def test_a_resumed_training_reads_its_data_as_before(train: Train) -> None:
@@ -130,6 +137,7 @@ def test_every_choice_is_one_of_the_recipe() -> None:
         "monitor": train_options.MonitorName,
         "precision": train_options.PrecisionName,
     }
+    assert {name.value for name in train_options.SharedName} == set(get_args(SharedIdentities))
     hints = get_type_hints(TrainRecipe)
     for field, names in choices.items():
         assert [name.value for name in names] == list(get_args(hints[field])), field
@@ -150,3 +158,19 @@ def test_a_leak_test_says_what_must_come_out(
 ) -> None:
     assert train(shuffle_labels=True)[1].shuffle_labels
     assert "must come out near 0.5" in capsys.readouterr().err
+
+
+def test_a_leak_test_is_judged_by_an_epoch_that_was_not_chosen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lucky, last = (
+        EpochResult(number, number, 1e-3, 0.7, 0.7, metrics, metrics, 1.0)
+        for number, metrics in enumerate((measure([0, 1], [0, 1]), measure([0, 1], [0.5, 0.5])), 1)
+    )
+    result = FitResult(Path("run"), lucky, (lucky, last), "fp32", (), ())
+    train_command._print_result(result, is_leak_test=True)
+    told = capsys.readouterr().out
+    assert "last epoch: epoch 2: loss 0.7000, validation AUC 0.500 by window" in told
+    assert "1.000" not in told
+    train_command._print_result(result, is_leak_test=False)
+    assert "best epoch 1: epoch 1: loss 0.7000, validation AUC 1.000" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from istvt.data.recipe import FaceRecipe
 from istvt.data.windows import load_split
 from istvt.errors import DataError, UsageError
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
-from tests.data.layouts.trees import make_ffpp
+from tests.data.layouts.trees import make_celebdf, make_ffpp
 
 CONFIG = ModelConfig(TINY, CropRecipe(96))
 NUM_FRAMES = 12
@@ -111,6 +111,19 @@ def test_what_was_prepared_is_not_taken_for_another_compression_or_layout(tmp_pa
         read_data(folder, layout=LayoutOptions(compression="c23"))
     with pytest.raises(UsageError, match=r"layout is 'folder', but .* prepared from 'ffpp'"):
         open_data(folder, CONFIG, layout=LayoutOptions("folder"))
+
+
+def test_the_official_test_list_is_not_looked_for_where_people_are_kept_apart(tmp_path):
+    data, recipe = make_celebdf(tmp_path / "celebdf"), FaceRecipe.of_model(CONFIG)
+    keep = LayoutOptions(shared_identities="keep")
+    for name, options in (("apart", LayoutOptions()), ("official", keep)):
+        manifest = read_layout(data, options)
+        begin_prepared(tmp_path / name, recipe)
+        entries = [Unread(video, "not read in this test") for video in manifest.videos]
+        write_prepared(tmp_path / name, recipe, manifest, entries)
+    assert len(read_data(tmp_path / "official", splits=("test",), layout=keep).videos) == 5
+    with pytest.raises(UsageError, match=r"shared-identities is 'keep', but .* from 'drop'"):
+        read_data(tmp_path / "apart", layout=keep)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def to_markdown(report: Report) -> str:
         results = [result for result in report.results if result.part == part.name]
         if results:
             lines += [f"## {part.title}", "", *_part_lines(results), ""]
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _header(report: Report) -> Iterable[str]:
@@ -145,10 +145,12 @@ def _part_lines(results: Sequence[Result]) -> Iterable[str]:
     by_columns: dict[tuple[str, ...], list[Result]] = {}
     for result in shown:
         by_columns.setdefault(tuple(result.figures), []).append(result)
-    for columns, group in by_columns.items():
-        yield from _table(*_cells(group, columns))
-        yield ""
-    yield from _list_by_reason([result for result in results if result.status == "not run"])
+    missing = [result for result in results if result.status == "not run"]
+    blocks = [_table(*_cells(group, columns)) for columns, group in by_columns.items()]
+    blocks += [_list_by_reason(missing)] if missing else []
+    for position, block in enumerate(blocks):
+        yield from ("",) if position else ()
+        yield from block
 
 
 def _cells(

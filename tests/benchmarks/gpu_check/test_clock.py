@@ -1,0 +1,35 @@
+"""Turns, and ratios within them."""
+
+from itertools import count
+
+from istvt.benchmarks.gpu_check import clock
+
+
+def test_subjects_take_turns_after_a_warm_up():
+    calls = []
+    ticks = count(1)
+
+    def time_ms(work):
+        work()
+        return float(next(ticks))
+
+    works = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    times = clock.take_turns(works, time_ms, seconds=0.0)
+    warm, rounds = clock.WARM_UP_CALLS, clock.AT_LEAST_ROUNDS
+    assert calls == ["a"] * warm + ["b"] * warm + ["a", "b"] * rounds
+    assert times == {"a": [1, 3, 5, 7, 9], "b": [2, 4, 6, 8, 10]}
+
+
+def test_measuring_ends():
+    times = clock.take_turns({"a": lambda: None}, lambda work: 0.0, seconds=30.0)
+    assert len(times["a"]) == clock.AT_MOST_ROUNDS
+
+
+def test_a_machine_that_slows_down_leaves_the_ratio():
+    assert clock.median_ratio([2.0, 4.0, 80.0], [1.0, 2.0, 40.0]) == 2.0
+
+
+def test_the_host_clock_times_the_call(monkeypatch):
+    now = iter([5.0, 5.25])
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: next(now))
+    assert clock.make_clock("cpu").wall_ms(lambda: None) == 250.0

@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test gpu-check lint format clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +18,10 @@ demo: install
 
 test: install lint
 	$(BIN)/python -m pytest
+
+# With what is installed, and every part that it allows: PARTS="kernels driver" for some of them.
+gpu-check:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m istvt.benchmarks.gpu_check $(PARTS)
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -34,7 +34,6 @@ def main(arguments: Sequence[str] | None = None, *, out: TextIO = sys.stdout) ->
     """
     options = _parse(arguments)
     parts = [part for part in PARTS if not options.parts or part.name in options.parts]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with TemporaryDirectory(prefix="gpu-check-") as work:
             return _run(options, parts, work, out)
@@ -123,4 +122,5 @@ def _judge(report: Report) -> ExitCode:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

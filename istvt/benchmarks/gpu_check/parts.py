@@ -40,6 +40,7 @@ PARTS = (
     Part("driver", "The kernels' PTX, launched as an engine does", f"{HERE}.driver", 60),
     Part("model", "The model against fp32 on the CPU", f"{HERE}.model", 90),
     Part("latency", "Latency in PyTorch, fp16", f"{HERE}.latency", 150, isolated=True),
+    Part("profile", "Where the time of a window goes, fp16", f"{HERE}.profile", 60),
     Part("training", "Training steps in bf16", f"{HERE}.training", 60),
     Part("scorers", "Exported models on each GPU backend", f"{HERE}.scorers", 180, isolated=True),
     Part("suite", "The kernels' GPU tests", f"{HERE}.suite", 180),

@@ -1,5 +1,6 @@
 """The training's own steps in bf16: windows a second and memory, by batch size."""
 
+import gc
 import statistics
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def measure_steps(settings: Settings, *, batch: int, checkpoints: bool) -> Outco
     if settings.device == "cpu" and batch not in REHEARSED_BATCHES:
         raise CannotRunError("a rehearsal on a CPU takes small batches only")
     if settings.device == "cuda":
+        gc.collect()  # a batch that did not fit leaves cycles behind
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     step = _make_step(settings, torch, batch=batch, checkpoints=checkpoints)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 
-from istvt.benchmarks.gpu_check import latency, result, scorers, training
+from istvt.benchmarks.gpu_check import latency, profile, result, scorers, training
 from istvt.benchmarks.gpu_check.clock import HostClock
 from istvt.benchmarks.gpu_check.result import Settings
 from istvt.benchmarks.gpu_check.subject import make_windows
@@ -67,6 +67,18 @@ def test_a_frame_is_the_newest_face_and_the_window(way):
             stages.features[:, position] = stages.encode()
         found = stages.frame(windows[:, -1])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_a_profile_names_the_longest_first():
+    text = profile.describe_shares({"softmax": 10.0, "gemm": 70.0, "norm": 20.0})
+    assert text == "70 % gemm; 20 % norm; 10 % softmax"
+
+
+def test_a_window_is_profiled(monkeypatch):
+    monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
+    outcome = profile.profile_window(SETTINGS, batch=1)
+    assert outcome.figures["kernels_ms"] > 0
+    assert "istvt::temporal_attention" in outcome.note or "aten::" in outcome.note
 
 
 def test_a_scorers_frame_is_a_new_face_of_each_camera():

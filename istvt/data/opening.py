@@ -102,11 +102,11 @@ def _check_fit(prepared: Prepared, wanted: FaceRecipe, config: ModelConfig) -> N
         raise DataError(
             f"{prepared.folder} was prepared with {have.differences(wanted)} as the model takes: "
             "prepare the data again, into another folder:\n"
-            f"  istvt prepare {prepared.manifest.root} --out FOLDER {_options(config)}"
+            f"  istvt prepare {prepared.manifest.root} --out FOLDER {_options(config, wanted)}"
         )
 
 
-def _options(config: ModelConfig) -> str:
+def _options(config: ModelConfig, wanted: FaceRecipe) -> str:
     """Give the options of `istvt prepare` for this model."""
     sampling = config.sampling
     options = [f"--preset {config.preset.name}"]
@@ -114,6 +114,8 @@ def _options(config: ModelConfig) -> str:
         options.append(f"--sample-fps {sampling.sample_fps:g}")
     elif sampling.frame_step != 1:
         options.append(f"--frame-step {sampling.frame_step}")
+    if wanted.max_frames is not None:
+        options.append(f"--max-frames {wanted.max_frames}")
     return " ".join(options)
 
 

@@ -13,6 +13,20 @@ AugmentationName = Literal["none", "mild", "paper"]
 BlendName = Literal["plain", "subtle"]
 MONITORS: tuple[Monitor, ...] = ("auc", "video_auc", "average_precision", "eer", "loss")
 
+# What can be mistyped on the command line, beside the choices that it lists itself.
+EXPECTED = {
+    **dict.fromkeys(("lr", "budget_s", "checkpoint_every_s"), "a number above 0"),
+    **dict.fromkeys(
+        ("epochs", "accumulate", "windows_per_video", "patience", "step_every"),
+        "a whole number from 1 on",
+    ),
+    "batch_size": "an even number, since half of a batch is real and half is fake",
+    "blended_share": "a share between 0 and 1, neither included",
+    "ema_decay": "a decay between 0 and 1, neither included",
+    "label_smoothing": "a share from 0 to below 1",
+    "workers": "0 or more",
+}
+
 
 @dataclass(frozen=True)
 class TrainRecipe:
@@ -95,7 +109,8 @@ class TrainRecipe:
         _check_steps(self)
         for field, is_valid in _limits(self).items():
             if not is_valid:
-                raise UsageError(f"{field} is {getattr(self, field)!r}: out of range for a recipe")
+                value, expected = getattr(self, field), EXPECTED.get(field, "another value")
+                raise UsageError(f"{field} is {value!r}: a recipe takes {expected}")
 
 
 def _check_steps(recipe: TrainRecipe) -> None:

@@ -13,6 +13,7 @@ from istvt.training.intervals import LEVEL, Interval
 from istvt.training.summary import Measured, Part, Summary
 
 SCHEMA_VERSION = 1
+FEW_GROUPS = 10  # percentile intervals of fewer miss the truth much oftener than they say
 UNNAMED = "(no method named)"
 ROWS = {
     "auc": "AUC",
@@ -98,7 +99,8 @@ def _head(found: Evaluation, summary: Summary) -> Iterator[str]:
     if summary.resamples:
         what = "videos" if summary.unit == "videos" else "groups of people who share videos"
         drawn = f"{summary.resamples} resamples of {summary.groups} {what}"
-        yield f"{LEVEL * 100:.0f} % intervals: {drawn}"
+        few = ", too few: the true ones are wider" if summary.groups < FEW_GROUPS else ""
+        yield f"{LEVEL * 100:.0f} % intervals: {drawn}{few}"
 
 
 def _whole(part: Part) -> Iterator[str]:

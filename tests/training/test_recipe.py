@@ -6,7 +6,13 @@ import torch
 
 from istvt.errors import UsageError
 from istvt.model.istvt import ISTVT
-from istvt.training.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, TrainRecipe
+from istvt.training.recipe import (
+    DEMO_RECIPE,
+    EXPECTED,
+    MODERN_RECIPE,
+    PAPER_RECIPE,
+    TrainRecipe,
+)
 from istvt.training.schedule import lr_factor, make_optimizer, make_schedule
 from tests.model.small import SMALL
 
@@ -82,6 +88,12 @@ def test_a_budget_of_seconds_warms_up_too_although_its_steps_are_not_known():
 def test_a_recipe_that_cannot_be_followed_is_refused(change):
     with pytest.raises(UsageError, match=next(iter(change))):
         replace(PAPER_RECIPE, **change)
+
+
+def test_a_refused_value_says_what_is_expected():
+    with pytest.raises(UsageError, match="batch_size is 3: a recipe takes an even number"):
+        replace(PAPER_RECIPE, batch_size=3)
+    assert set(EXPECTED) <= set(vars(PAPER_RECIPE))
 
 
 def test_the_demo_recipe_is_bound_by_time():

@@ -26,7 +26,8 @@ def test_the_table_by_eye(summary):
     """Four videos, six windows; the numbers are worked out by hand."""
     lines = format_summary(FOUND, summary).splitlines()
     assert lines[0] == "test: 2 real and 2 fake videos, 6 windows, loss 0.2500"
-    assert lines[1] == "95 % intervals: 25 resamples of 4 videos"
+    few = "25 resamples of 4 videos, too few: the true ones are wider"
+    assert lines[1] == f"95 % intervals: {few}"
     assert lines[3].split() == ["windows", "videos"]
     values = {line[:18].strip(): line[18:].split("[")[0].strip() for line in lines[4:11]}
     assert values == {
@@ -43,6 +44,12 @@ def test_the_table_by_eye(summary):
     assert lines[14].split()[:4] == ["(no", "method", "named)", "1"]
     assert lines[15].split()[:3] == ["swap", "1", "1.0000"]
     assert max(map(len, lines)) <= 110
+
+
+def test_enough_groups_are_not_called_few():
+    found = evaluation([real(i) for i in range(9)] + [fake(0)], [[0.1]] * 9 + [[0.9]])
+    lines = format_summary(found, summarise(found, resamples=5)).splitlines()
+    assert lines[1] == "95 % intervals: 5 resamples of 10 videos"
 
 
 def test_columns_stand_below_their_titles(summary):

@@ -56,9 +56,14 @@ def _open_onnxruntime(bundle: Bundle, *, device: DeviceName, threads: int | None
     from istvt.runtime.backends import onnxruntime_gpu as gpu
     from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
 
-    if device == "cuda" or (device == "auto" and gpu.has_provider(gpu.CUDA_PROVIDER)):
+    if device == "cuda":
         return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
-    return OnnxRuntimeScorer(bundle, device=device, threads=threads)
+    if device == "auto" and gpu.has_provider(gpu.CUDA_PROVIDER):
+        try:
+            return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
+        except RuntimeEnvironmentError as error:  # the package is for GPUs; the machine may not be
+            _passed_over("onnxruntime", "cuda", error)
+    return OnnxRuntimeScorer(bundle, device="cpu", threads=threads)
 
 
 def _refuse_cpu(backend: str, device: DeviceName) -> None:

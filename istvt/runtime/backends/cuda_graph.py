@@ -12,6 +12,7 @@ from istvt.errors import BackendError
 from istvt.runtime.backends.device import device_error
 
 DRIVER_LIBRARY = "libcuda.so.1"
+CAPTURED_BATCHES = (1, 2, 4, 8, 16)
 CAPTURE_THREAD_LOCAL = 1  # other threads may go on allocating
 
 

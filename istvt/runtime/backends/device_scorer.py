@@ -4,14 +4,16 @@ What TensorRT and ONNX Runtime have in common there: pinned host memory, one str
 synchronisation but the one that brings the logits back.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
+from istvt.errors import DeviceLostError, DeviceMemoryError, RuntimeEnvironmentError
 from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.backends.cuda_graph import CudaGraph
+from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES, CudaGraph
 from istvt.runtime.backends.device import Device
 from istvt.runtime.backends.feature_pool import FaceFeatures, FeaturePool
 from istvt.runtime.scorer import (
@@ -23,8 +25,9 @@ from istvt.runtime.scorer import (
     no_logits,
 )
 
+logger = logging.getLogger(__name__)
+
 FLOAT_BYTES = 4
-CAPTURED_BATCHES = (1, 2, 4, 8, 16)
 STAGES = 2  # faces are copied into one while the other is on its way
 
 
@@ -60,6 +63,7 @@ class DeviceScorer(ClosesOnExit):
         self._face_bytes = preset.image_size**2 * 3
         self._row_bytes = preset.num_patches * preset.embed_dim * FLOAT_BYTES
         self._graphs: dict[int, CudaGraph | None] = {}
+        self._can_capture = window.can_be_captured
         with device.active():
             self._pool = FeaturePool(device, self._row_bytes)
             self._stages = _Stages(device, encoder.max_batch * self._face_bytes)
@@ -134,15 +138,26 @@ class DeviceScorer(ClosesOnExit):
         def queue() -> None:
             self._window.run(batch, self._windows_at, self._logits_at)
 
-        if not self._window.can_be_captured or batch not in CAPTURED_BATCHES:
-            queue()
-        elif batch not in self._graphs:
-            queue()
-            self._graphs[batch] = None
-        else:
-            graph = self._graphs[batch] or CudaGraph(self._device.stream, queue)
+        graph = None
+        if self._can_capture and batch in CAPTURED_BATCHES:
+            if batch in self._graphs:
+                graph = self._graphs[batch] or self._capture(queue)
             self._graphs[batch] = graph
+        if graph is None:
+            queue()
+        else:
             graph.launch()
+
+    def _capture(self, queue: Callable[[], None]) -> CudaGraph | None:
+        """Make a graph, or none from now on where the runtime cannot be captured."""
+        try:
+            return CudaGraph(self._device.stream, queue)
+        except (DeviceLostError, DeviceMemoryError):
+            raise
+        except RuntimeEnvironmentError as error:
+            logger.warning("window passes run without a CUDA graph: %s", error)
+            self._can_capture = False
+            return None
 
 
 class _Stages:

@@ -1,9 +1,12 @@
 """An engine's bytes in, a runner of it out: one code for TensorRT and TensorRT-RTX.
 
 TensorRT-RTX compiles an engine for the GPU when it first runs; its runtime cache keeps that for
-the next start, and it makes CUDA graphs itself.
+the next start, and it makes CUDA graphs itself. TensorRT's calls are captured from outside: a
+graph holds on to the state of the context it was captured from, so each size that may be captured
+has a context of its own, all over the same scratch memory.
 """
 
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +15,10 @@ from istvt.errors import BackendError, EngineError
 from istvt.export.engine_record import EngineRecord
 from istvt.export.flavour import TITLES, make_logger
 from istvt.files import atomic_file
+from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES
 from istvt.runtime.backends.device import Device, device_error
+
+logger = logging.getLogger(__name__)
 
 
 class EngineRunner:
@@ -32,20 +38,20 @@ class EngineRunner:
         *,
         runtime_cache: Path | None = None,
     ) -> None:
-        self._device, self._record = device, record
+        self._trt, self._device, self._record = trt, device, record
         self._errors: list[str] = []
         self._log = make_logger(trt, self._errors)
         self._cache_path = runtime_cache
         self._cache: Any = None
+        self._contexts: dict[int | None, Any] = {}  # None: of the sizes that are not captured
+        self._scratch_at: int | None = None
         self.max_batch = record.max_batch
         self.can_be_captured = record.flavour == "tensorrt"
         self._runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             raise self._failure("loading the engine")
-        self._context = self._make_context(trt)
-        if self._context is None:
-            raise self._failure("preparing the engine")
+        self._context_for(self.max_batch)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         is_input = [self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names]
         if sorted(is_input) != [False, True]:
@@ -57,8 +63,8 @@ class EngineRunner:
 
     def run(self, batch: int, source: int, target: int) -> None:
         """See `Runner.run`."""
-        context = self._context
         self._errors.clear()
+        context = self._context_for(batch)
         done = (
             context.set_input_shape(self._source, (batch, *self._row))
             and context.set_tensor_address(self._source, source)
@@ -71,15 +77,40 @@ class EngineRunner:
     def close(self) -> None:
         """See `Runner.close`; keeps what TensorRT-RTX compiled for this GPU."""
         if self._cache is not None and self._cache_path is not None:
-            with atomic_file(self._cache_path) as temporary:
-                temporary.write_bytes(bytes(self._cache.serialize()))
-        del self._context, self._engine, self._runtime
+            try:
+                with atomic_file(self._cache_path) as temporary:
+                    temporary.write_bytes(bytes(self._cache.serialize()))
+            except OSError as error:  # a bundle may lie where nothing can be written
+                logger.info("the next start compiles again: cannot keep %s", error)
+        self._contexts.clear()
+        if self._scratch_at is not None:
+            self._device.free(self._scratch_at)
+        del self._engine, self._runtime
 
-    def _make_context(self, trt: ModuleType) -> Any:
-        if self._record.flavour == "tensorrt":
-            return self._engine.create_execution_context()
+    def _context_for(self, batch: int) -> Any:
+        key = batch if self.can_be_captured and batch in CAPTURED_BATCHES else None
+        if key not in self._contexts:
+            make = self._make_tensorrt_context if self.can_be_captured else self._make_rtx_context
+            context = make()
+            if context is None:
+                raise self._failure("preparing the engine")
+            self._contexts[key] = context
+        return self._contexts[key]
+
+    def _make_tensorrt_context(self) -> Any:
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._engine.create_execution_context(strategy)
+        num_bytes = self._engine.device_memory_size_v2
+        if context is None or num_bytes == 0:
+            return context
+        if self._scratch_at is None:
+            self._scratch_at = self._device.allocate(num_bytes)
+        context.set_device_memory(self._scratch_at, num_bytes)
+        return context
+
+    def _make_rtx_context(self) -> Any:
         config = self._engine.create_runtime_config()
-        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         self._cache = config.create_runtime_cache()
         if self._cache_path is not None and self._cache_path.is_file():
             self._cache.deserialize(self._cache_path.read_bytes())  # of another GPU: stays empty

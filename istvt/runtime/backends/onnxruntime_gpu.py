@@ -3,6 +3,7 @@
 I/O binding to raw addresses keeps faces, features and logits on the device, on our own stream.
 """
 
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ from istvt.runtime.backends.device import Device, device_error, open_device
 from istvt.runtime.backends.device_scorer import DeviceScorer
 from istvt.runtime.backends.onnxruntime import open_session
 from istvt.runtime.scorer import ScorerInfo
+
+logger = logging.getLogger(__name__)
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
@@ -88,14 +91,27 @@ def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str,
     common = {"user_compute_stream": str(stream)}
     if provider == CUDA_PROVIDER:
         return {**common, "use_tf32": "0"}  # else CUDA rounds fp32 products to 10 bits
-    cache = bundle.folder / ENGINES_FOLDER / "onnxruntime"
     return {
         **common,
+        **_cache_options(bundle.folder / ENGINES_FOLDER / "onnxruntime"),
+        "trt_fp16_enable": "1" if bundle.precision in ("fp16", "int8") else "0",
+        **({"trt_bf16_enable": "1"} if bundle.precision == "bf16" else {}),
+        **({"trt_int8_enable": "1"} if bundle.precision == "int8" else {}),
+    }
+
+
+def _cache_options(folder: Path) -> dict[str, str]:
+    """Keep engines beside the graphs, where that can be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logger.warning("TensorRT's engines are built again at each start: %s", error)
+        return {}
+    return {
         "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(_made(cache)),
+        "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache),
-        "trt_fp16_enable": "1" if bundle.precision == "fp16" else "0",
+        "trt_timing_cache_path": str(folder),
     }
 
 
@@ -160,8 +176,3 @@ class SessionRunner:
     def close(self) -> None:
         """See `Runner.close`."""
         del self._session
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -10,6 +10,7 @@ from istvt.errors import BackendError
 from istvt.export.bundle import Bundle
 from istvt.extras import require
 from istvt.records import FloatArray, UInt8Array
+from istvt.runtime.backends.device import device_error
 from istvt.runtime.backends.torch_cuda import (
     TorchPrecision,
     WindowPasses,
@@ -26,6 +27,8 @@ from istvt.runtime.scorer import (
     check_windows,
     no_logits,
 )
+
+CUDNN = {"enabled": True, "allow_tf32": False}  # `flags` turns cuDNN off where it is not named
 
 
 class TorchScorer(ClosesOnExit):
@@ -92,7 +95,9 @@ class TorchScorer(ClosesOnExit):
         """Run without gradients and in full fp32; turn what PyTorch raises into our error."""
         convolutions = self._torch.backends.cudnn
         try:
-            with self._torch.inference_mode(), convolutions.flags(allow_tf32=False):
+            with self._torch.inference_mode(), convolutions.flags(**CUDNN):
                 yield
         except RuntimeError as error:
+            if self._device == "cuda":
+                raise device_error("PyTorch", str(error)) from error
             raise BackendError(f"PyTorch failed on {self._device}: {error}") from error

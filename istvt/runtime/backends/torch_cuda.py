@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
-from istvt.runtime.backends.device_scorer import CAPTURED_BATCHES
+from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,6 @@ class WindowPasses:
         source = features.clone()
         graph = self._torch.cuda.CUDAGraph()
         self._torch.cuda.synchronize()
-        with self._torch.cuda.graph(graph):
+        with self._torch.cuda.graph(graph, capture_error_mode="thread_local"):
             logits = self._score(source)
         return graph, source, logits

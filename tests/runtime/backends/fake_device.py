@@ -97,6 +97,9 @@ class FakeTensorRT:
     class TensorIOMode:
         INPUT, OUTPUT = "in", "out"
 
+    class ExecutionContextAllocationStrategy:
+        USER_MANAGED = "managed"
+
     class CudaGraphStrategy:
         WHOLE_GRAPH_CAPTURE = "whole"
 
@@ -124,6 +127,7 @@ class FakeRuntime:
 
 class FakeEngine:
     num_io_tensors = 2
+    device_memory_size_v2 = 640
 
     def __init__(self, runtime, path):
         import onnxruntime
@@ -181,6 +185,10 @@ class FakeContext:
     def __init__(self, engine, config):
         self.engine, self.config = engine, config
         self.shape, self.addresses, self.batches = None, {}, []
+        self.scratch = None
+
+    def set_device_memory(self, address, num_bytes):
+        self.scratch = (address, num_bytes)
 
     def set_input_shape(self, name, shape):
         self.shape = shape
@@ -209,8 +217,8 @@ class FakeContext:
         return True
 
 
-def graphs_on(device):
-    """Make a stand-in for `CudaGraph` that holds what was queued while it was made."""
+def graphs_on(device, *, error=None):
+    """Make a stand-in for `CudaGraph` that holds what was queued while it was made, or fails."""
 
     made = []
 
@@ -220,6 +228,8 @@ def graphs_on(device):
             queue()
             self.work = device.queue[before:]
             del device.queue[before:]
+            if error:
+                raise error
             self.launches = 0
             made.append(self)
 

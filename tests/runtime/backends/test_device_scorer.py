@@ -6,11 +6,11 @@ import pytest
 
 from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, EngineError
 from istvt.presets import TINY
-from istvt.runtime.backends import onnxruntime_gpu
+from istvt.runtime.backends import device_scorer, engine_runner, onnxruntime_gpu
 from istvt.runtime.backends.feature_pool import SLOTS_OF_A_SLAB
 from istvt.runtime.scorer import open_scorer
 from tests.runtime.backends import gpu
-from tests.runtime.backends.fake_device import FakeDevice
+from tests.runtime.backends.fake_device import FakeDevice, graphs_on
 
 SIZE, FRAMES = TINY.image_size, TINY.num_frames
 
@@ -71,8 +71,55 @@ def test_the_window_pass_is_captured_once_a_batch_size(opened):
     for count in (2, 3, 3, 2, 2):
         np.testing.assert_allclose(scorer.score(windows[:count]), alone[:count], atol=1e-5)
     assert len(its_gpu.graphs.made) == 2, "no graph for three windows"
-    passes = its_gpu.tensorrt.contexts[1].batches
-    assert passes == [1, 1, 2, 3, 3, 2], "each size once as it is and once for its graph"
+    passes = [context.batches for context in its_gpu.tensorrt.contexts if not is_encoder(context)]
+    assert sorted(passes) == [[], [1, 1], [2, 2], [3, 3]], "once as it is, once for its graph"
+
+
+def is_encoder(context):
+    return context.engine.source.name == "faces"
+
+
+@pytest.mark.parametrize("opened", ["tensorrt"], indirect=True)
+def test_no_graph_shares_a_context_and_all_share_the_scratch_memory(opened):
+    scorer, its_gpu = opened
+    (face,) = scorer.encode(faces_of(1))
+    for count in (1, 2, 1, 2, 3, 1, 2):
+        scorer.score([[face] * FRAMES] * count)
+    contexts = [context for context in its_gpu.tensorrt.contexts if not is_encoder(context)]
+    for context in contexts:
+        assert len(set(context.batches)) < 2, "a graph is undone by another size in its context"
+    assert len({context.scratch for context in contexts}) == 1
+    address, num_bytes = contexts[0].scratch
+    assert its_gpu.device.buffers[address].nbytes == num_bytes == 640
+
+
+@pytest.mark.parametrize("opened", ["tensorrt"], indirect=True)
+def test_what_cannot_be_captured_runs_without_a_graph(opened, monkeypatch, caplog):
+    scorer, its_gpu = opened
+    refuses = graphs_on(its_gpu.device, error=BackendError("operation not permitted"))
+    monkeypatch.setattr(device_scorer, "CudaGraph", refuses)
+    window = scorer.encode(faces_of(FRAMES))
+    logits = [scorer.score([window])[0] for _ in range(4)]
+    assert logits == pytest.approx([logits[0]] * 4, abs=1e-6)
+    assert caplog.text.count("without a CUDA graph") == 1
+    lost = graphs_on(its_gpu.device, error=DeviceLostError("launch failed"))
+    monkeypatch.setattr(device_scorer, "CudaGraph", lost)
+    scorer._can_capture = True
+    with pytest.raises(DeviceLostError):
+        scorer.score([window])
+
+
+def test_a_bundle_that_cannot_be_written_to_is_left_alone(tiny_bundle, tmp_path, monkeypatch):
+    scorer, its_gpu = gpu.open_on_gpu(
+        tiny_bundle, "tensorrt_rtx", tmp_path / "m.istvt", monkeypatch
+    )
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(engine_runner, "atomic_file", refuse)
+    scorer.close()
+    assert its_gpu.device.is_closed
 
 
 def test_rtx_makes_its_graphs_itself_and_keeps_what_it_compiled(tiny_bundle, tmp_path, monkeypatch):
@@ -189,6 +236,38 @@ def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle
         "trt_profile_max_shapes": "faces:64x96x96x3",
     }
     assert onnxruntime_gpu.profile_options("CUDAExecutionProvider", "faces", 64, (3,)) == {}
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags"),
+    [
+        ("fp32", {"trt_fp16_enable": "0"}),
+        ("fp16", {"trt_fp16_enable": "1"}),
+        ("bf16", {"trt_fp16_enable": "0", "trt_bf16_enable": "1"}),
+        ("int8", {"trt_fp16_enable": "1", "trt_int8_enable": "1"}),
+    ],
+)
+def test_tensorrts_provider_may_use_the_types_of_the_graphs(
+    tiny_bundle, tmp_path, caplog, precision, flags
+):
+    (tmp_path / "engines").write_text("no folder can be made here")
+    bundle = replace(tiny_bundle, folder=tmp_path, precision=precision)
+    options = onnxruntime_gpu.provider_options("TensorrtExecutionProvider", bundle, stream=7)
+    assert options == {"user_compute_stream": "7", **flags}
+    assert "built again at each start" in caplog.text
+
+
+def test_a_package_for_gpus_serves_a_machine_without_one(tiny_bundle, monkeypatch):
+    def missing():
+        raise BackendError("there is no NVIDIA driver here")
+
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime_gpu, "open_device", missing)
+    with open_scorer(tiny_bundle, backend="onnxruntime") as scorer:
+        assert scorer.info.device == "cpu"
+    with pytest.raises(BackendError, match="no NVIDIA driver"):
+        open_scorer(tiny_bundle, backend="onnxruntime", device="cuda")
 
 
 def test_auto_takes_the_engines_where_they_fit(tiny_bundle, tmp_path, monkeypatch):

@@ -4,10 +4,13 @@ import copy
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError
 from istvt.presets import TINY
+from istvt.runtime.backends.torch import TorchScorer
 from istvt.runtime.backends.torch_cuda import (
     WindowPasses,
     fused,
@@ -75,7 +78,8 @@ class FakeCuda:
         pass
 
     @contextmanager
-    def graph(self, graph):
+    def graph(self, graph, *, capture_error_mode):
+        assert capture_error_mode == "thread_local", "another thread's work would end the capture"
         self.captures += 1
         yield
 
@@ -94,3 +98,32 @@ def test_a_batch_size_is_captured_at_its_second_call_and_replayed():
         assert torch.equal(passes(values).clone(), values.sum(dim=(1, 2)))
     assert eager == [2, 2, 3, 3, 3, 1], "two windows once eager and once captured; three never"
     assert (cuda.captures, cuda.replays) == (1, 3)
+
+
+def test_cudnn_stays_on_and_is_exact(tiny_bundle, monkeypatch):
+    seen = []
+    with TorchScorer(tiny_bundle, device="cpu") as scorer:
+        cudnn = torch.backends.cudnn
+        monkeypatch.setattr(
+            scorer._model,
+            "encode",
+            lambda faces: seen.append((cudnn.enabled, cudnn.allow_tf32)) or faces,
+        )
+        scorer.encode(np.zeros((1, TINY.image_size, TINY.image_size, 3), np.uint8))
+    assert seen == [(True, False)]
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", DeviceMemoryError),
+        ("CUDA error: an illegal memory access was encountered", DeviceLostError),
+        ("expected scalar type Half", BackendError),
+    ],
+)
+def test_what_fails_on_cuda_is_told_by_its_kind(tiny_bundle, says, error):
+    with TorchScorer(tiny_bundle, device="cpu") as scorer:
+        scorer._device = "cuda"
+        with pytest.raises(error, match=says[:20]) as told, scorer._torch_errors():
+            raise RuntimeError(says)
+    assert type(told.value) is error

@@ -15,7 +15,7 @@ from istvt.export import bundle as bundles
 from istvt.export.bundle import Bundle
 from istvt.export.engine import BuildProgress, EngineOptions
 from istvt.export.engine_record import EngineRecord
-from istvt.export.engines import build_engines, gpu_is_there
+from istvt.export.engines import build_engines, check_builder, run_here
 from istvt.export.flavour import MODULES
 from istvt.export.graph import export_encoder, export_window
 from istvt.export.parity import ParityResult, SampleWindows, gate, random_windows
@@ -70,6 +70,8 @@ def export_run(
         EngineError: an engine cannot be built.
     """
     check_out(out)
+    if engines is not None:
+        check_builder(engines)
     model, config = load_run(run)
     windows = _windows_to_compare(run, config.preset)
     calibration = None
@@ -137,7 +139,7 @@ def _build_engines(
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(cache, target)
     built = build_engines(draft, options, progress=progress)
-    if gpu_is_there():
+    if run_here(built):
         steps.run(draft, MODULES[options.flavour], device="cuda")
         gate(steps.results)
     return built

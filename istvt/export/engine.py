@@ -172,7 +172,12 @@ def _set_profile(builder: Any, config: Any, network: Any, max_batch: int) -> Non
     config.add_optimization_profile(profile)
 
 
-def _set_targets(trt: ModuleType, config: Any, options: EngineOptions) -> None:
+def check_targets(trt: ModuleType, options: EngineOptions) -> None:
+    """Refuse compute capabilities that the library cannot build for.
+
+    Raises:
+        EngineError: names those that it can.
+    """
     if not options.compute_capabilities:
         return
     if options.flavour == "tensorrt":
@@ -186,6 +191,13 @@ def _set_targets(trt: ModuleType, config: Any, options: EngineOptions) -> None:
         names = ", ".join(name[2:] for name in known if name.startswith("SM"))
         given = ", ".join(map(str, options.compute_capabilities))
         raise EngineError(f"TensorRT-RTX {trt.__version__} builds for {names}, and not for {given}")
+
+
+def _set_targets(trt: ModuleType, config: Any, options: EngineOptions) -> None:
+    check_targets(trt, options)
+    if not options.compute_capabilities:
+        return
+    known = trt.ComputeCapability.__members__
     config.num_compute_capabilities = len(options.compute_capabilities)
     for index, number in enumerate(options.compute_capabilities):
         config.set_compute_capability(known[f"SM{number}"], index)

@@ -57,6 +57,12 @@ class EngineRecord:
     build_s: float
     window_ms: dict[str, float] = field(default_factory=dict)
 
+    def fits(self, compute_capability: int) -> bool:
+        """Tell whether the engine was built for a GPU, 89 for 8.9."""
+        if self.compute_capabilities:
+            return compute_capability in self.compute_capabilities
+        return compute_capability >= LEAST_RTX_CAPABILITY
+
     def write(self, path: Path) -> None:
         """Write the sidecar."""
         values = {"schema_version": SCHEMA_VERSION, **asdict(self)}
@@ -144,13 +150,8 @@ def _check_place(
         raise EngineError(f"{path} is of {TITLES.get(record.flavour)!r}, and not of {title}")
     if record.version != version:
         raise EngineError(f"{path} was built by {title} {record.version}, and this is {version}")
-    capabilities = record.compute_capabilities
-    fits = (
-        compute_capability in capabilities
-        if capabilities
-        else (compute_capability >= LEAST_RTX_CAPABILITY)
-    )
-    if not fits:
+    if not record.fits(compute_capability):
+        capabilities = record.compute_capabilities
         built_for = ", ".join(map(str, capabilities)) or f"{LEAST_RTX_CAPABILITY} and later"
         raise EngineError(
             f"{path} was built for compute capability {built_for}, and this GPU has "

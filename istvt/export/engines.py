@@ -1,10 +1,18 @@
 """A bundle's graphs in, its engines with their sidecars out, under `engines/`."""
 
+import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
-from istvt.export.engine import BuildProgress, BuiltEngine, EngineOptions, build_engine
+from istvt.export.engine import (
+    BuildProgress,
+    BuiltEngine,
+    EngineOptions,
+    build_engine,
+    check_targets,
+)
 from istvt.export.engine_record import (
     GRAPHS,
     EngineRecord,
@@ -17,6 +25,8 @@ from istvt.export.flavour import TITLES, cuda_of, load_tensorrt
 from istvt.files import atomic_file, sha256_of_bytes
 from istvt.runtime.backends.device import Device, open_device
 from istvt.runtime.backends.engine_timing import time_pass_ms
+
+logger = logging.getLogger(__name__)
 
 
 def build_engines(
@@ -31,9 +41,7 @@ def build_engines(
         MissingExtraError: the library is not installed.
         EngineError: a graph cannot be built.
     """
-    load_tensorrt(options.flavour)
-    if options.plugin == "on" and options.flavour == "rtx":
-        raise EngineError(f"{TITLES['rtx']} takes no plugins: use --plugin off")
+    check_builder(options)
     gpu = _find_gpu(is_needed=options.flavour == "tensorrt")
     work = _Work(bundle, options, gpu, progress)
     try:
@@ -43,13 +51,30 @@ def build_engines(
             gpu.close()
 
 
-def gpu_is_there() -> bool:
-    """Tell whether this process can reach a GPU."""
+def check_builder(options: EngineOptions) -> None:
+    """Find out early what a build would fail for on this machine, whatever the graph.
+
+    Raises:
+        MissingExtraError: the library is not installed.
+        BackendError: it builds for this machine's GPU, and there is none.
+        EngineError: it does not build for what was named, or takes no plugin.
+    """
+    trt = load_tensorrt(options.flavour)
+    check_targets(trt, options)
+    if options.plugin == "on" and options.flavour == "rtx":
+        raise EngineError(f"{TITLES['rtx']} takes no plugins: use --plugin off")
+    gpu = _find_gpu(is_needed=options.flavour == "tensorrt")
+    if gpu is not None:
+        gpu.close()
+
+
+def run_here(engines: Iterable[EngineRecord]) -> bool:
+    """Tell whether this process can reach a GPU, and the engines were built for it."""
     gpu = _find_gpu(is_needed=False)
     if gpu is None:
         return False
     gpu.close()
-    return True
+    return all(record.fits(gpu.compute_capability) for record in engines)
 
 
 class _Work:
@@ -68,10 +93,14 @@ class _Work:
             plugin = self._options.plugin
         if plugin != "auto" or self._gpu is None:
             return graph, *self._build(graph, with_plugin=plugin == "on")
-        candidates = [self._build(graph, with_plugin=is_on) for is_on in (True, False)]
-        times_ms = [self._time_ms(record, content) for record, content in candidates]
-        record, content = candidates[times_ms.index(min(times_ms))]
-        measured = {"plugin": times_ms[0], "no plugin": times_ms[1]}
+        try:
+            with_plugin, plugin_ms = self._build_timed(graph, with_plugin=True)
+        except RuntimeEnvironmentError as error:
+            logger.warning("the engine is built without the plugin: %s", error)
+            return graph, *self._build(graph, with_plugin=False)
+        without, plain_ms = self._build_timed(graph, with_plugin=False)
+        record, content = with_plugin if plugin_ms < plain_ms else without
+        measured = {"plugin": plugin_ms, "no plugin": plain_ms}
         return graph, replace(record, window_ms=measured), content
 
     def write(self, graph: GraphName, record: EngineRecord, content: bytes) -> EngineRecord:
@@ -97,6 +126,12 @@ class _Work:
             ),
         )
         return self._describe(graph, built, with_plugin=with_plugin), built.content
+
+    def _build_timed(
+        self, graph: GraphName, *, with_plugin: bool
+    ) -> tuple[tuple[EngineRecord, bytes], float]:
+        built = self._build(graph, with_plugin=with_plugin)
+        return built, self._time_ms(*built)
 
     def _describe(self, graph: GraphName, built: BuiltEngine, *, with_plugin: bool) -> EngineRecord:
         options, gpu = self._options, self._gpu

@@ -14,8 +14,9 @@ import onnx
 
 from istvt.errors import EngineError
 from istvt.export.functions import DOMAIN, SELF_SUBTRACT_ATTENTION
-from istvt.export.kernels.compile import CompiledKernel, compile_ptx
+from istvt.export.kernels.compile import TARGETS, CompiledKernel, compile_ptx
 from istvt.export.kernels.spec import DtypeName, KernelSpec
+from istvt.extras import require
 
 PLUGIN_ID = f"{DOMAIN}::{SELF_SUBTRACT_ATTENTION}"
 PLUGIN_VERSION = "1"
@@ -32,11 +33,18 @@ def register_plugin(trt: ModuleType, *, compute_capability: int) -> None:
         compute_capability: of the GPU that is built for.
 
     Raises:
-        EngineError: it is TensorRT-RTX, the plugin is registered for another GPU, or this
-            TensorRT is too old for plugins ahead of time.
+        EngineError: it is TensorRT-RTX, there is no kernel for the GPU, the plugin is registered
+            for another one, or this TensorRT is too old for plugins ahead of time.
+        MissingExtraError: Triton is not installed.
     """
     if "rtx" in trt.__name__:
         raise EngineError("TensorRT-RTX takes no plugins: use --plugin off, or --engine tensorrt")
+    if compute_capability not in TARGETS:
+        raise EngineError(
+            f"the plugin has no kernel for compute capability {compute_capability}, only for "
+            f"{', '.join(map(str, TARGETS))}: use --plugin off"
+        )
+    require("triton", extra="gpu")  # TensorRT would ask for it in the middle of the build
     if _registered.setdefault(PLUGIN_ID, compute_capability) != compute_capability:
         raise EngineError(
             f"the plugin is registered for compute capability {_registered[PLUGIN_ID]} in this "

@@ -4,13 +4,14 @@ import os
 import shutil
 import signal
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 
 import onnx
 import pytest
 
 from istvt.errors import EngineError
-from istvt.export import flavour
+from istvt.export import engines, flavour
 from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
 from istvt.export.engine import EngineOptions, build_engine
@@ -19,6 +20,7 @@ from istvt.export.engines import build_engines
 from istvt.presets import PAPER, TINY
 from istvt.runs import save_run
 from tests.models import config_of, random_model
+from tests.runtime.backends.fake_device import FakeDevice
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra rtx)")
 
@@ -129,6 +131,29 @@ def test_building_again_replaces_engines_and_leaves_the_bundle_whole(tiny_bundle
     assert (first.max_batch, second.max_batch) == (8, 2)
     assert read_record(engine_path(bundle.folder, "window", "rtx")) == second
     assert open_bundle(bundle.folder).digest == bundle.digest
+
+
+def test_engines_for_another_gpu_are_kept_and_not_run(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "open_device", lambda: FakeDevice(compute_capability=120))
+    out = tmp_path / "model.istvt"
+    exported = export_run(tiny_run, out, engines=EngineOptions("rtx", (89,)))
+    assert not [step for step in exported.parity if "tensorrt" in step.candidate]
+    assert engine_path(out, "window", "rtx").is_file()
+    here = [replace(record, compute_capabilities=(89, 120)) for record in exported.engines]
+    assert engines.run_here(here)
+    assert not engines.run_here([*here[:1], *exported.engines[1:]])
+
+
+def test_what_cannot_be_built_here_is_told_before_the_work(tiny_run, tmp_path):
+    told = []
+    with pytest.raises(EngineError, match=r"builds for .*, and not for 87"):
+        export_run(
+            tiny_run,
+            tmp_path / "m.istvt",
+            engines=EngineOptions("rtx", (87,)),
+            progress=told.append,
+        )
+    assert told == []
 
 
 def test_the_two_libraries_are_never_in_one_process(monkeypatch):

@@ -78,6 +78,8 @@ def test_a_type_or_gpu_without_a_kernel_is_told():
         plugin.kernel_for([7, 8, 64], "INT8", compute_capability=89)
     with pytest.raises(UsageError, match="compute capability is 70"):
         plugin.kernel_for([7, 8, 64], "HALF", compute_capability=70)
+    with pytest.raises(EngineError, match="no kernel for compute capability 100, only for 80"):
+        plugin.register_plugin(SimpleNamespace(__name__="tensorrt"), compute_capability=100)
 
 
 def test_auto_keeps_the_faster_and_says_which(tiny_bundle, tmp_path, monkeypatch):
@@ -108,6 +110,37 @@ def test_auto_keeps_the_faster_and_says_which(tiny_bundle, tmp_path, monkeypatch
     assert engines.build_engines(bundle, EngineOptions("tensorrt", plugin="on"))[1].plugin
     with pytest.raises(EngineError, match="takes no plugins"):
         engines.build_engines(bundle, EngineOptions("rtx", plugin="on"))
+
+
+@pytest.mark.parametrize("fails_at", ["build", "run"])
+def test_auto_goes_without_a_plugin_that_cannot_be_had(
+    tiny_bundle, tmp_path, monkeypatch, caplog, fails_at
+):
+    from istvt.export import engines
+    from istvt.export.engine import BuiltEngine, EngineOptions
+    from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT
+
+    def build(graph, options, *, plugin_capability, **named):
+        if plugin_capability is not None and fails_at == "build":
+            raise EngineError("it is too old for plugins")
+        return BuiltEngine(b"without" if plugin_capability is None else b"with", 10, {}, {}, 0.5)
+
+    def run(trt, record, content, gpu, preset):
+        if content == b"with":
+            raise EngineError("it is too old for plugins")
+        return 1.0
+
+    monkeypatch.setattr(engines, "build_engine", build)
+    monkeypatch.setattr(engines, "open_device", FakeDevice)
+    monkeypatch.setattr(engines, "load_tensorrt", lambda flavour: FakeTensorRT(FakeDevice()))
+    monkeypatch.setattr(engines, "time_pass_ms", run)
+    bundle = _over(tiny_bundle, tmp_path)
+    window = engines.build_engines(bundle, EngineOptions("tensorrt"))[1]
+    assert (window.plugin, window.window_ms) == (False, {})
+    assert "without the plugin: it is too old" in caplog.text
+    if fails_at == "build":
+        with pytest.raises(EngineError, match="too old"):
+            engines.build_engines(bundle, EngineOptions("tensorrt", plugin="on"))
 
 
 def test_a_pass_is_timed(tiny_bundle, tmp_path):

@@ -136,13 +136,6 @@ class WindowChange:
     cut_outs: tuple[tuple[float, float, float, float], ...] = ()
 
 
-def augment_window(
-    crops: UInt8Array, augmentation: Augmentation, *, rng: np.random.Generator
-) -> UInt8Array:
-    """Draw a change and make it: `(T, S, S, 3)` as given."""
-    return apply_change(crops, draw_change(augmentation, rng))
-
-
 def draw_change(augmentation: Augmentation, rng: np.random.Generator) -> WindowChange:
     """Draw what happens to a window, or to both of a pair.
 

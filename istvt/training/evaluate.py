@@ -19,9 +19,9 @@ from istvt.training.metrics import Metrics, mean_per_video, measure
 from istvt.training.precision import find_device
 from istvt.training.recipe import Precision
 from istvt.training.roc import Doubles
-from istvt.training.scores import Team, score_logits, score_windows, sigmoid
+from istvt.training.scores import Team, score_logits, sigmoid
 
-__all__ = ["Evaluation", "VideoScore", "evaluate", "evaluate_windows", "judge", "score_windows"]
+__all__ = ["Evaluation", "VideoScore", "evaluate", "evaluate_windows", "judge"]
 
 
 @dataclass(frozen=True)

@@ -84,33 +84,6 @@ def score_logits(
     return members.gather(torch.cat(own).numpy(), len(samples))
 
 
-def score_windows(
-    model: ISTVT,
-    samples: Sequence[Sample],
-    *,
-    blend: SelfBlend | None = None,
-    batch_size: int = 16,
-    precision: Precision = "fp32",
-    workers: int = 0,
-    team: Team | None = None,
-    stage: str = "score",
-    progress: Progress | None = None,
-) -> Doubles:
-    """Give the fake probability of each window, `(n,)`; see `score_logits`."""
-    logits = score_logits(
-        model,
-        samples,
-        blend=blend,
-        batch_size=batch_size,
-        precision=precision,
-        workers=workers,
-        team=team,
-        stage=stage,
-        progress=progress,
-    )
-    return sigmoid(logits)
-
-
 def sigmoid(logits: Doubles) -> Doubles:
     """Turn logits into fake probabilities; a large one overflows nothing."""
     return np.exp(-np.logaddexp(0.0, -logits))

@@ -14,7 +14,6 @@ from istvt.data.augment import (
     WindowChange,
     apply_change,
     apply_to_masks,
-    augment_window,
     draw_change,
 )
 from istvt.errors import UsageError
@@ -84,7 +83,7 @@ def test_no_change_is_none(moving):
     np.testing.assert_array_equal(apply_change(moving, WindowChange()), moving)
     for seed in range(5):
         assert draw_change(NO_AUGMENTATION, np.random.default_rng(seed)).noise is None
-        same = augment_window(moving, NO_AUGMENTATION, rng=np.random.default_rng(seed))
+        same = apply_change(moving, draw_change(NO_AUGMENTATION, np.random.default_rng(seed)))
         np.testing.assert_array_equal(same, moving)
 
 
@@ -173,7 +172,8 @@ def test_whatever_is_drawn_keeps_form_and_is_fixed_by_its_seed(seed, side_px, nu
     window = np.stack([picture(side_px, i) for i in range(num_frames)])
     augmentation = CERTAIN if seed % 2 else PAPER_AUGMENTATION
     first, second = (
-        augment_window(window, augmentation, rng=np.random.default_rng(seed)) for _ in range(2)
+        apply_change(window, draw_change(augmentation, np.random.default_rng(seed)))
+        for _ in range(2)
     )
     assert first.shape == window.shape
     assert first.dtype == np.uint8

@@ -14,7 +14,7 @@ from istvt.model.istvt import ISTVT
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.training import evaluate as module
 from istvt.training.evaluate import evaluate, evaluate_windows, judge
-from istvt.training.scores import score_logits, score_windows
+from istvt.training.scores import score_logits, sigmoid
 from tests.data.faces import write_windows
 
 SIZE_PX = 32
@@ -73,7 +73,7 @@ def play(world, work):
 
 def test_each_window_is_scored_by_itself_and_in_order(model, split):
     samples = held_out_samples(split, None)
-    scores = score_windows(model, samples, batch_size=5)
+    scores = sigmoid(score_logits(model, samples, batch_size=5))
     assert not model.training
     for sample, score in zip(samples, scores, strict=True):
         faces = torch.from_numpy(sample.ref.load().images)[None]
@@ -112,7 +112,7 @@ def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split,
         own = [s for s in held_out_samples(split, None) if s.ref.video == windows.video]
         assert score.video == windows.video
         assert (score.windows, score.label) == (len(windows), windows.label)
-        assert score.fake_probability == pytest.approx(score_windows(model, own).mean())
+        assert score.fake_probability == pytest.approx(sigmoid(score_logits(model, own)).mean())
 
 
 def test_the_loss_is_that_of_torch(model, split):
@@ -162,6 +162,6 @@ def test_scores_are_computed_in_full_fp32(model, split, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     seen = []
     model.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
-    score_windows(model, held_out_samples(split, 1))
+    score_logits(model, held_out_samples(split, 1))
     assert seen == [False]
     assert torch.backends.cudnn.allow_tf32

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from istvt.benchmarks.gpu_check.result import Settings
     from istvt.model.istvt import ISTVT
 
-NUM_WINDOWS = 8
+NUM_WINDOWS = 4
+CELLS = 4  # along each side of a face
 
 
 def make_model(preset: ModelPreset, *, seed: int = 0) -> "ISTVT":
@@ -33,6 +34,8 @@ def make_model(preset: ModelPreset, *, seed: int = 0) -> "ISTVT":
                 layer.running_var.uniform_(0.5, 1.5)
                 layer.weight.uniform_(0.8, 1.2)
                 layer.bias.normal_(0, 0.1)
+            elif isinstance(layer, torch.nn.Conv2d):  # PyTorch's own start lets pictures fade
+                layer.weight.normal_(0, (2 / layer.weight[0].numel()) ** 0.5)
             elif isinstance(layer, torch.nn.Linear):
                 layer.weight.normal_(0, 1.5 * layer.in_features**-0.5)
         for token in model.tokens.parameters():
@@ -41,12 +44,17 @@ def make_model(preset: ModelPreset, *, seed: int = 0) -> "ISTVT":
 
 
 def make_windows(preset: ModelPreset, *, count: int = NUM_WINDOWS, seed: int = 0) -> UInt8Array:
-    """Make windows `(count, T, S, S, 3)` of noise, each face of another brightness."""
-    shape = (count, preset.num_frames, preset.image_size, preset.image_size, 3)
+    """Make windows `(count, T, S, S, 3)` of coarse coloured patches under noise.
+
+    Pure noise would look alike everywhere to a model that averages over a picture.
+    """
     generator = np.random.default_rng(seed)
-    noise = generator.integers(0, 256, shape, dtype=np.uint8)
-    scale = generator.uniform(0.1, 1, (*shape[:2], 1, 1, 1))
-    faces: UInt8Array = (noise * scale).astype(np.uint8)
+    size, cells = preset.image_size, (count, preset.num_frames, CELLS, CELLS, 3)
+    side = -(-size // CELLS)
+    base = generator.integers(0, 224, (count, 1, *cells[2:]))  # of the window
+    base = np.clip(base + generator.integers(-64, 64, cells), 0, 223)  # and of each face
+    coarse = base.astype(np.uint8).repeat(side, axis=2).repeat(side, axis=3)[:, :, :size, :size]
+    faces: UInt8Array = coarse + generator.integers(0, 32, coarse.shape, dtype=np.uint8)
     return faces
 
 

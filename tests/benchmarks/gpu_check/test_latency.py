@@ -2,11 +2,13 @@
 
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
 import torch
 
 from istvt.benchmarks.gpu_check import latency, profile, result, scorers, training
 from istvt.benchmarks.gpu_check.clock import HostClock
+from istvt.benchmarks.gpu_check.model import outcome_of
 from istvt.benchmarks.gpu_check.result import Settings
 from istvt.benchmarks.gpu_check.subject import make_windows
 from istvt.benchmarks.gpu_check.ways import make_stages
@@ -94,3 +96,10 @@ def test_steps_of_a_training(monkeypatch):
     monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
     figures = training.measure_steps(SETTINGS, batch=2, checkpoints=True).figures
     assert figures["windows_per_s"] == pytest.approx(2e3 / figures["step_ms"])
+
+
+def test_a_model_blind_to_windows_fails():
+    expected = np.array([-0.1, 0.0, 0.05], dtype=np.float32)
+    assert outcome_of(expected, expected + np.float32(0.01), "fp16", "ours").passed
+    assert not outcome_of(expected, np.zeros(3, dtype=np.float32), "fp16", "ours").passed
+    assert not outcome_of(expected, expected * np.float32("nan"), "fp16", "ours").passed

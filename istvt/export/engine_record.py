@@ -4,6 +4,7 @@ Needs neither TensorRT nor onnx: the edge device reads engines with this module.
 """
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -100,7 +101,10 @@ def read_record(engine: Path) -> EngineRecord:
                 f"{path} has schema version {version}, this istvt reads {SCHEMA_VERSION}"
             )
         values["compute_capabilities"] = tuple(values["compute_capabilities"])
-        return EngineRecord(**values)
+        record = EngineRecord(**values)
+        if record.flavour not in TITLES or not record.max_batch > 0:
+            raise ValueError(f"{record.flavour!r} engine for {record.max_batch!r} rows")
+        return record
     except FileNotFoundError as error:
         raise EngineError(
             f"{engine} has no sidecar {path.name}: nothing says what it is"
@@ -147,7 +151,7 @@ def _check_place(
 ) -> None:
     title = TITLES[flavour]
     if record.flavour != flavour:
-        raise EngineError(f"{path} is of {TITLES.get(record.flavour)!r}, and not of {title}")
+        raise EngineError(f"{path} is of {TITLES[record.flavour]}, and not of {title}")
     if record.version != version:
         raise EngineError(f"{path} was built by {title} {record.version}, and this is {version}")
     if not record.fits(compute_capability):
@@ -171,7 +175,7 @@ def _check_origin(record: EngineRecord, path: Path, onnx: dict[str, str]) -> Non
 
 def rebuild_command(folder: Path, flavour: Flavour) -> str:
     """Say what builds the engines of a bundle from its ONNX files."""
-    return f"istvt export --model {folder} --engine {flavour}"
+    return f"istvt export --model {shlex.quote(str(folder))} --engine {flavour}"
 
 
 def parse_capabilities(text: str | None) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from istvt.export.engine_record import (
     open_engine,
     parse_capabilities,
     read_record,
+    rebuild_command,
     sidecar_of,
 )
 from istvt.files import sha256_of
@@ -114,6 +116,21 @@ def test_a_damaged_sidecar_is_told(bundle, record, text):
     sidecar_of(engine_path(bundle.folder, "window", "rtx")).write_text(text)
     with pytest.raises(EngineError, match=r"window-rtx\.json is damaged.*rebuild it"):
         load(bundle)
+
+
+@pytest.mark.parametrize(
+    "values", [{"max_batch": "16"}, {"max_batch": 0}, {"flavour": ["rtx"]}, {"flavour": "trt"}]
+)
+def test_a_sidecar_of_other_values_is_told(bundle, record, values):
+    change(bundle, **values)
+    with pytest.raises(EngineError, match=r"window-rtx\.json is damaged.*rebuild it"):
+        load(bundle)
+
+
+def test_the_command_can_be_pasted():
+    assert "--model '/my models/m.istvt' --engine rtx" in rebuild_command(
+        Path("/my models/m.istvt"), "rtx"
+    )
 
 
 def test_another_schema_and_a_missing_sidecar_are_told(bundle, record):

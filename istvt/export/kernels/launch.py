@@ -36,8 +36,7 @@ def spec_of(attention: AttentionName, qkv: Tensor) -> KernelSpec:
     Raises:
         UsageError: the layout is another, or no kernel takes this size or dtype.
     """
-    if qkv.dim() != 6 or qkv.shape[3] != 3:
-        raise UsageError(f"qkv is {tuple(qkv.shape)}: expected (B, T+1, N, 3, heads, head_dim)")
+    check_layout(qkv)
     if qkv.dtype not in DTYPES:
         raise UsageError(f"qkv is {qkv.dtype}: the kernels take float16, bfloat16 and float32")
     batch, num_rows, num_columns, _, num_heads, head_dim = qkv.shape

@@ -23,6 +23,7 @@ class CudaPythonDevice:
     def __init__(self, index: int = 0) -> None:
         self._driver: Any = require("cuda.bindings.driver", extra="rtx")
         self._pinned: list[UInt8Array] = []
+        self._allocated: set[int] = set()
         driver = self._driver
         try:
             self._call("cuInit", 0)
@@ -57,10 +58,13 @@ class CudaPythonDevice:
 
     def allocate(self, num_bytes: int) -> int:
         """See `Device.allocate`."""
-        return int(self._call("cuMemAlloc", num_bytes))
+        address = int(self._call("cuMemAlloc", num_bytes))
+        self._allocated.add(address)
+        return address
 
     def free(self, address: int) -> None:
         """See `Device.free`."""
+        self._allocated.discard(address)
         self._call("cuMemFree", address)
 
     def pinned(self, num_bytes: int) -> UInt8Array:
@@ -100,6 +104,8 @@ class CudaPythonDevice:
     def close(self) -> None:
         """See `Device.close`."""
         with self.active():
+            for address in tuple(self._allocated):  # PyTorch may keep the context, and so these
+                self.free(address)
             for array in self._pinned:
                 self._call("cuMemHostUnregister", array.ctypes.data)
             self._call("cuStreamDestroy", self._stream)

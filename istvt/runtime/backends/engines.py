@@ -1,6 +1,8 @@
 """A bundle's engines in TensorRT or TensorRT-RTX, on the GPU they were built for."""
 
-from istvt.errors import EngineError
+from contextlib import suppress
+
+from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.engine_record import GRAPHS, GraphName, engine_path, open_engine, rebuild_command
 from istvt.export.flavour import MODULES, TITLES, Flavour, load_tensorrt
@@ -30,10 +32,16 @@ class EngineScorer(DeviceScorer):
             bundle_digest=bundle.digest,
             preset=bundle.config.preset,
         )
+        runners: list[EngineRunner] = []
         try:
-            encoder, window = (self._load(bundle, graph, flavour, gpu) for graph in GRAPHS)
+            for graph in GRAPHS:
+                runners.append(self._load(bundle, graph, flavour, gpu))
+            encoder, window = runners
             super().__init__(info, gpu, encoder=encoder, window=window)
         except BaseException:
+            with suppress(RuntimeEnvironmentError), gpu.active():
+                for runner in runners:  # before the context that they hold memory in
+                    runner.close()
             gpu.close()
             raise
 

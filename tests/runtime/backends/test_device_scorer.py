@@ -202,6 +202,18 @@ def test_a_full_gpu_says_what_to_do(tiny_bundle, tmp_path, monkeypatch):
     assert device.is_closed
 
 
+def test_a_first_engine_is_let_go_where_the_second_cannot_be_had(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    its_gpu = gpu.pretend_gpu(monkeypatch)
+    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "tensorrt")
+    (bundle.folder / "engines" / "window-tensorrt.json").unlink()
+    with pytest.raises(EngineError, match="has no sidecar"):
+        open_scorer(bundle, backend="tensorrt")
+    assert its_gpu.device.buffers == {}
+    assert its_gpu.device.is_closed
+
+
 @pytest.mark.parametrize("backend", ["tensorrt_rtx", "tensorrt"])
 def test_no_engine_names_the_command(tiny_bundle, backend):
     with pytest.raises(EngineError, match=r"istvt export --model .*tiny\.istvt --engine "):

@@ -93,6 +93,19 @@ def test_cuda_python_queues_on_one_stream_in_the_primary_context(monkeypatch):
     ]
 
 
+def test_what_was_not_given_back_is_freed_at_the_end(monkeypatch):
+    driver = cuda_python(monkeypatch)
+    gpu = device_cuda_python.CudaPythonDevice()
+    gpu.allocate(16)
+    gpu.close()
+    assert ("cuMemFree", (4096,)) in driver.calls
+    driver.calls.clear()
+    other = device_cuda_python.CudaPythonDevice()
+    other.free(other.allocate(16))
+    other.close()
+    assert [name for name, _ in driver.calls].count("cuMemFree") == 1
+
+
 @pytest.mark.parametrize(
     ("call", "status", "error"),
     [

@@ -139,7 +139,7 @@ def _build_engines(
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(cache, target)
     built = build_engines(draft, options, progress=progress)
-    if True:
+    if run_here(built):
         steps.run(draft, MODULES[options.flavour], device="cuda")
         gate(steps.results)
     return built

@@ -10,7 +10,7 @@ from typing import Any
 
 from istvt.training.evaluate import Evaluation, VideoScore
 from istvt.training.intervals import LEVEL, Interval
-from istvt.training.summary import Measured, Part, Summary
+from istvt.training.summary import LEAST_PEOPLE, Measured, Part, Summary
 
 SCHEMA_VERSION = 1
 FEW_GROUPS = 10  # percentile intervals of fewer miss the truth much oftener than they say
@@ -101,6 +101,12 @@ def _head(found: Evaluation, summary: Summary) -> Iterator[str]:
         drawn = f"{summary.resamples} resamples of {summary.groups} {what}"
         few = ", too few: the true ones are wider" if summary.groups < FEW_GROUPS else ""
         yield f"{LEVEL * 100:.0f} % intervals: {drawn}{few}"
+        if summary.unit == "videos" and summary.people_groups is not None:
+            yield (
+                f"people are named, but in {summary.people_groups} groups who share videos, too "
+                f"few to be drawn (of {LEAST_PEOPLE}): videos of one person are alike, and the "
+                "true intervals wider"
+            )
 
 
 def _whole(part: Part) -> Iterator[str]:

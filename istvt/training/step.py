@@ -13,6 +13,7 @@ from istvt.training.checkpoint import TrainState
 from istvt.training.distributed import Processes
 from istvt.training.ema import WeightAverage
 from istvt.training.memory import checkpoint_blocks
+from istvt.training.precision import true_fp32
 from istvt.training.recipe import TrainRecipe
 from istvt.training.schedule import make_optimizer, make_schedule
 
@@ -32,6 +33,7 @@ class Stepper:
         self._module: Any = module
         self._optimizer: Any = wrapped
 
+    @true_fp32()  # as in validation
     def step(self, batches: Batches) -> float:
         """Take the batches of one step from the iterator, and the step.
 

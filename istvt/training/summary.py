@@ -51,6 +51,7 @@ class Summary:
         methods: one part each, where there are two or more.
         unit: what was drawn for the intervals: videos, or people with all their videos.
         groups: how many of them there are.
+        people_groups: of people who share videos; None where a video names nobody.
         resamples: 0 where there are no intervals.
     """
 
@@ -58,6 +59,7 @@ class Summary:
     methods: tuple[Part, ...]
     unit: Unit
     groups: int
+    people_groups: int | None
     resamples: int
 
 
@@ -69,14 +71,17 @@ def summarise(found: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -
         resamples: of the intervals; 0 leaves them out.
         seed: fixes them.
     """
-    unit, groups = group_videos([score.video for score in found.scores])
+    videos = [score.video for score in found.scores]
+    unit, groups = group_videos(videos)
+    people = _people_of(videos)
     measuring = _Measuring(found, groups, resamples=resamples, seed=seed)
     methods = sorted({score.method for score in found.scores if score.label})
     return Summary(
         whole=measuring.part(None),
         methods=tuple(measuring.part(name) for name in methods) if len(methods) > 1 else (),
         unit=unit,
-        groups=len(set(groups.tolist())),
+        groups=_count(groups),
+        people_groups=None if people is None else _count(people),
         resamples=resamples,
     )
 
@@ -91,12 +96,22 @@ def group_videos(videos: Sequence[Video]) -> tuple[Unit, NDArray[np.int64]]:
     Returns:
         The unit, and the group `(n,)` of each video.
     """
-    if all(video.identities for video in videos):
-        people = _connected([video.identities for video in videos])
-        if len(set(people.tolist())) >= LEAST_PEOPLE:
-            return "people", people
+    people = _people_of(videos)
+    if people is not None and _count(people) >= LEAST_PEOPLE:
+        return "people", people
     numbers = {path: i for i, path in enumerate(dict.fromkeys(video.path for video in videos))}
     return "videos", np.array([numbers[video.path] for video in videos], dtype=np.int64)
+
+
+def _people_of(videos: Sequence[Video]) -> NDArray[np.int64] | None:
+    """Group videos by the people they share; None where one names nobody."""
+    if not all(video.identities for video in videos):
+        return None
+    return _connected([video.identities for video in videos])
+
+
+def _count(groups: NDArray[np.int64]) -> int:
+    return len(set(groups.tolist()))
 
 
 def _connected(names_of: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:

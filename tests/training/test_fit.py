@@ -373,6 +373,26 @@ def test_smoothed_labels_cost_a_sure_model(train):
     assert plain < entropy <= smooth.train_loss
 
 
+def test_steps_are_computed_in_full_fp32(train, monkeypatch):
+    forward, seen = torch.nn.Conv2d.forward, set()
+
+    def look(stage):
+        seen.add((stage, torch.backends.cudnn.allow_tf32))
+
+    def watched(convolution, images):
+        made = forward(convolution, images)
+        if made.requires_grad:
+            look("forward")
+            made.register_hook(lambda _: look("backward"))
+        return made
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
+    train(replace(RECIPE, epochs=1))
+    assert seen == {("forward", False), ("backward", False)}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_deterministic_kernels_are_asked_for_and_given_back(train, monkeypatch):
     step, seen = Stepper.step, []
 

@@ -52,6 +52,17 @@ def test_enough_groups_are_not_called_few():
     assert lines[1] == "95 % intervals: 5 resamples of 10 videos"
 
 
+@pytest.mark.parametrize("names", [("ann", "bob"), ()])
+def test_people_too_few_to_be_drawn_are_told(names):
+    videos = [real(i, *names[:1]) for i in range(9)] + [fake(0, *names[1:])]
+    found = evaluation(videos, [[0.1]] * 9 + [[0.9]])
+    lines = format_summary(found, summarise(found, resamples=5)).splitlines()
+    assert lines[1] == "95 % intervals: 5 resamples of 10 videos"
+    told = "people are named, but in 2 groups who share videos, too few to be drawn (of 10): "
+    told += "videos of one person are alike, and the true intervals wider"
+    assert lines[2] == (told if names else "")
+
+
 def test_columns_stand_below_their_titles(summary):
     lines = format_summary(FOUND, summary).splitlines()
     at = lines[3].index("videos")

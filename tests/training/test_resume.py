@@ -56,7 +56,7 @@ def kill_at_random(folder, run, rng):
     process = start(train_command, folder, run, OPTIONS | {"resume": last.exists()})
     wait_for(lambda: last.exists() and last.stat().st_mtime_ns > before, process)
     time.sleep(rng.uniform(0, 0.4))
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
     assert process.exitcode in (0, -signal.SIGKILL), told(folder)
     return process.exitcode == -signal.SIGKILL

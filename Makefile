@@ -17,7 +17,7 @@ demo: install
 	$(BIN)/istvt demo
 
 test: install lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # With what is installed, and every part that it allows: PARTS="kernels driver" for some of them.
 gpu-check:

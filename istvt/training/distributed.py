@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from istvt.errors import BackendError, UsageError
+from istvt.errors import BackendError, DataError, UsageError
 from istvt.extras import require
 from istvt.training.recipe import Precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+OTHER_COUNTS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")  # torch, srun, mpirun
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -39,6 +40,23 @@ def is_torchrun() -> bool:
 def count_processes() -> int:
     """Say how many train together."""
     return int(os.environ["WORLD_SIZE"]) if is_torchrun() else 1
+
+
+def refuse_other_launchers() -> None:
+    """Keep processes that know nothing of each other from writing one run.
+
+    Raises:
+        UsageError: something else than torchrun started several.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return
+    several = [name for name in OTHER_COUNTS if os.environ.get(name, "1") not in ("", "1")]
+    if several:
+        raise UsageError(
+            f"{several[0]} is {os.environ[several[0]]}, but torchrun did not start this process: "
+            "several would write one run. Start them with `torchrun --nproc-per-node N -m istvt "
+            f"train ...`, one torchrun a node, or unset {several[0]} to train in one process"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +114,27 @@ class Processes:
         whole: Any = self.fabric.all_reduce(together, reduce_op="sum")
         found: NDArray[np.float64] = whole.cpu().numpy()
         return found
+
+    def refuse_different(self, digest: str, what: str) -> None:
+        """See that all processes have the same; each of them calls this, and learns of it.
+
+        Args:
+            digest: hexadecimal, of one length everywhere.
+            what: it sums up.
+
+        Raises:
+            DataError: some process has another one.
+        """
+        own = np.frombuffer(bytes.fromhex(digest), dtype=np.uint8).astype(np.float64)
+        by_rank = self.gather(own, len(own) * self.world).reshape(len(own), self.world).T
+        others = [rank for rank in range(self.world) if (by_rank[rank] != by_rank[0]).any()]
+        if others:
+            raise DataError(
+                f"{what} are not the same in all {self.world} processes: of rank "
+                f"{', '.join(map(str, others))} they differ from those of rank 0, as when a video "
+                "could be read by one and not by another. Prepare the data first, with `istvt "
+                "prepare`, and train on that folder"
+            )
 
 
 def join_processes(device: torch.device, precision: Precision) -> Processes:

@@ -30,7 +30,12 @@ from istvt.presets import ModelConfig
 from istvt.training.checkpoint import Plan
 from istvt.training.curve import draw_curve
 from istvt.training.determinism import determinism
-from istvt.training.distributed import count_processes, is_first_process, join_processes
+from istvt.training.distributed import (
+    count_processes,
+    is_first_process,
+    join_processes,
+    refuse_other_launchers,
+)
 from istvt.training.epochs import EpochResult
 from istvt.training.keeper import restored_precision
 from istvt.training.precision import find_device, settle_precision
@@ -110,14 +115,15 @@ def fit(
 
     Raises:
         UsageError: `out` holds a run and `resume` is off, the data, recipe, config or number of
-            processes differ from those resumed, `start` is given as well, or the loss is no longer
-            a number.
-        DataError: a split is wrong, a class of it is left without a window, or a video is in two of
-            the three.
+            processes differ from those resumed, `start` is given as well, another launcher than
+            torchrun started several processes, or the loss is no longer a number.
+        DataError: a split is wrong, a class of it is left without a window, a video is in two of
+            the three, or torchrun's processes read different windows.
         ModelNotFoundError: there is nothing to resume.
         RuntimeEnvironmentError: the GPU's memory does not suffice.
         TrainingStopped: a signal asked for it, and the state is kept; a KeyboardInterrupt.
     """
+    refuse_other_launchers()
     if resume and start is not None:
         raise UsageError(f"resume and start={start!r}: a resumed training has its weights already")
     if not is_first_process():
@@ -149,6 +155,7 @@ def fit(
         with processes.first_goes_first():
             train, val = (load(split=split) for split in SPLITS_READ)
         facts = replace(facts, windows_sha256=digest_of(data, (train, val)))
+        processes.refuse_different(facts.windows_sha256, f"the windows of {data}")
         plan = replace(plan, data=facts)
         if resume:
             check_is_same_data(out, facts)

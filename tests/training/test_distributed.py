@@ -8,10 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from istvt.errors import UsageError
+from istvt.errors import DataError, UsageError
 from istvt.training.checkpoint import read_plan
-from istvt.training.distributed import Processes
+from istvt.training.distributed import OTHER_COUNTS, Processes, refuse_other_launchers
+from istvt.training.fit import fit
 from tests.training.runs import (
+    CONFIG,
+    RECIPE,
     assert_same_run,
     lay_out,
     metrics_of,
@@ -86,6 +89,36 @@ def test_two_processes_resume_to_the_same_bits(folder, together):
     assert "was trained by 2 processes" in told(folder)
 
 
+def test_processes_that_read_other_windows_are_all_refused(folder):
+    port = 31000 + os.getpid() % 2000
+    team = [
+        start(
+            train_command, folder, folder / "run", OPTIONS | {"videos": 5 + rank}, (rank, 2, port)
+        )
+        for rank in range(2)
+    ]
+    for process in team:
+        process.join(60)
+        process.kill()
+    assert [process.exitcode for process in team] == [DataError.exit_code] * 2, told(folder)
+    assert told(folder).count("of rank 1 they differ from those of rank 0") == 2
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"])
+def test_several_processes_of_another_launcher_are_refused(tmp_path, monkeypatch, name):
+    for other in ("TORCHELASTIC_RUN_ID", *OTHER_COUNTS):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "1")
+    refuse_other_launchers()
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(UsageError, match=f"{name} is 2, but torchrun did not .* with `torchrun"):
+        fit(lay_out(tmp_path), tmp_path / "run", CONFIG, RECIPE)
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    refuse_other_launchers()
+
+
 class FakeFabric:
     """Adds what the others have in their places."""
 
@@ -111,3 +144,13 @@ def test_what_is_gathered_is_whole_and_in_order(count):
         processes = Processes(FakeFabric(rank, parts))
         assert values[processes.share(count)].tolist() == parts[rank].tolist()
         assert processes.gather(parts[rank], count).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_each_process_is_told_which_one_differs(rank):
+    digests = ["00ff" * 16, "00ff" * 16, "00ff" * 15 + "00fe"]
+    parts = [np.frombuffer(bytes.fromhex(one), np.uint8).astype(np.float64) for one in digests]
+    same, other = (Processes(FakeFabric(rank, p)) for p in ([parts[0]] * 3, parts))
+    same.refuse_different(digests[0], "the windows")
+    with pytest.raises(DataError, match="in all 3 processes: of rank 2 they differ"):
+        other.refuse_different(digests[rank], "the windows")

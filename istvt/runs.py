@@ -22,7 +22,12 @@ SAMPLE_WINDOWS_FILE = "sample_windows.npz"
 def save_run(folder: Path, model: ISTVT, config: ModelConfig) -> None:
     """Write the weights and what they need to be used; each file whole or not at all."""
     save_weights(folder / WEIGHTS_FILE, model)
-    with atomic_file(folder / CONFIG_FILE) as temporary:
+    save_config(folder / CONFIG_FILE, config)
+
+
+def save_config(path: Path, config: ModelConfig) -> None:
+    """Write `config.json`."""
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
 
 

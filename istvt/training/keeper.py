@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from istvt.runs import CONFIG_FILE, WEIGHTS_FILE, save_run
+from istvt.runs import CONFIG_FILE, WEIGHTS_FILE, save_config, save_weights
 from istvt.training.checkpoint import (
     LAST_FILE,
     Plan,
@@ -70,16 +70,17 @@ class Keeper:
     def epoch(self, state: TrainState, progressed: Progressed) -> None:
         """Write what a finished epoch changed.
 
-        The best weights come first: killed after them, the training does the epoch's end again and
-        writes the same.
+        Its weights, where they are the best, get their name after the checkpoint that knows of the
+        epoch: killed before it, the training does the epoch again, maybe with other weights.
         """
         if not self._writes:
             return
         epochs = progressed.epochs
         if best_of(epochs, self._plan.recipe.monitor) is epochs[-1]:
-            save_run(self._run, state.kept, self._plan.config)
+            save_weights(self._pending(epochs), state.kept)
         self.track(epochs[-1].steps, _scalars(epochs[-1]))
         self.checkpoint(state, progressed)
+        self._name_weights(epochs)
         write_metrics(self._run, epochs)
 
     def restore(self, state: TrainState) -> Progressed:
@@ -88,10 +89,23 @@ class Keeper:
         load_checkpoint(self._run / LAST_FILE, state)
         epochs = tuple(epoch_from(values) for values in facts["epochs"])
         if self._writes:
-            _sweep(self._run)
             if epochs:
+                self._name_weights(epochs)
                 write_metrics(self._run, epochs)
+            _sweep(self._run)
         return Progressed(epochs, Position(**facts["position"]), facts["elapsed_s"])
+
+    def _name_weights(self, epochs: tuple[EpochResult, ...]) -> None:
+        """Give the best epoch's weights their name, if they wait for it."""
+        pending = self._pending(epochs)
+        if pending.exists():
+            save_config(self._run / CONFIG_FILE, self._plan.config)
+            pending.replace(self._run / WEIGHTS_FILE)
+
+    def _pending(self, epochs: tuple[EpochResult, ...]) -> Path:
+        """Where the best epoch's weights lie until a checkpoint knows of it; `_sweep` finds it."""
+        best = best_of(epochs, self._plan.recipe.monitor)
+        return self._run / f".weights-epoch{best.epoch}.safetensors"
 
 
 def restored_precision(run: Path) -> Precision:

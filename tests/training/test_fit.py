@@ -17,7 +17,7 @@ from istvt.errors import (
     WeightsError,
 )
 from istvt.runs import load_run, load_sample_windows
-from istvt.training import clock, run_folder
+from istvt.training import clock, keeper, run_folder
 from istvt.training import fit as fit_module
 from istvt.training import precision as precision_module
 from istvt.training.checkpoint import read_plan
@@ -54,6 +54,12 @@ def train(asked, tmp_path):
 
 def weights(folder):
     return load_run(folder)[0].state_dict()
+
+
+def assert_same_weights(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert value.equal(expected[name]), name
 
 
 def test_it_learns_what_can_be_learnt(train, tmp_path):
@@ -159,6 +165,46 @@ def test_a_stopped_training_leaves_its_last_finished_epoch(train, tmp_path):
     load_run(tmp_path / "run")
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
     assert (tmp_path / "run" / "curve.png").is_file()
+
+
+def test_weights_of_a_lost_epoch_do_not_stay(train, tmp_path, monkeypatch):
+    """Killed after an epoch's better weights and before its checkpoint, then ended before it."""
+    recipe, kept, save = replace(RECIPE, monitor="loss"), [], keeper.save_checkpoint
+
+    def killed(path, state, facts):
+        if len(facts["epochs"]) == 2:
+            raise KeyboardInterrupt
+        save(path, state, facts)
+
+    monkeypatch.setattr(keeper, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, on_epoch=lambda _: kept.append(weights(tmp_path / "run")))
+    resumed = train(replace(recipe, epochs=1), resume=True)
+    assert resumed.best.epoch == len(kept) == 1
+    assert_same_weights(weights(resumed.run), kept[0])
+    assert not list(resumed.run.glob(".*"))
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_that_wait_for_their_name_get_it_on_resume(train, tmp_path, monkeypatch, epochs):
+    """Killed after the checkpoint of an epoch, before its better weights are in their place."""
+    recipe, save = replace(RECIPE, monitor="loss", epochs=epochs), keeper.save_config
+    whole = train(recipe, out="whole")
+    assert whole.best.epoch == epochs
+    calls = iter(range(epochs))
+
+    def killed(path, config):
+        if next(calls) == epochs - 1:
+            raise KeyboardInterrupt
+        save(path, config)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeper, "save_config", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe)
+    resumed = train(recipe, resume=True)
+    assert_same_weights(weights(resumed.run), weights(whole.run))
+    assert not list(resumed.run.glob(".*"))
 
 
 def test_a_loss_that_is_no_number_is_named(train):

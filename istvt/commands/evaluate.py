@@ -74,6 +74,7 @@ def evaluate(
     from istvt.runs import load_run
     from istvt.training import evaluate as evaluating
     from istvt.training.report import format_summary, to_csv, to_json
+    from istvt.training.run_folder import warn_of_known
     from istvt.training.summary import summarise
 
     for file in (json, scores):
@@ -82,6 +83,7 @@ def evaluate(
     run = locate.find_run(model)
     typer.echo(f"run: {run.folder} ({run.reason})", err=True)
     loaded, config = load_run(run.folder)
+    warn_of_known(run.folder, data, split)
     asked = train_options.layout_options(
         layout=layout,
         compression=compression,

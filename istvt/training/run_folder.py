@@ -1,6 +1,7 @@
 """What goes into a training in, the files of its run folder that say so out."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ TRAINING_FILE = "training.json"
 SAMPLE_BLENDS_FILE = "sample_blends.npz"
 SAMPLE_WINDOWS, SAMPLE_BLENDS = 16, 8
 MAY_CHANGE_ON_RESUME = ("epochs", "budget_s", "patience", "workers", "checkpoint_every_s")
+
+log = logging.getLogger(__name__)
 
 
 def check_is_free(run: Path) -> None:
@@ -106,6 +109,21 @@ def write_description(
     }
     with atomic_file(run / TRAINING_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def warn_of_known(run: Path, data: Path, split: str) -> None:
+    """Warn where a run is to be measured on what it was made with; it says too much good then."""
+    made_with = {"train": "its weights were learnt", "val": "its best epoch was chosen"}
+    folder = _described(run).get("data", {}).get("folder")
+    if split in made_with and folder == str(data.resolve()):
+        log.warning(
+            "%s is measured on the %s split of %s, on which %s: what it does on videos it does not "
+            "know is measured on test, or on other data",
+            run,
+            split,
+            data,
+            made_with[split],
+        )
 
 
 def save_samples(run: Path, val: SplitWindows, fakes: Fakes) -> None:

@@ -27,7 +27,12 @@ SKIPPED = (Skipped(ROOT / "real" / "dark.mp4", "no face in 9 frames"),)
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def run(tmp_path):
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def asked(monkeypatch, run):
     """Serve an evaluation, and note what is asked for; its `skipped` can be set."""
     noted = SimpleNamespace(skipped=(), calls=[])
 
@@ -38,7 +43,7 @@ def asked(monkeypatch):
     monkeypatch.setattr(evaluating, "evaluate", measure)
     monkeypatch.setattr(opening, "read_data", lambda *_, **__: SimpleNamespace(root=ROOT))
     monkeypatch.setattr("istvt.runs.load_run", lambda folder: (object(), object()))
-    monkeypatch.setattr(locate, "find_run", lambda _: SimpleNamespace(folder="run", reason="test"))
+    monkeypatch.setattr(locate, "find_run", lambda _: SimpleNamespace(folder=run, reason="test"))
     return noted
 
 
@@ -104,6 +109,26 @@ def test_a_pipe_gets_json_and_nothing_else(asked):
     assert found["whole"]["windows"]["metrics"]["auc"] == FOUND.windows.auc
     assert found["skipped"][0]["path"] == "real/dark.mp4"
     assert "each method" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("split", "folder", "why"),
+    [
+        ("train", "set", "its weights were learnt"),
+        ("val", "set", "its best epoch was chosen"),
+        ("test", "set", None),
+        ("train", "other", None),
+        ("train", None, None),
+    ],
+)
+def test_data_that_a_run_was_made_with_is_named(asked, run, caplog, split, folder, why):
+    if folder is not None:
+        run.mkdir()
+        told = {"data": {"folder": str(Path(folder).resolve())}}
+        (run / "training.json").write_text(json.dumps(told))
+    assert call("--split", split).return_value == ExitCode.DONE
+    assert (f"the {split} split of set, on which {why}:" in caplog.text) == (why is not None)
+    assert len(caplog.records) == (why is not None)
 
 
 def test_files_are_written(asked, tmp_path):

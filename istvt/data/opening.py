@@ -47,6 +47,7 @@ def open_data(
     config: ModelConfig,
     *,
     splits: tuple[str, ...] = SPLITS,
+    with_fakes: bool = True,
     cache: Path | None = None,
     max_frames: int | None = None,
     layout: LayoutOptions | None = None,
@@ -58,13 +59,15 @@ def open_data(
         data: a prepared folder, or what `read_layout` reads.
         config: the model's; fixes crop and sampling.
         splits: which are needed; the others are not read.
+        with_fakes: off, the data's fakes are not read either.
         cache: where the faces of a data set are kept; None takes a folder inside it.
         max_frames: sampled frames read from each video; None reads all.
         layout: how the data set is read; of a prepared folder only its methods are chosen.
         progress: told ("faces", videos done, videos).
 
     Raises:
-        DataError: the layout is wrong, or the folder was prepared for another model.
+        DataError: the layout is wrong, the folder was prepared for another model, or `with_fakes`
+            is off and there is no real video.
         UsageError: the folder was prepared from another layout or compression than is asked for.
     """
     options = layout or DEFAULT_LAYOUT
@@ -72,10 +75,13 @@ def open_data(
     if is_prepared(data):
         prepared = open_prepared(data)
         _check_fit(prepared, recipe, config)
-        return _part_of(prepared, _chosen(prepared, splits, options))
+        chosen = _chosen(prepared, splits, options)
+        return _part_of(prepared, chosen if with_fakes else _reals_of(chosen, splits))
     manifest = read_layout(data, options, splits=splits)
     for note in manifest.notes:
         log.warning("%s: %s", data, note)
+    if not with_fakes:
+        manifest = _reals_of(manifest, splits)
     place = cache or (data if data.is_dir() else data.parent) / CACHE_FOLDER
     return prepare(manifest, place / _cache_name(recipe, splits), recipe, progress=progress)
 
@@ -124,6 +130,16 @@ def _chosen(prepared: Prepared, splits: tuple[str, ...], options: LayoutOptions)
     manifest = prepared.manifest
     kept = tuple(video for video in manifest.videos if video.split in splits)
     return take_methods(replace(manifest, videos=kept), options.methods)
+
+
+def _reals_of(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
+    reals = take_methods(manifest, ())
+    if not reals.videos:
+        raise DataError(
+            f"{manifest.root} has no real video in {', '.join(splits)}: self-blended fakes are "
+            "made of real ones"
+        )
+    return reals
 
 
 def _check_reading(prepared: Prepared, options: LayoutOptions) -> None:

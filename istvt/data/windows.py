@@ -90,6 +90,7 @@ def load_split(
     split: str,
     config: ModelConfig,
     *,
+    with_fakes: bool = True,
     cache: Path | None = None,
     max_frames: int | None = None,
     layout: LayoutOptions | None = None,
@@ -101,6 +102,7 @@ def load_split(
         data: what `istvt prepare` wrote, or a folder or CSV that `read_layout` reads.
         split: one of the three.
         config: fixes T, crop and sampling.
+        with_fakes: off, the data's fakes are not read, for they are made of the real videos.
         cache: where the faces of a data set are kept; None takes a folder inside it.
         max_frames: sampled frames read from each video; None reads all.
         layout: how the data set is read; of a prepared folder only its methods are chosen.
@@ -108,12 +110,13 @@ def load_split(
 
     Raises:
         DataError: the layout is wrong, the folder was prepared for another model, or no video of
-            the split, or of one of its labels, gives a window.
+            the split, or of one of its labels that are read, gives a window.
     """
     prepared = open_data(
         data,
         config,
         splits=(split,),
+        with_fakes=with_fakes,
         cache=cache,
         max_frames=max_frames,
         layout=layout,

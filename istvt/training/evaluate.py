@@ -109,7 +109,15 @@ def evaluate(
     Raises:
         DataError: the layout is wrong, or a class is left without a window.
     """
-    windows = load_split(data, split, config, layout=layout, cache=cache, progress=progress)
+    windows = load_split(
+        data,
+        split,
+        config,
+        with_fakes=fakes != "self-blended",
+        layout=layout,
+        cache=cache,
+        progress=progress,
+    )
     return evaluate_windows(
         model.to(find_device(device)),
         windows,

@@ -147,6 +147,7 @@ def fit(
             load_split,
             data,
             config=config,
+            with_fakes=recipe.fakes != "self-blended",
             cache=cache,
             max_frames=max_frames,
             layout=layout,

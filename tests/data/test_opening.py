@@ -126,6 +126,27 @@ def test_the_official_test_list_is_not_looked_for_where_people_are_kept_apart(tm
         read_data(tmp_path / "apart", layout=keep)
 
 
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_fakes_that_are_not_used_are_not_read_and_may_be_unreadable(data, prepared, is_prepared):
+    (data / "val" / "fake" / "face.mp4").write_text("no video")
+    place, seen = prepared() if is_prepared else data, []
+    split = load_split(
+        place, "val", CONFIG, with_fakes=False, progress=lambda *args: seen.append(args)
+    )
+    assert [(video.label, video.video.path.name) for video in split.videos] == [(0, "face.mp4")]
+    assert {item.path.parent.name for item in split.skipped} == {"real"}
+    assert seen == ([] if is_prepared else [("faces in val", done, 3) for done in range(4)])
+    with pytest.raises(DataError, match="no fake video in val"):
+        load_split(place, "val", CONFIG)
+
+
+def test_fakes_of_real_videos_need_some(data, prepared):
+    shutil.rmtree(data / "val" / "real")
+    for place in (data, prepared()):
+        with pytest.raises(DataError, match=r"has no real video in val: self-blended fakes"):
+            load_split(place, "val", CONFIG, with_fakes=False)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

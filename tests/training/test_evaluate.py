@@ -115,6 +115,14 @@ def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split,
         assert score.fake_probability == pytest.approx(sigmoid(score_logits(model, own)).mean())
 
 
+@pytest.mark.parametrize("fakes", ["real", "self-blended"])
+def test_the_fakes_of_the_data_are_read_where_they_are_used(model, split, monkeypatch, fakes):
+    asked = []
+    monkeypatch.setattr(module, "load_split", lambda *_, **options: asked.append(options) or split)
+    evaluate(Path("data"), model, CONFIG, fakes=fakes, windows_per_video=1)
+    assert [options["with_fakes"] for options in asked] == [fakes == "real"]
+
+
 def test_the_loss_is_that_of_torch(model, split):
     samples = held_out_samples(split, None)
     labels = torch.tensor([float(sample.label) for sample in samples], dtype=torch.float64)

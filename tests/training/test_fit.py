@@ -368,7 +368,8 @@ def test_progress_counts_every_step(train):
 def test_self_blended_training_needs_no_fakes_and_keeps_blends_with_their_masks(
     train, tmp_path, monkeypatch
 ):
-    def load(data, split, **_):
+    def load(data, split, *, with_fakes, **_):
+        assert not with_fakes
         windows = make_split(tmp_path, split)
         reals = tuple(video for video in windows.videos if video.label == Label.REAL)
         return replace(windows, videos=reals)
@@ -383,6 +384,16 @@ def test_self_blended_training_needs_no_fakes_and_keeps_blends_with_their_masks(
     assert masks.max() > 0.1
     assert masks.min() == 0
     assert len(load_sample_windows(result.run)) == 8
+
+
+@pytest.mark.parametrize("fakes", ["real", "mixed"])
+def test_the_fakes_of_the_data_are_read_where_they_are_used(train, tmp_path, monkeypatch, fakes):
+    def load(data, split, *, with_fakes, **_):
+        assert with_fakes
+        return make_split(tmp_path, split)
+
+    monkeypatch.setattr(fit_module, "load_split", load)
+    assert train(replace(RECIPE, epochs=1, fakes=fakes)).best.epoch == 1
 
 
 def test_a_training_that_gets_no_better_ends_early(train, monkeypatch):

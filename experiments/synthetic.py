@@ -54,11 +54,14 @@ def main() -> None:
     if not data.exists():
         make_dataset(data, portraits, size=SIZE, blend=DEFAULT_BLEND, seed=1)
         make_dataset(held_out, portraits, size=HELD_OUT_SIZE, blend=HELD_OUT_BLEND, seed=2)
-    run = arguments.out / ("shuffled" if arguments.shuffle_labels else "run")
+    run = arguments.out / f"{'shuffled' if arguments.shuffle_labels else 'run'}-{arguments.seed}"
     shutil.rmtree(run, ignore_errors=True)
     config = ModelConfig(TINY, CropRecipe(TINY.image_size))
     recipe = replace(
-        DEMO_RECIPE, budget_s=arguments.budget_s, shuffle_labels=arguments.shuffle_labels
+        DEMO_RECIPE,
+        budget_s=arguments.budget_s,
+        shuffle_labels=arguments.shuffle_labels,
+        seed=arguments.seed,
     )
     fitted = fit(data, run, config, recipe, on_epoch=lambda epoch: print(_line(epoch), flush=True))
     print(f"validation AUC of the last epoch: {fitted.epochs[-1].val_windows.auc:.3f}")
@@ -81,6 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--portraits", type=Path, help="folder; default: one astronaut")
     parser.add_argument("--budget-s", type=float, default=600.0)
     parser.add_argument("--shuffle-labels", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 

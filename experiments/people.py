@@ -25,11 +25,12 @@ from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.records import Frame
 from istvt.runs import load_run
 from istvt.training.checkpoint import LAST_FILE
-from istvt.training.evaluate import Evaluation, evaluate
+from istvt.training.evaluate import evaluate
 from istvt.training.fit import fit
 from istvt.training.intervals import bootstrap
+from istvt.training.material import BLENDS
 from istvt.training.metrics import roc_auc
-from istvt.training.recipe import MODERN_RECIPE
+from istvt.training.recipe import MODERN_RECIPE, BlendName
 from istvt.video.cuts import CutDetector
 from istvt.video.source import open_source
 from istvt.video.writer import VideoWriter
@@ -195,42 +196,56 @@ def run_fold(
         ),
     )
     model, config = load_run(run)
-    tested: Evaluation = evaluate(
-        manifest, model, config, cache=cache, layout=layout, fakes="self-blended"
-    )
-    videos = [tested.scores[position] for position in tested.video_of_window]
+    tested = {
+        name: evaluate(
+            manifest, model, config, cache=cache, layout=layout, fakes="self-blended", blend=blend
+        )
+        for name, blend in BLENDS.items()
+    }
     return {
         "person": person,
         "chooser": chooser,
         "best_epoch": result.best.epoch,
         "val_auc": result.best.val_windows.auc,
-        "videos": [video.video.path.name for video in videos],
-        "labels": [video.label for video in videos],
-        "scores": [float(score) for score in tested.fake_probabilities],
+        "tests": {
+            name: {
+                "labels": [found.scores[position].label for position in found.video_of_window],
+                "scores": found.fake_probabilities.tolist(),
+            }
+            for name, found in tested.items()
+        },
     }
 
 
 def table(folds: list[dict[str, Any]]) -> str:
     """One row a person, with what chose the epoch; then the mean, and all windows together."""
-    lines = ["| person | windows | AUC | AUC of the chooser |", "| --- | --- | --- | --- |"]
-    aucs = []
+    header = ["person", "windows", *BLENDS, "chooser, subtle"]
+    rows = []
     for fold in folds:
-        aucs.append(roc_auc(fold["labels"], fold["scores"]))
-        lines.append(
-            f"| {fold['person']} | {len(fold['labels'])} | {aucs[-1]:.3f} | {fold['val_auc']:.3f} |"
-        )
+        aucs = [roc_auc(**fold["tests"][name]) for name in BLENDS]
+        windows = len(fold["tests"]["plain"]["labels"])
+        rows.append([fold["person"], windows, *(f"{auc:.3f}" for auc in (*aucs, fold["val_auc"]))])
+    rows.append(["mean over people", "", *(mean_over_people(folds, name) for name in BLENDS), ""])
+    rows.append(["all windows", "", *(over_windows(folds, name) for name in BLENDS), ""])
+    return "\n".join(
+        f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows)
+    )
+
+
+def mean_over_people(folds: list[dict[str, Any]], name: BlendName) -> str:
+    aucs = [roc_auc(**fold["tests"][name]) for fold in folds]
     drawn = np.random.default_rng(0).choice(aucs, (RESAMPLES, len(aucs))).mean(axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    lines.append(f"| mean over people | | {np.mean(aucs):.3f} [{low:.3f}, {high:.3f}] | |")
-    people = [fold["person"] for fold in folds for _ in fold["labels"]]
-    labels = [label for fold in folds for label in fold["labels"]]
-    scores = [score for fold in folds for score in fold["scores"]]
+    return f"{np.mean(aucs):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def over_windows(folds: list[dict[str, Any]], name: BlendName) -> str:
+    tests = [fold["tests"][name] for fold in folds]
+    people = [fold["person"] for fold in folds for _ in fold["tests"][name]["labels"]]
+    labels = [label for test in tests for label in test["labels"]]
+    scores = [score for test in tests for score in test["scores"]]
     whole = bootstrap(people, labels, scores, roc_auc)
-    auc = roc_auc(labels, scores)
-    lines.append(
-        f"| all windows | {len(labels)} | {auc:.3f} [{whole.low:.3f}, {whole.high:.3f}] | |"
-    )
-    return "\n".join(lines)
+    return f"{roc_auc(labels, scores):.3f} [{whole.low:.3f}, {whole.high:.3f}]"
 
 
 def slug(person: str) -> str:

@@ -44,6 +44,9 @@ def evaluate(
         HeldOutFakes,
         typer.Option(help="real: those of the data; self-blended: one made of each real window."),
     ] = HeldOutFakes.REAL,
+    blend: Annotated[
+        train_options.BlendName, typer.Option(help="The preset of self-blended fakes.")
+    ] = train_options.BlendName.SUBTLE,
     windows_per_video: Annotated[
         int | None, typer.Option(min=1, help="Evenly spread over each video. Default: all.")
     ] = None,
@@ -73,6 +76,7 @@ def evaluate(
     from istvt.data.opening import read_data
     from istvt.runs import load_run
     from istvt.training import evaluate as evaluating
+    from istvt.training.material import BLENDS
     from istvt.training.report import format_summary, to_csv, to_json
     from istvt.training.run_folder import warn_of_known
     from istvt.training.summary import summarise
@@ -97,6 +101,7 @@ def evaluate(
             config,
             split=split,
             fakes=fakes.value,
+            blend=BLENDS[blend.value],
             layout=asked,
             cache=cache,
             windows_per_video=windows_per_video,

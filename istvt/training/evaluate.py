@@ -80,6 +80,7 @@ def evaluate(
     *,
     split: str = "test",
     fakes: Fakes = "real",
+    blend: SelfBlend | None = None,
     layout: LayoutOptions | None = None,
     cache: Path | None = None,
     windows_per_video: int | None = None,
@@ -97,6 +98,7 @@ def evaluate(
         config: the model's; fixes crop, sampling and T.
         split: train, val or test.
         fakes: "real" takes the data's; "self-blended" makes one of each real window.
+        blend: of the self-blended ones; None takes the subtle preset.
         layout: how raw videos are found; None tells it by their folders.
         cache: where the faces of raw videos are kept; None takes a folder inside `data`.
         windows_per_video: evenly spread; None takes all.
@@ -123,6 +125,7 @@ def evaluate(
         windows,
         windows_per_video,
         fakes=fakes,
+        blend=blend,
         batch_size=batch_size,
         workers=workers,
         precision=precision,

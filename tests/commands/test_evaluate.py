@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from istvt import locate
 from istvt.commands import evaluate as command
 from istvt.data import opening
+from istvt.data.blend import PLAIN_BLEND, SUBTLE_BLEND
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.manifest import Skipped
 from istvt.errors import ExitCode, UsageError
@@ -62,6 +63,7 @@ def test_without_options_it_is_the_whole_test_split_in_fp32(asked):
             {
                 "split": "test",
                 "fakes": "real",
+                "blend": SUBTLE_BLEND,
                 "layout": LayoutOptions(),
                 "cache": None,
                 "windows_per_video": None,
@@ -77,13 +79,16 @@ def test_without_options_it_is_the_whole_test_split_in_fp32(asked):
 
 
 def test_options_are_taken(asked):
-    words = "--split val --fakes self-blended --windows-per-video 3 --batch-size 4 --workers 1"
-    words += " --precision bf16 --layout ffpp --compression c40 --method swap --method mask"
+    words = "--split val --fakes self-blended --blend plain --windows-per-video 3 --batch-size 4"
+    words += (
+        " --workers 1 --precision bf16 --layout ffpp --compression c40 --method swap --method mask"
+    )
     words += " --cache crops --device cpu --shared-identities keep"
     call(*words.split())
     assert asked.calls[0][1] == {
         "split": "val",
         "fakes": "self-blended",
+        "blend": PLAIN_BLEND,
         "layout": LayoutOptions("ffpp", "c40", ("swap", "mask"), shared_identities="keep"),
         "cache": Path("crops"),
         "windows_per_video": 3,

@@ -152,11 +152,13 @@ def test_without_fakes_each_real_video_is_judged_against_its_blends(model, split
         evaluate_windows(model, reals, 2)
 
 
-def test_held_out_blends_are_of_the_recipe_that_is_named(model, split):
+def test_held_out_blends_are_of_the_recipe_that_is_named(model, split, monkeypatch):
+    monkeypatch.setattr(module, "load_split", lambda *_, **__: split)
+    asked = {"fakes": "self-blended", "windows_per_video": 1}
     faint = SelfBlend(ratios=(0.0,))  # nothing is blended in: the fakes are their own targets
-    found = evaluate_windows(model, split, 1, fakes="self-blended", blend=faint)
+    found = evaluate(Path("data"), model, CONFIG, blend=faint, **asked)
     assert found.windows.auc == 0.5
-    usual = evaluate_windows(model, split, 1, fakes="self-blended")
+    usual = evaluate(Path("data"), model, CONFIG, **asked)
     assert len(set(usual.fake_probabilities)) > len(set(found.fake_probabilities))
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from istvt.errors import EngineError, UsageError
 from istvt.export import plugin
+from istvt.export.engine_record import engine_path, read_record
 from istvt.export.functions import DOMAIN, SELF_SUBTRACT_ATTENTION
+from istvt.presets import TINY
 
 CHILD = Path(__file__).with_name("plugin_child.py")
 NEEDED = ("tensorrt_rtx", "tensorrt_bindings", "triton")
@@ -143,20 +145,23 @@ def test_auto_goes_without_a_plugin_that_cannot_be_had(
             engines.build_engines(bundle, EngineOptions("tensorrt", plugin="on"))
 
 
-def test_a_pass_is_timed(tiny_bundle, tmp_path):
-    from istvt.export.engine_record import open_engine
-    from istvt.presets import TINY
-    from istvt.runtime.backends.engine_timing import time_pass_ms
-    from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT
-    from tests.runtime.backends.gpu import with_engines
+@pytest.mark.parametrize(("flavour", "num_graphs"), [("tensorrt", 1), ("rtx", 0)])
+def test_a_pass_is_timed_as_a_scorer_runs_it(
+    tiny_bundle, tmp_path, monkeypatch, flavour, num_graphs
+):
+    """TensorRT-RTX makes its graphs itself."""
+    from istvt.runtime.backends import engine_timing
+    from tests.runtime.backends.gpu import pretend_gpu, with_engines
 
-    device = FakeDevice()
-    bundle = with_engines(tiny_bundle, tmp_path / "m.istvt", "tensorrt")
-    record, content = open_engine(
-        bundle, "window", "tensorrt", version="1.7.1", compute_capability=89
-    )
-    assert 0 < time_pass_ms(FakeTensorRT(device), record, content, device, TINY) < 1e3
-    assert not device.buffers
+    gpu = pretend_gpu(monkeypatch)
+    bundle = with_engines(tiny_bundle, tmp_path / "m.istvt", flavour)
+    path = engine_path(bundle.folder, "window", flavour)
+    record, content = read_record(path), path.read_bytes()
+    assert 0 < engine_timing.time_pass_ms(gpu.tensorrt, record, content, gpu.device, TINY) < 1e3
+    assert not gpu.device.buffers
+    assert len(gpu.graphs.made) == num_graphs
+    passes = engine_timing.WARM_UP_PASSES + engine_timing.TIMED_PASSES
+    assert [graph.launches for graph in gpu.graphs.made] == [passes] * num_graphs
 
 
 def _over(bundle, folder):

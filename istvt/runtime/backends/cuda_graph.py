@@ -5,11 +5,19 @@ the same for every package.
 """
 
 import ctypes
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from istvt.errors import BackendError
+from istvt.errors import (
+    BackendError,
+    DeviceLostError,
+    DeviceMemoryError,
+    RuntimeEnvironmentError,
+)
 from istvt.runtime.backends.device import device_error
+
+logger = logging.getLogger(__name__)
 
 DRIVER_LIBRARY = "libcuda.so.1"
 CAPTURED_BATCHES = (1, 2, 4, 8, 16)
@@ -55,6 +63,21 @@ class CudaGraph:
         text = ctypes.c_char_p()
         self._library.cuGetErrorString(status, ctypes.byref(text))
         raise device_error(name, (text.value or b"unknown error").decode())
+
+
+def capture(stream: int, queue: Callable[[], None]) -> CudaGraph | None:
+    """Make a graph of work, or none where the runtime cannot be captured, which is told.
+
+    Raises:
+        DeviceLostError, DeviceMemoryError: running without a graph would not help.
+    """
+    try:
+        return CudaGraph(stream, queue)
+    except (DeviceLostError, DeviceMemoryError):
+        raise
+    except RuntimeEnvironmentError as error:
+        logger.warning("window passes run without a CUDA graph: %s", error)
+        return None
 
 
 def _load() -> Any:

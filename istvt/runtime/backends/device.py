@@ -4,12 +4,22 @@ Two packages fill it: PyCUDA, and cuda-python where PyCUDA is not installed. Bot
 primary context, as TensorRT and ONNX Runtime do, so addresses and the stream are valid in each.
 """
 
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, MissingExtraError
+from istvt.errors import (
+    BackendError,
+    DeviceLostError,
+    DeviceMemoryError,
+    MissingExtraError,
+    RuntimeEnvironmentError,
+)
 from istvt.records import UInt8Array
+
+logger = logging.getLogger(__name__)
 
 LOST_SIGNS = (
     *("illegal", "misaligned", "launch failed", "launch failure", "launch timed out", "lost"),
@@ -81,7 +91,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the stream and the context."""
+        """Let go of the memory, the stream and the context; a lost device raises nothing here."""
         ...
 
 
@@ -104,6 +114,15 @@ def open_device(index: int = 0) -> Device:
         "a GPU's memory is reached through PyCUDA or cuda-python, and neither is installed: "
         "pip install 'istvt[rtx]' (cuda-python), or pip install pycuda"
     )
+
+
+@contextmanager
+def letting_go() -> Iterator[None]:
+    """Free what can be freed: of a lost device nothing can, and the error that lost it matters."""
+    try:
+        yield
+    except RuntimeEnvironmentError as error:
+        logger.warning("not all that was held on the GPU could be freed: %s", error)
 
 
 def device_error(action: str, reason: str) -> BackendError:

@@ -1,7 +1,7 @@
 """A GPU through cuda-python's bindings of the driver."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from istvt.errors import BackendError
 from istvt.extras import require
 from istvt.records import UInt8Array
-from istvt.runtime.backends.device import device_error
+from istvt.runtime.backends.device import device_error, letting_go
 
 
 class CudaPythonDevice:
@@ -53,8 +53,11 @@ class CudaPythonDevice:
         self._call("cuCtxPushCurrent", self._context)
         try:
             yield
-        finally:
-            self._call("cuCtxPopCurrent")
+        except BaseException:
+            with suppress(BackendError):  # a lost device answers each call with an error
+                self._call("cuCtxPopCurrent")
+            raise
+        self._call("cuCtxPopCurrent")
 
     def allocate(self, num_bytes: int) -> int:
         """See `Device.allocate`."""
@@ -103,13 +106,14 @@ class CudaPythonDevice:
 
     def close(self) -> None:
         """See `Device.close`."""
-        with self.active():
+        with letting_go(), self.active():
             for address in tuple(self._allocated):  # PyTorch may keep the context, and so these
                 self.free(address)
             for array in self._pinned:
                 self._call("cuMemHostUnregister", array.ctypes.data)
             self._call("cuStreamDestroy", self._stream)
-        self._call("cuDevicePrimaryCtxRelease", self._device)
+        with letting_go():
+            self._call("cuDevicePrimaryCtxRelease", self._device)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call the driver: its functions give (status, results...)."""

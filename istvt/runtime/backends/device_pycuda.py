@@ -1,14 +1,14 @@
 """A GPU through PyCUDA."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from istvt.extras import require
 from istvt.records import UInt8Array
-from istvt.runtime.backends.device import device_error
+from istvt.runtime.backends.device import device_error, letting_go
 
 
 class PyCudaDevice:
@@ -37,11 +37,16 @@ class PyCudaDevice:
     @contextmanager
     def active(self) -> Iterator[None]:
         """See `Device.active`."""
-        self._context.push()
+        with self._errors("entering the context"):
+            self._context.push()
         try:
             with self._errors("CUDA"):
                 yield
-        finally:
+        except BaseException:
+            with suppress(self._cuda.Error):  # a lost device answers each call with an error
+                self._context.pop()
+            raise
+        with self._errors("leaving the context"):
             self._context.pop()
 
     def allocate(self, num_bytes: int) -> int:
@@ -94,12 +99,13 @@ class PyCudaDevice:
 
     def close(self) -> None:
         """See `Device.close`."""
-        with self.active():
+        with letting_go(), self.active():
             for allocation in self._allocations.values():
                 allocation.free()
             self._allocations.clear()
             del self._stream
-        self._context.detach()
+        with letting_go(), self._errors("leaving the device"):
+            self._context.detach()
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:

@@ -4,17 +4,15 @@ What TensorRT and ONNX Runtime have in common there: pinned host memory, one str
 synchronisation but the one that brings the logits back.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
-from istvt.errors import DeviceLostError, DeviceMemoryError, RuntimeEnvironmentError
 from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES, CudaGraph
-from istvt.runtime.backends.device import Device
+from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES, CudaGraph, capture
+from istvt.runtime.backends.device import Device, letting_go
 from istvt.runtime.backends.feature_pool import FaceFeatures, FeaturePool
 from istvt.runtime.scorer import (
     ClosesOnExit,
@@ -24,8 +22,6 @@ from istvt.runtime.scorer import (
     check_windows,
     no_logits,
 )
-
-logger = logging.getLogger(__name__)
 
 FLOAT_BYTES = 4
 STAGES = 2  # faces are copied into one while the other is on its way
@@ -95,8 +91,8 @@ class DeviceScorer(ClosesOnExit):
             return np.concatenate([self._score_batch(batch) for batch in batches])
 
     def close(self) -> None:
-        """See `Scorer.close`."""
-        with self._device.active():
+        """See `Scorer.close`; a lost device raises nothing here."""
+        with letting_go(), self._device.active():
             for graph in self._graphs.values():
                 if graph is not None:
                     graph.close()
@@ -150,14 +146,9 @@ class DeviceScorer(ClosesOnExit):
 
     def _capture(self, queue: Callable[[], None]) -> CudaGraph | None:
         """Make a graph, or none from now on where the runtime cannot be captured."""
-        try:
-            return CudaGraph(self._device.stream, queue)
-        except (DeviceLostError, DeviceMemoryError):
-            raise
-        except RuntimeEnvironmentError as error:
-            logger.warning("window passes run without a CUDA graph: %s", error)
-            self._can_capture = False
-            return None
+        graph = capture(self._device.stream, queue)
+        self._can_capture = graph is not None
+        return graph
 
 
 class _Stages:

@@ -76,16 +76,21 @@ class EngineRunner:
 
     def close(self) -> None:
         """See `Runner.close`; keeps what TensorRT-RTX compiled for this GPU."""
-        if self._cache is not None and self._cache_path is not None:
-            try:
-                with atomic_file(self._cache_path) as temporary:
-                    temporary.write_bytes(bytes(self._cache.serialize()))
-            except OSError as error:  # a bundle may lie where nothing can be written
-                logger.info("the next start compiles again: cannot keep %s", error)
+        self._keep_cache()
         self._contexts.clear()
         if self._scratch_at is not None:
             self._device.free(self._scratch_at)
         del self._engine, self._runtime
+
+    def _keep_cache(self) -> None:
+        content = self._cache.serialize() if self._cache is not None else None
+        if content is None or self._cache_path is None:
+            return
+        try:
+            with atomic_file(self._cache_path) as temporary:
+                temporary.write_bytes(bytes(content))
+        except OSError as error:  # a bundle may lie where nothing can be written
+            logger.info("the next start compiles again: cannot keep %s", error)
 
     def _context_for(self, batch: int) -> Any:
         key = batch if self.can_be_captured and batch in CAPTURED_BATCHES else None

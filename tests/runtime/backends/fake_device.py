@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from istvt.errors import DeviceMemoryError
+from istvt.errors import DeviceLostError, DeviceMemoryError
 
 
 def view(address, num_bytes):
@@ -31,10 +31,15 @@ class FakeDevice:
         self.buffers = {}
         self.queue = []
         self.depth = self.waits = self.synchronizations = 0
-        self.is_closed = False
+        self.is_closed = self.is_lost = False
+
+    def check(self):
+        if self.is_lost:
+            raise DeviceLostError("a later call failed on the GPU: it is lost")
 
     @contextmanager
     def active(self):
+        self.check()
         self.depth += 1
         yield
         self.depth -= 1
@@ -49,6 +54,7 @@ class FakeDevice:
         return buffer.ctypes.data
 
     def free(self, address):
+        self.check()
         del self.buffers[address]
 
     def pinned(self, num_bytes):
@@ -76,6 +82,7 @@ class FakeDevice:
             self.queue.pop(0)()
 
     def synchronize(self):
+        self.check()
         self.synchronizations += 1
         while self.queue:
             self.queue.pop(0)()
@@ -118,6 +125,7 @@ class FakeRuntime:
     def fail(self, step):
         if self.trt.fails_at == step:
             self.log.log(FakeTensorRT.ILogger.Severity.ERROR, self.trt.says)
+            self.trt.device.is_lost = "illegal" in self.trt.says
             return True
         return False
 

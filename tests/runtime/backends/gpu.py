@@ -13,7 +13,7 @@ from istvt.export.engine_record import (
     sidecar_of,
 )
 from istvt.files import sha256_of
-from istvt.runtime.backends import device_scorer, engines, onnxruntime, onnxruntime_gpu
+from istvt.runtime.backends import cuda_graph, engines, onnxruntime, onnxruntime_gpu
 from istvt.runtime.scorer import open_scorer
 from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT, graphs_on
 
@@ -33,7 +33,7 @@ def pretend_gpu(patch, *, device=None, **failure) -> Gpu:
     """Put the stand-ins in the place of the GPU, TensorRT, and ONNX Runtime's providers."""
     device = device or FakeDevice()
     gpu = Gpu(device, FakeTensorRT(device, **failure), graphs_on(device))
-    patch.setattr(device_scorer, "CudaGraph", gpu.graphs)
+    patch.setattr(cuda_graph, "CudaGraph", gpu.graphs)
     patch.setattr(engines, "open_device", lambda: device)
     patch.setattr(engines, "load_tensorrt", lambda flavour: gpu.tensorrt)
     patch.setattr(onnxruntime_gpu, "open_device", lambda: device)

@@ -6,7 +6,7 @@ import pytest
 
 from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, EngineError
 from istvt.presets import TINY
-from istvt.runtime.backends import device_scorer, engine_runner, onnxruntime_gpu
+from istvt.runtime.backends import cuda_graph, engine_runner, onnxruntime_gpu
 from istvt.runtime.backends.feature_pool import SLOTS_OF_A_SLAB
 from istvt.runtime.scorer import open_scorer
 from tests.runtime.backends import gpu
@@ -97,13 +97,13 @@ def test_no_graph_shares_a_context_and_all_share_the_scratch_memory(opened):
 def test_what_cannot_be_captured_runs_without_a_graph(opened, monkeypatch, caplog):
     scorer, its_gpu = opened
     refuses = graphs_on(its_gpu.device, error=BackendError("operation not permitted"))
-    monkeypatch.setattr(device_scorer, "CudaGraph", refuses)
+    monkeypatch.setattr(cuda_graph, "CudaGraph", refuses)
     window = scorer.encode(faces_of(FRAMES))
     logits = [scorer.score([window])[0] for _ in range(4)]
     assert logits == pytest.approx([logits[0]] * 4, abs=1e-6)
     assert caplog.text.count("without a CUDA graph") == 1
     lost = graphs_on(its_gpu.device, error=DeviceLostError("launch failed"))
-    monkeypatch.setattr(device_scorer, "CudaGraph", lost)
+    monkeypatch.setattr(cuda_graph, "CudaGraph", lost)
     scorer._can_capture = True
     with pytest.raises(DeviceLostError):
         scorer.score([window])
@@ -191,6 +191,29 @@ def test_what_fails_is_told_by_its_kind(tiny_bundle, tmp_path, monkeypatch, step
     with pytest.raises(error, match=says.replace("(", r"\(").replace(")", r"\)")) as told:
         act()
     assert type(told.value) is error
+
+
+@pytest.mark.parametrize("backend", ["tensorrt_rtx", "tensorrt"])
+def test_closing_raises_nothing_over_the_error_that_lost_the_device(
+    tiny_bundle, tmp_path, monkeypatch, caplog, backend
+):
+    says = "an illegal memory access was encountered"
+    failure = {"fails_at": "run", "says": says}
+    folder = tmp_path / "m.istvt"
+    scorer, its_gpu = gpu.open_on_gpu(tiny_bundle, backend, folder, monkeypatch, **failure)
+    with pytest.raises(DeviceLostError, match=says), scorer:
+        scorer.encode(faces_of(1))
+    assert its_gpu.device.is_closed
+    assert "could be freed: a later call failed" in caplog.text
+
+
+def test_auto_goes_on_after_a_lost_device(tiny_bundle, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    gpu.pretend_gpu(monkeypatch, fails_at="run", says="an illegal memory access")
+    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "rtx")
+    with open_scorer(bundle) as scorer:
+        assert scorer.info.device == "cpu"
+    assert "tensorrt_rtx on cuda does not run here: running the engine" in caplog.text
 
 
 def test_a_full_gpu_says_what_to_do(tiny_bundle, tmp_path, monkeypatch):

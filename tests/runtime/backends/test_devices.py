@@ -106,6 +106,30 @@ def test_what_was_not_given_back_is_freed_at_the_end(monkeypatch):
     assert [name for name, _ in driver.calls].count("cuMemFree") == 1
 
 
+LOST = "CUDA_ERROR_ILLEGAL_ADDRESS"
+
+
+def test_a_lost_device_is_closed_without_an_error(monkeypatch, caplog):
+    names = ("cuMemFree", "cuCtxPopCurrent", "cuDevicePrimaryCtxRelease")
+    driver = cuda_python(monkeypatch)
+    gpu = device_cuda_python.CudaPythonDevice()
+    gpu.allocate(16)
+    driver.statuses = dict.fromkeys(names, LOST)
+    gpu.close()
+    assert driver.calls[-1][0] == "cuDevicePrimaryCtxRelease", "tried all the same"
+    assert f"freed: cuMemFree failed on the GPU: {LOST}" in caplog.text
+
+
+def test_leaving_the_context_hides_no_error(monkeypatch):
+    driver = cuda_python(monkeypatch)
+    gpu = device_cuda_python.CudaPythonDevice()
+    driver.statuses = {"cuCtxPopCurrent": LOST}
+    with pytest.raises(ValueError, match="the first"), gpu.active():
+        raise ValueError("the first")
+    with pytest.raises(DeviceLostError, match="cuCtxPopCurrent"), gpu.active():
+        pass
+
+
 @pytest.mark.parametrize(
     ("call", "status", "error"),
     [
@@ -161,8 +185,8 @@ class FakePyCuda:
         self.Device = lambda index: SimpleNamespace(
             retain_primary_context=lambda: SimpleNamespace(
                 push=lambda: self.calls.append("push"),
-                pop=lambda: self.calls.append("pop"),
-                detach=lambda: self.calls.append("detach"),
+                pop=lambda: self.leave("pop"),
+                detach=lambda: self.leave("detach"),
             ),
             compute_capability=lambda: (12, 0),
             name=lambda: "NVIDIA Test",
@@ -176,6 +200,11 @@ class FakePyCuda:
 
     def init(self):
         pass
+
+    def leave(self, call):
+        self.calls.append(call)
+        if self.fails:
+            raise self.fails
 
     def get_driver_version(self):
         return 13010
@@ -236,6 +265,18 @@ def test_pycuda_does_the_same(monkeypatch):
     package.fails = FakePyCuda.MemoryError("cuMemAlloc failed: out of memory")
     with pytest.raises(DeviceMemoryError, match="smaller --max-batch"):
         gpu.allocate(10)
+
+
+def test_pycuda_closes_a_lost_device_and_hides_no_error(monkeypatch, caplog):
+    package = FakePyCuda()
+    monkeypatch.setattr(device_pycuda, "require", lambda module, extra: package)
+    gpu = device_pycuda.PyCudaDevice()
+    package.fails = FakePyCuda.Error("cuCtxPopCurrent failed: an illegal memory access")
+    with pytest.raises(ValueError, match="the first"), gpu.active():
+        raise ValueError("the first")
+    gpu.close()
+    assert package.calls[-1] == "detach"
+    assert "freed: leaving the device failed" in caplog.text
 
 
 @pytest.mark.parametrize(

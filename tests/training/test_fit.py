@@ -396,6 +396,7 @@ def test_the_fakes_of_the_data_are_read_where_they_are_used(train, tmp_path, mon
     assert train(replace(RECIPE, epochs=1, fakes=fakes)).best.epoch == 1
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler")  # the optimizer is not called
 def test_a_training_that_gets_no_better_ends_early(train, monkeypatch):
     monkeypatch.setattr(Stepper, "step", lambda *_: 0.7)  # nothing moves
     result = train(replace(RECIPE, epochs=9, patience=2, monitor="loss"))

@@ -146,6 +146,7 @@ def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
     typer.echo(
         f"\n{prepared.folder}: {size:,.1f} MB of faces, in {seconds:.0f} s; next:\n"
         f"  istvt train {prepared.folder} --preset {preset}{_sampling(prepared.recipe)}"
+        f"{_fakes(prepared)}"
     )
     return ExitCode.INCOMPLETE if prepared.skipped else ExitCode.DONE
 
@@ -155,3 +156,10 @@ def _sampling(recipe: "FaceRecipe") -> str:
     if sampling.sample_fps is not None:
         return f" --sample-fps {sampling.sample_fps:g}"
     return "" if sampling.frame_step == 1 else f" --frame-step {sampling.frame_step}"
+
+
+def _fakes(prepared: "Prepared") -> str:
+    from istvt.data.manifest import Label
+
+    has_fakes = any(video.label == Label.FAKE for video in prepared.manifest.videos)
+    return "" if has_fakes else " --fakes self-blended"

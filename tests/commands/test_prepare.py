@@ -71,6 +71,17 @@ def test_it_counts_and_names_what_comes_next(
     assert set(listed) == {"val/real/cut.mp4", "val/real/none.mp4"}
 
 
+def test_real_videos_alone_are_to_be_blended(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(data / "train" / "fake")
+    shutil.rmtree(data / "val")
+    out = tmp_path / "out"
+    assert prepare(data, out=out, preset="tiny", max_frames=8, workers=1) == ExitCode.DONE
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"  istvt train {out} --preset tiny --fakes self-blended"
+
+
 def test_its_options_make_the_recipe(data: Path, tmp_path: Path) -> None:
     shutil.rmtree(data / "val")
     code = prepare(

@@ -36,7 +36,7 @@ def export(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="auto (what is installed), rtx (TensorRT-RTX), tensorrt or none."),
+        typer.Option(help="auto (what can build here), rtx (TensorRT-RTX), tensorrt or none."),
     ] = "auto",
     compute_capability: Annotated[
         str | None,
@@ -160,10 +160,10 @@ def _engine_options(
         raise UsageError(f"--engine is {engine!r}: choose one of {', '.join(ENGINES)}")
     from istvt.export.engine import EngineOptions
     from istvt.export.engine_record import parse_capabilities
-    from istvt.export.flavour import choose_flavour
+    from istvt.export.engines import choose_flavour
 
-    flavour = choose_flavour(engine)
     targets = parse_capabilities(compute_capability)
+    flavour = choose_flavour(engine, targets)
     if flavour is None:
         if targets or workspace_mb is not None or plugin == "on":
             raise UsageError(

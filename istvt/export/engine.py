@@ -16,7 +16,13 @@ from types import FrameType, ModuleType
 from typing import Any, Literal, TypeAlias
 
 from istvt.errors import EngineError
-from istvt.export.flavour import TITLES, Flavour, load_tensorrt, make_logger
+from istvt.export.flavour import (
+    TITLES,
+    Flavour,
+    load_tensorrt,
+    make_logger,
+    rtx_capabilities,
+)
 from istvt.extras import require
 from istvt.files import atomic_file
 
@@ -185,10 +191,9 @@ def check_targets(trt: ModuleType, options: EngineOptions) -> None:
             "TensorRT builds for the GPU of this machine alone: leave --compute-capability out, "
             "or use --engine rtx"
         )
-    known = trt.ComputeCapability.__members__
-    missing = [f"SM{number}" not in known for number in options.compute_capabilities]
-    if any(missing):
-        names = ", ".join(name[2:] for name in known if name.startswith("SM"))
+    known = rtx_capabilities(trt)
+    if not set(options.compute_capabilities) <= set(known):
+        names = ", ".join(map(str, known))
         given = ", ".join(map(str, options.compute_capabilities))
         raise EngineError(f"TensorRT-RTX {trt.__version__} builds for {names}, and not for {given}")
 

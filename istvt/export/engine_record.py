@@ -22,6 +22,23 @@ LEAST_RTX_CAPABILITY = 80  # where none is named, TensorRT-RTX builds for 8.0 an
 
 
 @dataclass(frozen=True)
+class Place:
+    """What an engine is to be loaded by.
+
+    Attributes:
+        version: of TensorRT.
+        cuda: major version that it was built for; empty where unknown.
+        driver: as CUDA numbers it, 13010 for 13.1.
+        compute_capability: of the GPU, 89 for 8.9.
+    """
+
+    version: str
+    cuda: str
+    driver: int
+    compute_capability: int
+
+
+@dataclass(frozen=True)
 class EngineRecord:
     """What a sidecar holds.
 
@@ -64,6 +81,11 @@ class EngineRecord:
             return compute_capability in self.compute_capabilities
         return compute_capability >= LEAST_RTX_CAPABILITY
 
+    @property
+    def least_driver(self) -> int:
+        """The oldest driver to run on: the builder's, or the first that knows the CUDA version."""
+        return self.driver if self.driver is not None else 1000 * int(self.cuda or 0)
+
     def write(self, path: Path) -> None:
         """Write the sidecar."""
         values = {"schema_version": SCHEMA_VERSION, **asdict(self)}
@@ -104,6 +126,8 @@ def read_record(engine: Path) -> EngineRecord:
         record = EngineRecord(**values)
         if record.flavour not in TITLES or not record.max_batch > 0:
             raise ValueError(f"{record.flavour!r} engine for {record.max_batch!r} rows")
+        if record.least_driver < 0:
+            raise ValueError(f"CUDA {record.cuda!r}, driver {record.driver!r}")
         return record
     except FileNotFoundError as error:
         raise EngineError(
@@ -114,12 +138,7 @@ def read_record(engine: Path) -> EngineRecord:
 
 
 def open_engine(
-    bundle: Bundle,
-    graph: GraphName,
-    flavour: Flavour,
-    *,
-    version: str,
-    compute_capability: int,
+    bundle: Bundle, graph: GraphName, flavour: Flavour, *, place: Place
 ) -> tuple[EngineRecord, bytes]:
     """Read an engine of a bundle after everything its sidecar says has been checked.
 
@@ -127,8 +146,7 @@ def open_engine(
         bundle: opened, so that its ONNX files are those of its manifest.
         graph: encoder or window.
         flavour: of the TensorRT that will load it.
-        version: of that TensorRT.
-        compute_capability: of the GPU, 89 for 8.9.
+        place: that TensorRT, and the machine.
 
     Raises:
         EngineError: there is none, or it does not fit; names the command that builds it.
@@ -139,28 +157,41 @@ def open_engine(
         raise EngineError(f"{bundle.folder} has no {TITLES[flavour]} engine: {rebuild}")
     try:
         record = read_record(path)
-        _check_place(record, path, flavour, version, compute_capability)
+        _check_place(record, path, flavour, place)
         _check_origin(record, path, onnx_digests(bundle, graph))
     except EngineError as error:
         raise EngineError(f"{error}; rebuild it: {rebuild}") from error
     return record, path.read_bytes()
 
 
-def _check_place(
-    record: EngineRecord, path: Path, flavour: Flavour, version: str, compute_capability: int
-) -> None:
+def _check_place(record: EngineRecord, path: Path, flavour: Flavour, place: Place) -> None:
     title = TITLES[flavour]
     if record.flavour != flavour:
         raise EngineError(f"{path} is of {TITLES[record.flavour]}, and not of {title}")
-    if record.version != version:
-        raise EngineError(f"{path} was built by {title} {record.version}, and this is {version}")
-    if not record.fits(compute_capability):
+    if record.version != place.version:
+        raise EngineError(
+            f"{path} was built by {title} {record.version}, and this is {place.version}"
+        )
+    if record.cuda and place.cuda and record.cuda != place.cuda:
+        raise EngineError(
+            f"{path} was built for CUDA {record.cuda}, and this {title} is for {place.cuda}"
+        )
+    if place.driver < record.least_driver:
+        raise EngineError(
+            f"{path} was built for a driver of CUDA {_format_driver(record.least_driver)} or "
+            f"later, and this one is of {_format_driver(place.driver)}: update the driver"
+        )
+    if not record.fits(place.compute_capability):
         capabilities = record.compute_capabilities
         built_for = ", ".join(map(str, capabilities)) or f"{LEAST_RTX_CAPABILITY} and later"
         raise EngineError(
             f"{path} was built for compute capability {built_for}, and this GPU has "
-            f"{compute_capability}"
+            f"{place.compute_capability}"
         )
+
+
+def _format_driver(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _check_origin(record: EngineRecord, path: Path, onnx: dict[str, str]) -> None:

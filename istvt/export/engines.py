@@ -1,8 +1,9 @@
 """A bundle's graphs in, its engines with their sidecars out, under `engines/`."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 
 from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
@@ -21,12 +22,59 @@ from istvt.export.engine_record import (
     onnx_digests,
     sidecar_of,
 )
-from istvt.export.flavour import TITLES, cuda_of, load_tensorrt
+from istvt.export.flavour import (
+    MODULES,
+    RTX_CAPABILITIES,
+    TITLES,
+    Flavour,
+    check_rtx_gpu,
+    cuda_of,
+    load_tensorrt,
+    rtx_capabilities,
+)
 from istvt.files import atomic_file, sha256_of_bytes
 from istvt.runtime.backends.device import Device, open_device
 from istvt.runtime.backends.engine_timing import time_pass_ms
 
 logger = logging.getLogger(__name__)
+
+
+def choose_flavour(name: str, targets: Sequence[int] = ()) -> Flavour | None:
+    """Turn `auto`, `rtx`, `tensorrt` or `none` into what is built.
+
+    Args:
+        name: `auto` takes the first that is installed and builds for this machine, or for the
+            GPUs that are named, and tells why another one is passed over.
+        targets: compute capabilities that were named, 89 for 8.9.
+    """
+    if name == "none":
+        return None
+    if name in MODULES:
+        return name
+    for flavour, module in MODULES.items():
+        if find_spec(module) is None:
+            continue
+        try:
+            _check_unloaded(flavour, targets)
+        except RuntimeEnvironmentError as error:
+            logger.warning("no engines of %s are built: %s", TITLES[flavour], error)
+        else:
+            return flavour
+    return None
+
+
+def _check_unloaded(flavour: Flavour, targets: Sequence[int]) -> None:
+    """Find a reason against one library without loading it: then the other could not be."""
+    if flavour == "tensorrt" and targets:
+        raise EngineError("it builds for the GPU of this machine alone, and others are named")
+    for target in targets:
+        check_rtx_gpu(target, "the one that is named", RTX_CAPABILITIES)
+    gpu = None if targets else _find_gpu(flavour)
+    if gpu is None:
+        return
+    gpu.close()
+    if flavour == "rtx":
+        check_rtx_gpu(gpu.compute_capability, gpu.name, RTX_CAPABILITIES)
 
 
 def build_engines(
@@ -42,7 +90,7 @@ def build_engines(
         EngineError: a graph cannot be built.
     """
     check_builder(options)
-    gpu = _find_gpu(is_needed=options.flavour == "tensorrt")
+    gpu = _find_gpu(options.flavour)
     work = _Work(bundle, options, gpu, progress)
     try:
         return [work.write(*work.choose(graph)) for graph in GRAPHS]
@@ -56,21 +104,24 @@ def check_builder(options: EngineOptions) -> None:
 
     Raises:
         MissingExtraError: the library is not installed.
-        BackendError: it builds for this machine's GPU, and there is none.
-        EngineError: it does not build for what was named, or takes no plugin.
+        EngineError: it needs this machine's GPU, and there is none; it does not build for that one
+            or for what was named; or it takes no plugin.
     """
     trt = load_tensorrt(options.flavour)
     check_targets(trt, options)
     if options.plugin == "on" and options.flavour == "rtx":
         raise EngineError(f"{TITLES['rtx']} takes no plugins: use --plugin off")
-    gpu = _find_gpu(is_needed=options.flavour == "tensorrt")
-    if gpu is not None:
-        gpu.close()
+    gpu = _find_gpu(options.flavour)
+    if gpu is None:
+        return
+    gpu.close()
+    if options.flavour == "rtx" and not options.compute_capabilities:
+        check_rtx_gpu(gpu.compute_capability, f"this machine's {gpu.name}", rtx_capabilities(trt))
 
 
 def run_here(engines: Iterable[EngineRecord]) -> bool:
     """Tell whether this process can reach a GPU, and the engines were built for it."""
-    gpu = _find_gpu(is_needed=False)
+    gpu = _find_gpu("rtx")
     if gpu is None:
         return False
     gpu.close()
@@ -167,11 +218,14 @@ class _Work:
         return time_pass_ms(trt, record, content, self._gpu, preset)
 
 
-def _find_gpu(*, is_needed: bool) -> Device | None:
+def _find_gpu(flavour: Flavour) -> Device | None:
     """Open this machine's GPU; TensorRT-RTX builds without one."""
     try:
         return open_device()
-    except RuntimeEnvironmentError:
-        if is_needed:
-            raise
+    except RuntimeEnvironmentError as error:
+        if flavour == "tensorrt":
+            raise EngineError(
+                f"TensorRT builds on the GPU that it runs on, and none is in reach: {error} "
+                "(TensorRT-RTX, --engine rtx, builds without one)"
+            ) from error
         return None

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from importlib.util import find_spec
 from types import ModuleType
@@ -15,16 +16,9 @@ logger = logging.getLogger(__name__)
 Flavour: TypeAlias = Literal["rtx", "tensorrt"]
 
 MODULES: dict[Flavour, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+# What TensorRT-RTX 1.7 knows, where it cannot be asked without being loaded.
+RTX_CAPABILITIES = (75, 80, 86, 89, 120, 121)
 TITLES: dict[Flavour, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
-
-
-def choose_flavour(name: str) -> Flavour | None:
-    """Turn `auto`, `rtx`, `tensorrt` or `none` into what is built; auto takes what is installed."""
-    if name == "none":
-        return None
-    if name in MODULES:
-        return name
-    return next((flavour for flavour, module in MODULES.items() if find_spec(module)), None)
 
 
 def load_tensorrt(flavour: Flavour) -> ModuleType:
@@ -41,6 +35,25 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
                 "use one of them in a process"
             )
     return require(MODULES[flavour], extra=flavour)
+
+
+def rtx_capabilities(trt: ModuleType) -> tuple[int, ...]:
+    """Ask TensorRT-RTX which GPUs it knows, as 89 for 8.9."""
+    names: Iterable[str] = trt.ComputeCapability.__members__
+    return tuple(int(name[2:]) for name in names if name.startswith("SM"))
+
+
+def check_rtx_gpu(compute_capability: int, name: str, known: Iterable[int]) -> None:
+    """Refuse a GPU that TensorRT-RTX has nothing for, such as Hopper's.
+
+    Raises:
+        EngineError: says what it does know, and what to use in its place.
+    """
+    if compute_capability not in known:
+        raise EngineError(
+            f"TensorRT-RTX knows GPUs of compute capability {', '.join(map(str, known))}, and "
+            f"{name} has {compute_capability}: use TensorRT, ONNX Runtime or PyTorch there"
+        )
 
 
 def installed_version(flavour: Flavour) -> str | None:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import onnx
 import pytest
 
-from istvt.errors import EngineError
+from istvt.errors import BackendError, EngineError
 from istvt.export import engines, flavour
 from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
@@ -154,6 +154,66 @@ def test_what_cannot_be_built_here_is_told_before_the_work(tiny_run, tmp_path):
             progress=told.append,
         )
     assert told == []
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Let libraries be installed, and a GPU of some compute capability be there, or none."""
+
+    def set_up(*, installed, gpu):
+        def open_gpu():
+            if gpu is None:
+                raise BackendError("there is no NVIDIA driver here")
+            return FakeDevice(compute_capability=gpu)
+
+        monkeypatch.setattr(engines, "find_spec", lambda name: name in installed or None)
+        monkeypatch.setattr(engines, "open_device", open_gpu)
+
+    return set_up
+
+
+BOTH = ("tensorrt", "tensorrt_rtx")
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu", "targets", "expected", "told"),
+    [
+        (BOTH, 89, (), "rtx", ""),
+        (BOTH, None, (), "rtx", ""),
+        (BOTH, 90, (), "tensorrt", "and fake has 90"),
+        (BOTH, 90, (86,), "rtx", ""),
+        (BOTH, 89, (90,), None, "others are named"),
+        (("tensorrt_rtx",), 90, (), None, "and fake has 90: use TensorRT, ONNX Runtime"),
+        (("tensorrt",), 90, (), "tensorrt", ""),
+        (("tensorrt",), None, (), None, "none is in reach: there is no NVIDIA driver here"),
+        ((), None, (), None, ""),
+    ],
+)
+def test_auto_takes_what_builds_here_and_tells_what_does_not(
+    pretend, caplog, installed, gpu, targets, expected, told
+):
+    pretend(installed=installed, gpu=gpu)
+    assert engines.choose_flavour("auto", targets) == expected
+    assert told in caplog.text
+    assert bool(told) == bool(caplog.text)
+
+
+def test_the_gpus_of_auto_are_those_of_the_library():
+    import tensorrt_rtx
+
+    assert flavour.rtx_capabilities(tensorrt_rtx) == flavour.RTX_CAPABILITIES
+
+
+def test_an_engine_that_was_asked_for_is_built_or_an_error(pretend, monkeypatch):
+    pretend(installed=BOTH, gpu=90)
+    with pytest.raises(EngineError, match="and this machine's fake has 90"):
+        engines.check_builder(RTX)
+    engines.check_builder(EngineOptions("rtx", (86,)))
+    pretend(installed=BOTH, gpu=None)
+    engines.check_builder(RTX)
+    monkeypatch.setattr(engines, "load_tensorrt", lambda flavour: object())
+    with pytest.raises(EngineError, match=r"none is in reach: there is no NVIDIA.*--engine rtx"):
+        engines.check_builder(EngineOptions("tensorrt"))
 
 
 def test_the_two_libraries_are_never_in_one_process(monkeypatch):

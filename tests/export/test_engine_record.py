@@ -7,6 +7,7 @@ import pytest
 from istvt.errors import EngineError, UsageError
 from istvt.export.engine_record import (
     EngineRecord,
+    Place,
     engine_path,
     onnx_digests,
     open_engine,
@@ -17,6 +18,7 @@ from istvt.export.engine_record import (
 )
 from istvt.files import sha256_of
 
+PLACE = Place(version="1.7.1", cuda="13", driver=13010, compute_capability=89)
 CONTENT = b"an engine, as far as its sidecar can tell"
 
 
@@ -51,10 +53,8 @@ def record(bundle):
     return record
 
 
-def load(bundle, *, version="1.7.1", compute_capability=89):
-    return open_engine(
-        bundle, "window", "rtx", version=version, compute_capability=compute_capability
-    )
+def load(bundle, **changed):
+    return open_engine(bundle, "window", "rtx", place=replace(PLACE, **changed))
 
 
 def change(bundle, **values):
@@ -75,6 +75,24 @@ def test_another_version_is_told(bundle, record):
 def test_another_gpu_is_told(bundle, record):
     with pytest.raises(EngineError, match=r"capability 86, 89, and this GPU has 120"):
         load(bundle, compute_capability=120)
+
+
+def test_a_driver_that_is_too_old_is_told(bundle, record):
+    with pytest.raises(EngineError, match=r"of CUDA 13\.0 or later, and this one is of 12\.8: up"):
+        load(bundle, driver=12080)
+    change(bundle, driver=13020)
+    load(bundle, driver=13020)
+    load(bundle, driver=14000)
+    with pytest.raises(EngineError, match=r"of CUDA 13\.2 or later, and this one is of 13\.1: up"):
+        load(bundle, driver=13010)
+
+
+def test_another_cuda_is_told(bundle, record):
+    with pytest.raises(EngineError, match=r"for CUDA 13, and this TensorRT-RTX is for 12; rebuild"):
+        load(bundle, cuda="12", driver=12080)
+    load(bundle, cuda="")
+    change(bundle, cuda="")
+    load(bundle, driver=12080)
 
 
 def test_without_targets_it_is_for_all_from_8_0(bundle, record):
@@ -119,7 +137,11 @@ def test_a_damaged_sidecar_is_told(bundle, record, text):
 
 
 @pytest.mark.parametrize(
-    "values", [{"max_batch": "16"}, {"max_batch": 0}, {"flavour": ["rtx"]}, {"flavour": "trt"}]
+    "values",
+    [
+        *({"max_batch": "16"}, {"max_batch": 0}, {"flavour": ["rtx"]}, {"flavour": "trt"}),
+        *({"cuda": "thirteen"}, {"driver": "13010"}),
+    ],
 )
 def test_a_sidecar_of_other_values_is_told(bundle, record, values):
     change(bundle, **values)

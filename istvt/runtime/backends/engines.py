@@ -4,8 +4,23 @@ from contextlib import suppress
 
 from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
-from istvt.export.engine_record import GRAPHS, GraphName, engine_path, open_engine, rebuild_command
-from istvt.export.flavour import MODULES, TITLES, Flavour, load_tensorrt
+from istvt.export.engine_record import (
+    GRAPHS,
+    GraphName,
+    Place,
+    engine_path,
+    open_engine,
+    rebuild_command,
+)
+from istvt.export.flavour import (
+    MODULES,
+    TITLES,
+    Flavour,
+    check_rtx_gpu,
+    cuda_of,
+    load_tensorrt,
+    rtx_capabilities,
+)
 from istvt.runtime.backends.device import Device, open_device
 from istvt.runtime.backends.device_scorer import DeviceScorer
 from istvt.runtime.backends.engine_runner import EngineRunner
@@ -17,7 +32,8 @@ class EngineScorer(DeviceScorer):
 
     Raises:
         MissingExtraError: the library, or a package for the GPU's memory, is not installed.
-        EngineError: no engine, or one that does not fit; names the command that builds it.
+        EngineError: the library does not know the GPU; or no engine, or one that does not fit,
+            with the command that builds it.
         BackendError: there is no GPU.
     """
 
@@ -34,6 +50,8 @@ class EngineScorer(DeviceScorer):
         )
         runners: list[EngineRunner] = []
         try:
+            if flavour == "rtx":
+                check_rtx_gpu(gpu.compute_capability, gpu.name, rtx_capabilities(self._trt))
             for graph in GRAPHS:
                 runners.append(self._load(bundle, graph, flavour, gpu))
             encoder, window = runners
@@ -48,13 +66,13 @@ class EngineScorer(DeviceScorer):
     def _load(
         self, bundle: Bundle, graph: GraphName, flavour: Flavour, gpu: Device
     ) -> EngineRunner:
-        record, content = open_engine(
-            bundle,
-            graph,
-            flavour,
+        place = Place(
             version=self._trt.__version__,
+            cuda=cuda_of(flavour),
+            driver=gpu.driver,
             compute_capability=gpu.compute_capability,
         )
+        record, content = open_engine(bundle, graph, flavour, place=place)
         cache = bundle.folder / ENGINES_FOLDER / f"{graph}-{flavour}.runtime-cache"
         with gpu.active():
             return EngineRunner(self._trt, content, record, gpu, runtime_cache=cache)

@@ -5,6 +5,7 @@ early, or an answer that is read before it is there, shows.
 """
 
 import ctypes
+import enum
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,11 +21,11 @@ def view(address, num_bytes):
 class FakeDevice:
     """See `Device`; memory is the host's, the stream is a list."""
 
-    def __init__(self, *, memory_bytes=1 << 30, compute_capability=89):
+    def __init__(self, *, memory_bytes=1 << 30, compute_capability=89, driver=13010):
         self.name, self.compute_capability, self.driver, self.stream = (
             "fake",
             compute_capability,
-            13010,
+            driver,
             7,
         )
         self.memory_bytes = memory_bytes
@@ -103,6 +104,8 @@ class FakeTensorRT:
 
     class TensorIOMode:
         INPUT, OUTPUT = "in", "out"
+
+    ComputeCapability = enum.Enum("ComputeCapability", "NONE CURRENT SM75 SM86 SM89 SM120")
 
     class ExecutionContextAllocationStrategy:
         USER_MANAGED = "managed"

@@ -1,7 +1,7 @@
 """Scorers of the GPU backends over a stand-in for the GPU; they compute with ONNX Runtime."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from istvt.export.bundle import open_bundle
@@ -36,12 +36,21 @@ def pretend_gpu(patch, *, device=None, **failure) -> Gpu:
     patch.setattr(cuda_graph, "CudaGraph", gpu.graphs)
     patch.setattr(engines, "open_device", lambda: device)
     patch.setattr(engines, "load_tensorrt", lambda flavour: gpu.tensorrt)
+    patch.setattr(engines, "cuda_of", lambda flavour: "13")
     patch.setattr(onnxruntime_gpu, "open_device", lambda: device)
     return gpu
 
 
-def with_engines(bundle, folder, flavour, *, max_batch=4, version=FakeTensorRT.__version__):
-    """Copy a bundle and give it engines that hold the path of their graph."""
+def with_engines(bundle, folder, flavour, *, max_batch=4, **changed):
+    """Copy a bundle and give it engines that hold the path of their graph.
+
+    Args:
+        bundle: to copy.
+        folder: of the copy.
+        flavour: of the engines.
+        max_batch: of the encoder and of the window.
+        changed: what their sidecars say in the place of what fits the stand-ins.
+    """
     copy = open_bundle(shutil.copytree(bundle.folder, folder))
     for graph in GRAPHS:
         path = engine_path(folder, graph, flavour)
@@ -49,7 +58,7 @@ def with_engines(bundle, folder, flavour, *, max_batch=4, version=FakeTensorRT._
         path.write_text(str(folder / f"{graph}.onnx"))
         record = EngineRecord(
             flavour=flavour,
-            version=version,
+            version=FakeTensorRT.__version__,
             cuda="13",
             driver=13010,
             gpu="fake",
@@ -63,7 +72,7 @@ def with_engines(bundle, folder, flavour, *, max_batch=4, version=FakeTensorRT._
             num_layers=1,
             build_s=0.0,
         )
-        record.write(sidecar_of(path))
+        replace(record, **changed).write(sidecar_of(path))
     return copy
 
 

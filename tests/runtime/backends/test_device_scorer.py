@@ -251,6 +251,52 @@ def test_an_engine_for_another_gpu_is_not_loaded(tiny_bundle, tmp_path, monkeypa
         )
 
 
+@pytest.mark.parametrize("backend", ["tensorrt_rtx", "tensorrt"])
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"version": "1.6.0"}, r"by TensorRT.* 1\.6\.0, and this is 1\.7\.1"),
+        ({"compute_capabilities": (86,)}, "capability 86, and this GPU has 89"),
+        ({"driver": 13020}, r"CUDA 13\.2 or later, and this one is of 13\.1: update the driver"),
+        ({"cuda": "12"}, r"for CUDA 12, and this TensorRT.* is for 13"),
+        ({"num_bytes": 10**6}, "bytes of 1000000: it is cut off"),
+        ({"onnx": {"window.onnx": "0" * 64}}, "other ONNX files than those beside it"),
+    ],
+)
+def test_an_engine_that_does_not_fit_is_told_or_passed_over_aloud(
+    tiny_bundle, tmp_path, monkeypatch, caplog, backend, changed, told
+):
+    its_gpu = gpu.pretend_gpu(monkeypatch)
+    flavour = "rtx" if backend == "tensorrt_rtx" else "tensorrt"
+    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", flavour, **changed)
+    remedy = f"rebuild it: istvt export --model {bundle.folder} --engine {flavour}"
+    with pytest.raises(EngineError, match=f"{told}; {remedy}"):
+        open_scorer(bundle, backend=backend)
+    assert its_gpu.tensorrt.contexts == [], "it was loaded before it was checked"
+    caplog.set_level("INFO")
+    with open_scorer(bundle) as scorer:
+        assert scorer.info.device == "cpu"
+    assert f"{backend} on cuda does not run here: " in caplog.text
+    assert remedy in caplog.text
+
+
+@pytest.mark.parametrize("capability", [70, 90])
+def test_a_gpu_that_tensorrt_rtx_does_not_know_is_told_or_passed_over(
+    tiny_bundle, tmp_path, monkeypatch, caplog, capability
+):
+    device = FakeDevice(compute_capability=capability)
+    gpu.pretend_gpu(monkeypatch, device=device)
+    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "rtx", compute_capabilities=())
+    told = f"of compute capability 75, 86, 89, 120, and fake has {capability}: use TensorRT"
+    with pytest.raises(EngineError, match=told):
+        open_scorer(bundle, backend="tensorrt_rtx")
+    assert device.is_closed
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    with open_scorer(bundle) as scorer:
+        assert scorer.info.backend != "tensorrt_rtx"
+    assert [r.levelname for r in caplog.records if told in r.getMessage()] == ["WARNING"]
+
+
 @pytest.mark.parametrize("backend", gpu.BACKENDS)
 def test_the_cpu_is_refused(tiny_bundle, backend):
     with pytest.raises(BackendError, match="--device cuda"):

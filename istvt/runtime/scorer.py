@@ -79,25 +79,6 @@ class Scorer(Protocol):
     ) -> None: ...
 
 
-class ClosesOnExit:
-    """Makes a scorer a context manager."""
-
-    def close(self) -> None:
-        """Free what the scorer holds."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
 def check_backend(backend: str) -> BackendName:
     """Refuse a name that is no backend."""
     known = get_args(BackendName)

@@ -9,9 +9,9 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from istvt.closing import ClosesOnExit
 from istvt.extras import require
 from istvt.files import atomic_file
 
@@ -20,7 +20,7 @@ TENSORBOARD_FOLDER = "tensorboard"
 FLUSH_EVERY_S = 20.0
 
 
-class Tracker:
+class Tracker(ClosesOnExit):
     """Writes what a run folder's `tensorboard/` and `scalars.jsonl` hold.
 
     Every number is filed under the steps taken before it, those of validation too, so that a
@@ -66,17 +66,6 @@ class Tracker:
             self.flush()
             self._lines.close()
             self._events.close()
-
-    def __enter__(self) -> "Tracker":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_scalars(run: Path) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ import logging
 import time
 from dataclasses import dataclass
 from threading import Event, Thread
-from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
+from istvt.closing import ClosesOnExit
 from istvt.errors import BrokenSourceError, SourceError
 from istvt.records import Frame, UInt8Array
 from istvt.video.latest import LatestFrame
@@ -55,7 +55,7 @@ class _Shot(Generic[Raw]):
     time_s: float
 
 
-class LiveSource(Generic[Raw]):
+class LiveSource(ClosesOnExit, Generic[Raw]):
     """A camera or a stream; iterating it never ends but by `close` or an error.
 
     Attributes:
@@ -118,17 +118,6 @@ class LiveSource(Generic[Raw]):
             logger.warning(
                 "%s: still waiting for a picture; it is closed when one comes", self.name
             )
-
-    def __enter__(self) -> "LiveSource[Raw]":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _wait(self) -> _Shot[Raw]:
         """Wait for a picture while the source shows signs of life."""

@@ -1,13 +1,13 @@
 """A generator of frames in, a source of a finished recording out: nothing is dropped."""
 
 from collections.abc import Generator
-from types import TracebackType
 
+from istvt.closing import ClosesOnExit
 from istvt.errors import UnreadableSourceError
 from istvt.records import Frame
 
 
-class RecordedSource:
+class RecordedSource(ClosesOnExit):
     """A file, an image or a folder of images, read once and in order, frame by frame.
 
     The first frame is read at once, so that what cannot be read fails where it is opened.
@@ -55,14 +55,3 @@ class RecordedSource:
         """Let go of the file; the source then holds no further frames."""
         self._first = None
         self._frames.close()
-
-    def __enter__(self) -> "RecordedSource":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 import numpy as np
 from av.video.stream import VideoStream
 
+from istvt.closing import ClosesOnExit
 from istvt.errors import RuntimeEnvironmentError, UsageError
 from istvt.records import UInt8Array
 from istvt.video.decode import explain
@@ -28,7 +28,7 @@ KILL_SAFE = {"movflags": "hybrid_fragmented+delay_moov"}
 FRAGMENTED_SUFFIXES = frozenset({".mp4", ".mov"})
 
 
-class VideoWriter:
+class VideoWriter(ClosesOnExit):
     """Writes H.264 (MPEG-4 where this build of FFmpeg has no libx264), a context manager.
 
     Until it is closed the file is called `<name>.part<suffix>`. Closing finishes it, whatever ended
@@ -112,17 +112,6 @@ class VideoWriter:
         else:
             self._part_path.unlink(missing_ok=True)
             logger.warning("%s: not one frame was given, so there is no file", self.path)
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _add_stream(self, options: dict[str, str]) -> VideoStream:
         rate = Fraction(self._fps).limit_denominator(1001)

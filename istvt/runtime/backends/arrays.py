@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from istvt.closing import ClosesOnExit
 from istvt.records import FloatArray, UInt8Array
 from istvt.runtime.scorer import (
-    ClosesOnExit,
     Features,
     ScorerInfo,
     check_faces,

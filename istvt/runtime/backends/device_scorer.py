@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from istvt.closing import ClosesOnExit
 from istvt.records import FloatArray, UInt8Array
 from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES, CudaGraph, capture
 from istvt.runtime.backends.device import Device, letting_go
 from istvt.runtime.backends.feature_pool import FaceFeatures, FeaturePool
 from istvt.runtime.scorer import (
-    ClosesOnExit,
     Features,
     ScorerInfo,
     check_faces,

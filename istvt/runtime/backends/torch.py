@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from istvt.closing import ClosesOnExit
 from istvt.errors import BackendError
 from istvt.export.bundle import Bundle
 from istvt.extras import require
@@ -19,7 +20,6 @@ from istvt.runtime.backends.torch_cuda import (
     torch_precision,
 )
 from istvt.runtime.scorer import (
-    ClosesOnExit,
     DeviceName,
     Features,
     ScorerInfo,

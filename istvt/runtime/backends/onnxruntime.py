@@ -1,5 +1,8 @@
 """A bundle's graphs in ONNX Runtime on the CPU."""
 
+import logging
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +15,14 @@ from istvt.extras import require
 from istvt.runtime.backends.arrays import ArrayScorer, GraphName
 from istvt.runtime.scorer import DeviceName, ScorerInfo
 
+logger = logging.getLogger(__name__)
+
 CPU_PROVIDER = "CPUExecutionProvider"
+# What takes time. The arithmetic of shapes is put on the CPU on purpose, under any provider.
+HEAVY = {
+    *("Attention", "Conv", "DequantizeLinear", "Gelu", "Gemm", "LayerNormalization"),
+    *("MatMul", "MaxPool", "QuantizeLinear", "Relu", "Softmax"),
+}
 
 
 class OnnxRuntimeScorer(ArrayScorer):
@@ -83,17 +93,20 @@ def open_session(
     """Load a graph, from its file or serialised, into one provider and no other.
 
     Raises:
-        BackendError: it cannot be loaded, or the provider did not start.
+        BackendError: it cannot be loaded, or the provider did not start or took nothing of it.
     """
     settings = runtime.SessionOptions()
     settings.log_severity_level = 3
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     settings.add_session_config_entry("session.qdqisint8allowed", "1")
     if threads is not None:
         settings.intra_op_num_threads = threads
     source = graph if isinstance(graph, bytes) else str(graph)
     name = "a graph in memory" if isinstance(graph, bytes) else str(graph)
     try:
-        session = runtime.InferenceSession(source, settings, providers=[(provider, options or {})])
+        session = runtime.InferenceSession(
+            source, settings, providers=[(provider, options or {})], enable_fallback=0
+        )
     except Exception as error:
         raise BackendError(f"ONNX Runtime cannot load {name}: {error}") from error
     if session.get_providers()[0] != provider:
@@ -101,7 +114,38 @@ def open_session(
             f"ONNX Runtime loaded {name} without {provider}: the libraries it needs are missing "
             "or too old (see `istvt checks`); or use --device cpu"
         )
+    if provider != CPU_PROVIDER and hasattr(session, "get_provider_graph_assignment_info"):
+        check_placement(session.get_provider_graph_assignment_info(), provider, name)
     return session
+
+
+def check_placement(parts: Iterable[Any], provider: str, name: str) -> None:
+    """Tell what a provider left to the CPU, where each pass has to wait for copies.
+
+    Args:
+        parts: of a graph, as sessions from ONNX Runtime 1.24 on tell them.
+        provider: that was to run it.
+        name: of the graph.
+
+    Raises:
+        BackendError: the CPU was left with all of it.
+    """
+    left: Counter[str] = Counter()
+    num_taken = 0
+    for part in parts:
+        heavy = [node.op_type for node in part.get_nodes() if node.op_type in HEAVY]
+        if part.ep_name == CPU_PROVIDER:
+            left.update(heavy)
+        else:
+            num_taken += len(heavy)
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
+    advice = "a newer ONNX Runtime may have kernels for them, or use --backend torch"
+    if left and not num_taken:
+        raise BackendError(f"{provider} takes nothing of {name}, not {told}: {advice}")
+    if left:
+        logger.warning(
+            "%s runs on the CPU in part, not in %s: %s; %s", name, provider, told, advice
+        )
 
 
 def _rounded(graph: Path) -> bytes:

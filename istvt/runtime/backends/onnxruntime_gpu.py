@@ -90,7 +90,13 @@ def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str,
     """Set a provider up: our stream, full fp32, and a cache of TensorRT's engines."""
     common = {"user_compute_stream": str(stream)}
     if provider == CUDA_PROVIDER:
-        return {**common, "use_tf32": "0"}  # else CUDA rounds fp32 products to 10 bits
+        return {
+            **common,
+            "use_tf32": "0",  # else CUDA rounds fp32 products to 10 bits
+            # The default, EXHAUSTIVE, times all algorithms again for each new number of faces, in
+            # the middle of a stream.
+            "cudnn_conv_algo_search": "HEURISTIC",
+        }
     return {
         **common,
         **_cache_options(bundle.folder / ENGINES_FOLDER / "onnxruntime"),

@@ -306,7 +306,11 @@ def test_the_cpu_is_refused(tiny_bundle, backend):
 def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle, tmp_path):
     bundle = replace(tiny_bundle, folder=tmp_path)
     cuda = onnxruntime_gpu.provider_options("CUDAExecutionProvider", bundle, stream=77)
-    assert cuda == {"user_compute_stream": "77", "use_tf32": "0"}
+    assert cuda == {
+        "user_compute_stream": "77",
+        "use_tf32": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
     provider = "TensorrtExecutionProvider"
     tensorrt = onnxruntime_gpu.provider_options(provider, bundle, stream=77)
     assert tensorrt["user_compute_stream"] == "77"

@@ -1,7 +1,7 @@
 """ISTVT for CUDA in PyTorch: half precision, our fused kernels, window passes as CUDA graphs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
@@ -32,13 +32,35 @@ def lower_model(torch: Any, model: Any, precision: TorchPrecision) -> Any:
 
 
 def fused(model: Any) -> AbstractContextManager[None]:
-    """Let a model's attentions run in our kernels until the context ends, where Triton is."""
+    """Let a model's attentions run in our kernels until the context ends, where they run.
+
+    Triton compiles at a kernel's first call, and needs a C compiler for what launches it: that is
+    found out here, and not at the first window.
+    """
     if find_spec("triton") is None:
         logger.warning("Triton is not installed: PyTorch runs without the fused attention")
         return nullcontext()
-    from istvt.export.kernels.ops import fused_attention
+    from istvt.export.kernels import ops
 
-    return fused_attention(model)
+    try:
+        _try_out(model, (ops.temporal_attention, ops.spatial_attention))
+    except Exception as error:  # noqa: BLE001  a compiler's, linker's or driver's, of any kind
+        logger.warning(
+            "PyTorch runs without the fused attention, whose kernels cannot be started here: %s",
+            " ".join(str(error).split()) or repr(error),
+        )
+        return nullcontext()
+    return ops.fused_attention(model)
+
+
+def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
+    """Run each kernel once, as one window of the model would."""
+    preset = model.preset
+    qkv = model.blocks[0].temporal.qkv.weight.new_zeros(
+        (1, preset.num_frames + 1, preset.num_patches + 1, 3, preset.num_heads, preset.head_dim)
+    )
+    for kernel in kernels:
+        kernel(qkv).cpu()  # waits for it
 
 
 class WindowPasses:

@@ -57,6 +57,29 @@ def test_a_lowered_model_says_nearly_the_same_with_an_fp32_head(model, features)
     assert lower_model(torch, model, "fp32").norm.weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize("attention", ["temporal", "spatial"])
+def test_kernels_that_cannot_be_started_are_told_once(
+    model, features, monkeypatch, caplog, attention
+):
+    """As Triton does where there is no C compiler."""
+    ops = pytest.importorskip("istvt.export.kernels.ops", reason="Triton is not installed")
+
+    def fail(qkv):
+        sizes = (3, TINY.num_heads, TINY.head_dim)
+        assert qkv.shape == (1, TINY.num_frames + 1, TINY.num_patches + 1, *sizes)
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    before = [layer.attend for layer in model.modules() if hasattr(layer, "attend")]
+    monkeypatch.setattr(ops, f"{attention}_attention", fail)
+    with torch.inference_mode(), fused(model):
+        assert [layer.attend for layer in model.modules() if hasattr(layer, "attend")] == before
+        model.score(features)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "without the fused attention" in record.getMessage()
+    assert "Failed to find C compiler. Please specify" in record.getMessage()
+
+
 class FakeCuda:
     """`torch.cuda` with graphs that compute again what they hold."""
 

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 Flavour: TypeAlias = Literal["rtx", "tensorrt"]
 
 MODULES: dict[Flavour, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+# The first whose parser reads `Attention` (release notes of TensorRT 10.14); 1.7 is what we tried.
+LEAST_VERSIONS: dict[Flavour, tuple[int, int]] = {"rtx": (1, 7), "tensorrt": (10, 14)}
 # What TensorRT-RTX 1.7 knows, where it cannot be asked without being loaded.
 RTX_CAPABILITIES = (75, 80, 86, 89, 120, 121)
 TITLES: dict[Flavour, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
@@ -26,7 +28,7 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
 
     Raises:
         MissingExtraError: it is not installed.
-        EngineError: the other one is loaded already.
+        EngineError: the other one is loaded already, or it is too old.
     """
     for other, module in MODULES.items():
         if other != flavour and module in sys.modules:
@@ -34,7 +36,14 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
                 f"{module} is loaded in this process, and {MODULES[flavour]} cannot be beside it: "
                 "use one of them in a process"
             )
-    return require(MODULES[flavour], extra=flavour)
+    trt = require(MODULES[flavour], extra=flavour)
+    major, minor = map(int, trt.__version__.split(".")[:2])
+    if (major, minor) < LEAST_VERSIONS[flavour]:
+        raise EngineError(
+            f"{TITLES[flavour]} {trt.__version__} is too old for these graphs: install "
+            f"{'.'.join(map(str, LEAST_VERSIONS[flavour]))} or later, or use another runtime"
+        )
+    return trt
 
 
 def rtx_capabilities(trt: ModuleType) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import signal
 import threading
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -154,6 +155,26 @@ def test_what_cannot_be_built_here_is_told_before_the_work(tiny_run, tmp_path):
             progress=told.append,
         )
     assert told == []
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "is_too_old"),
+    [
+        *(("tensorrt", "8.6.2.3", True), ("tensorrt", "10.3.0", True)),
+        *(("tensorrt", "10.14.1.48", False), ("tensorrt", "11.4.0.106", False)),
+        *(("rtx", "1.4.0.76", True), ("rtx", "1.10.0", False)),
+    ],
+)
+def test_a_library_that_cannot_read_the_graphs_is_told(monkeypatch, name, version, is_too_old):
+    for module in flavour.MODULES.values():
+        monkeypatch.delitem(flavour.sys.modules, module, raising=False)
+    library = SimpleNamespace(__version__=version)
+    monkeypatch.setattr(flavour, "require", lambda module, *, extra: library)
+    if not is_too_old:
+        assert flavour.load_tensorrt(name) is library
+        return
+    with pytest.raises(EngineError, match=rf"{version} is too old for these graphs: install \d+"):
+        flavour.load_tensorrt(name)
 
 
 @pytest.fixture

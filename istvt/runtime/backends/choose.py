@@ -11,7 +11,7 @@ from istvt.runtime.scorer import BackendName, DeviceName, Scorer
 
 logger = logging.getLogger(__name__)
 
-# From the measurements in docs/performance.md; a GPU comes before any CPU.
+# A GPU before any CPU, whose order is measured; the GPU's is a choice (docs/performance.md).
 AUTO_ORDER: tuple[tuple[BackendName, DeviceName], ...] = (
     ("tensorrt", "cuda"),
     ("tensorrt_rtx", "cuda"),

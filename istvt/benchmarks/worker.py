@@ -61,7 +61,7 @@ def open_subject(job: Job) -> Subject:
 
         return NaiveFrame(bundle, device=job.device, threads=job.threads)
     from istvt.benchmarks.stages import StreamedFrame
-    from istvt.runtime.scorer import open_scorer
+    from istvt.runtime.backends.choose import open_scorer
 
     scorer = open_scorer(bundle, backend=job.subject, device=job.device, threads=job.threads)
     return StreamedFrame(scorer)

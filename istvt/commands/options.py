@@ -56,7 +56,7 @@ def open_bundle(model: Path | None) -> "Bundle":
 
 def open_scorer(bundle: "Bundle", backend: str, device: str, threads: int | None) -> "Scorer":
     """Load the bundle into a runtime; print which."""
-    from istvt.runtime.scorer import open_scorer
+    from istvt.runtime.backends.choose import open_scorer
 
     scorer = open_scorer(bundle, backend=backend, device=device, threads=threads)
     info = scorer.info

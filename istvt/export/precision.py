@@ -17,7 +17,7 @@ from istvt.export.bundle import Bundle
 from istvt.export.functions import inline_bodies
 from istvt.export.lower import LowPrecision, lower_graph, tail_nodes
 from istvt.records import UInt8Array
-from istvt.runtime.scorer import open_scorer
+from istvt.runtime.backends.choose import open_scorer
 
 
 def lower_graphs(bundle: Bundle, precision: LowPrecision) -> None:

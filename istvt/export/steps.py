@@ -13,8 +13,9 @@ from istvt.export.parity import (
     score_windows,
 )
 from istvt.records import FloatArray
+from istvt.runtime.backends.choose import open_scorer
 from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
-from istvt.runtime.scorer import Scorer, open_scorer
+from istvt.runtime.scorer import Scorer
 
 Progress: TypeAlias = Callable[[str], None]
 

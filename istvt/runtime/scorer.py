@@ -11,7 +11,6 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import numpy as np
 
 from istvt.errors import UsageError
-from istvt.export.bundle import Bundle
 from istvt.presets import ModelPreset
 from istvt.records import FloatArray, UInt8Array
 
@@ -118,25 +117,3 @@ def check_windows(windows: Sequence[Sequence[Features]], preset: ModelPreset) ->
 def no_logits() -> FloatArray:
     """Give what scoring no window gives."""
     return np.zeros(0, dtype=np.float32)
-
-
-def open_scorer(
-    bundle: Bundle, *, backend: str = "auto", device: str = "auto", threads: int | None = None
-) -> Scorer:
-    """Load a bundle into a runtime.
-
-    Args:
-        bundle: what to run.
-        backend: a name, or `auto` for the first of `AUTO_ORDER` that works on this machine.
-        device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
-        threads: CPU threads for the model; all cores where None.
-
-    Raises:
-        UsageError: an unknown name.
-        RuntimeEnvironmentError: the named backend or device does not run here; with `auto`, none.
-    """
-    from istvt.runtime.backends import choose
-
-    return choose.open_scorer(
-        bundle, backend=check_backend(backend), device=check_device(device), threads=threads
-    )

@@ -14,7 +14,7 @@ from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
 from istvt.presets import PAPER, TINY
 from istvt.runs import save_run
-from istvt.runtime.scorer import open_scorer
+from istvt.runtime.backends.choose import open_scorer
 from tests.models import config_of, random_model
 
 

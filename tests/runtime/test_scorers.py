@@ -6,7 +6,7 @@ import pytest
 from istvt.errors import BackendError, MissingExtraError, UsageError
 from istvt.export.parity import score_windows
 from istvt.presets import TINY
-from istvt.runtime.scorer import open_scorer
+from istvt.runtime.backends.choose import open_scorer
 from tests.fakes import FakeScorer
 from tests.runtime.backends import gpu
 

@@ -19,7 +19,8 @@ from istvt.export.bundle import Bundle, open_bundle
 from istvt.export.parity import TOLERANCES, score_windows
 from istvt.extras import require
 from istvt.presets import CropRecipe, ModelConfig
-from istvt.runtime.scorer import Features, Scorer, open_scorer
+from istvt.runtime.backends.choose import open_scorer
+from istvt.runtime.scorer import Features, Scorer
 
 BundlePrecision: TypeAlias = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[BundlePrecision, ...] = get_args(BundlePrecision)

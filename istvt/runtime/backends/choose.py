@@ -7,7 +7,13 @@ import numpy as np
 
 from istvt.errors import BackendError, RuntimeEnvironmentError
 from istvt.export.bundle import Bundle
-from istvt.runtime.scorer import BackendName, DeviceName, Scorer
+from istvt.runtime.scorer import (
+    BackendName,
+    DeviceName,
+    Scorer,
+    check_backend,
+    check_device,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +30,26 @@ AUTO_ORDER: tuple[tuple[BackendName, DeviceName], ...] = (
 
 
 def open_scorer(
-    bundle: Bundle, *, backend: BackendName, device: DeviceName, threads: int | None
+    bundle: Bundle, *, backend: str = "auto", device: str = "auto", threads: int | None = None
 ) -> Scorer:
-    """Open one backend; see `istvt.runtime.scorer.open_scorer`."""
+    """Load a bundle into a runtime.
+
+    Args:
+        bundle: what to run.
+        backend: a name, or `auto` for the first of `AUTO_ORDER` that works on this machine.
+        device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
+        threads: CPU threads for the model; all cores where None.
+
+    Raises:
+        UsageError: an unknown name.
+        RuntimeEnvironmentError: the named backend or device does not run here; with `auto`, none.
+    """
+    return _open(bundle, check_backend(backend), device=check_device(device), threads=threads)
+
+
+def _open(
+    bundle: Bundle, backend: BackendName, *, device: DeviceName, threads: int | None
+) -> Scorer:
     match backend:
         case "torch":
             from istvt.runtime.backends.torch import TorchScorer
@@ -77,7 +100,7 @@ def _open_first_that_works(bundle: Bundle, *, device: DeviceName, threads: int |
         if device not in ("auto", its_device):
             continue
         try:
-            scorer = open_scorer(bundle, backend=backend, device=its_device, threads=threads)
+            scorer = _open(bundle, backend, device=its_device, threads=threads)
         except RuntimeEnvironmentError as error:
             reasons.append(_passed_over(backend, its_device, error))
             continue

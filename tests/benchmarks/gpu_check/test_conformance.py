@@ -6,7 +6,7 @@ import pytest
 from istvt.benchmarks.gpu_check.conformance import broken_promises
 from istvt.benchmarks.gpu_check.subject import make_windows
 from istvt.presets import TINY
-from istvt.runtime.scorer import open_scorer
+from istvt.runtime.backends.choose import open_scorer
 from tests.fakes import FakeScorer
 
 

@@ -14,7 +14,7 @@ from istvt.export.engine_record import (
 )
 from istvt.files import sha256_of
 from istvt.runtime.backends import cuda_graph, engines, onnxruntime, onnxruntime_gpu
-from istvt.runtime.scorer import open_scorer
+from istvt.runtime.backends.choose import open_scorer
 from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT, graphs_on
 
 BACKENDS = ("tensorrt_rtx", "tensorrt", "onnxruntime-tensorrt")

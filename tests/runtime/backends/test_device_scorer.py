@@ -7,8 +7,8 @@ import pytest
 from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, EngineError
 from istvt.presets import TINY
 from istvt.runtime.backends import cuda_graph, engine_runner, onnxruntime_gpu
+from istvt.runtime.backends.choose import open_scorer
 from istvt.runtime.backends.feature_pool import SLOTS_OF_A_SLAB
-from istvt.runtime.scorer import open_scorer
 from tests.runtime.backends import gpu
 from tests.runtime.backends.fake_device import FakeDevice, graphs_on
 

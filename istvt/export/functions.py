@@ -1,7 +1,8 @@
-"""The ONNX function `istvt::SelfSubtractAttention`: our node with a body of standard operators.
+"""The ONNX functions `istvt::SelfSubtractAttention` and `istvt::SpatialAttention`.
 
-A runtime that does not know the node inlines the body; a TensorRT plugin of the same name takes
-the node's place. The body holds no data type and no fixed size, so that it serves fp32 and fp16.
+Each is a node of ours with a body of standard operators. A runtime that does not know the node
+inlines the body; a TensorRT plugin of the same name takes the node's place. The bodies hold no data
+type and no fixed size, so that they serve fp32 and fp16.
 """
 
 # ruff: noqa: D103  onnxscript reads these bodies as ONNX
@@ -17,6 +18,7 @@ from torch import Tensor
 DOMAIN = "istvt"
 DOMAIN_VERSION = 1
 SELF_SUBTRACT_ATTENTION = "SelfSubtractAttention"
+SPATIAL_ATTENTION = "SpatialAttention"
 STANDARD_OPSET = 23
 
 
@@ -39,11 +41,32 @@ def SelfSubtractAttention(qkv):  # type: ignore[no-untyped-def]
     return op.Reshape(rows_first, op.Constant(value_ints=[0, 0, 0, -1]))
 
 
+@script(Opset(DOMAIN, DOMAIN_VERSION), default_opset=op)
+def SpatialAttention(qkv):  # type: ignore[no-untyped-def]
+    free = op.Constant(value_ints=[-1])
+    rows = op.Reshape(qkv, op.Concat(free, op.Shape(qkv, start=2), axis=0))
+    columns_first = op.Transpose(rows, perm=[2, 0, 3, 1, 4])  # (3, B*(T+1), heads, N, head_dim)
+    queries = op.Gather(columns_first, op.Constant(value_int=0), axis=0)
+    keys = op.Gather(columns_first, op.Constant(value_int=1), axis=0)
+    values = op.Gather(columns_first, op.Constant(value_int=2), axis=0)
+    mixed = op.Transpose(op.Attention(queries, keys, values), perm=[0, 2, 1, 3])
+    return op.Reshape(mixed, op.Concat(op.Shape(qkv, end=3), free, axis=0))
+
+
 def self_subtract_attention_node(qkv: Tensor) -> Tensor:
     """Stand for `attend_over_time` while exporting: emits the node without a body."""
+    return _node(SELF_SUBTRACT_ATTENTION, qkv)
+
+
+def spatial_attention_node(qkv: Tensor) -> Tensor:
+    """Stand for `attend_over_space` while exporting: emits the node without a body."""
+    return _node(SPATIAL_ATTENTION, qkv)
+
+
+def _node(name: str, qkv: Tensor) -> Tensor:
     batch, rows, columns, _, heads, head_dim = qkv.shape
     return torch.onnx.ops.symbolic(
-        f"{DOMAIN}::{SELF_SUBTRACT_ATTENTION}",
+        f"{DOMAIN}::{name}",
         (qkv,),
         dtype=qkv.dtype,
         shape=(batch, rows, columns, heads * head_dim),
@@ -55,6 +78,7 @@ def append_bodies(graph: onnx.ModelProto) -> None:
     """Give the graph the bodies of our nodes, in place."""
     del graph.functions[:]
     graph.functions.append(SelfSubtractAttention.to_function_proto())
+    graph.functions.append(SpatialAttention.to_function_proto())
 
 
 def inline_bodies(graph: onnx.ModelProto) -> onnx.ModelProto:

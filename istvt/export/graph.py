@@ -2,7 +2,8 @@
 
 - encoder: `faces (n, S, S, 3) uint8 -> features (n, h*w, C)`; the normalisation and every batch
   norm are folded into the convolutions.
-- window: `features (m, T, h*w, C) -> logits (m,)`; each temporal attention is one `istvt` node.
+- window: `features (m, T, h*w, C) -> logits (m,)`; each attention of both kinds is one `istvt` node, but in
+  the last block.
 """
 
 import copy
@@ -22,6 +23,7 @@ from istvt.export.functions import (
     append_bodies,
     inline_bodies,
     self_subtract_attention_node,
+    spatial_attention_node,
 )
 from istvt.model.attention import attention_kernels
 from istvt.model.istvt import ISTVT, PIXEL_OFFSET, PIXEL_SCALE
@@ -74,7 +76,9 @@ def export_window(model: ISTVT, path: Path, *, inlined: Path) -> None:
     """
     preset = model.preset
     features = torch.zeros(2, preset.num_frames, preset.num_patches, preset.embed_dim)
-    with attention_kernels(model, temporal=self_subtract_attention_node):
+    with attention_kernels(
+        model, temporal=self_subtract_attention_node, spatial=spatial_attention_node
+    ):
         program = _trace(WindowGraph(model), features, batch="m", names=("features", "logits"))
     program.save(path, external_data=True)
     graph = onnx.load(path, load_external_data=False)

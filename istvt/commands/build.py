@@ -50,7 +50,9 @@ def export(
     ] = None,
     plugin: Annotated[
         str,
-        typer.Option(help="Our fused kernel in TensorRT's engine: on, off, or auto (the faster)."),
+        typer.Option(
+            help="Our fused kernels in TensorRT's engine: on, off, or auto (the fastest)."
+        ),
     ] = "auto",
 ) -> int:
     """Write a bundle: ONNX graphs, held against PyTorch before they are kept, and engines.
@@ -132,7 +134,7 @@ def _show_engines(engines: "tuple[EngineRecord, ...]") -> None:
         )
         if record.window_ms:
             times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in record.window_ms.items())
-            typer.echo(f"  {times}: kept the one {'with' if record.plugin else 'without'} plugin")
+            typer.echo(f"  {times}: kept the one with {record.way}")
     if engines and not engines[0].gpu:
         typer.echo("the engines were built without a GPU and have not been run")
 

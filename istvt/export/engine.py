@@ -23,6 +23,7 @@ from istvt.export.flavour import (
     make_logger,
     rtx_capabilities,
 )
+from istvt.export.kernels.spec import AttentionName
 from istvt.extras import require
 from istvt.files import atomic_file
 
@@ -41,8 +42,8 @@ class EngineOptions:
             from 8.0 with TensorRT-RTX, this machine's GPU with TensorRT.
         max_window_batch: windows of one pass; the encoder takes four times as many faces.
         workspace_mb: limit of the scratch memory; the library's own where None.
-        plugin: whether TensorRT's window engine holds our fused kernel; `auto` builds it both ways
-            and keeps the faster.
+        plugin: whether TensorRT's window engine holds our fused kernels; `auto` builds it without,
+            with the temporal one, and with both, and keeps the fastest.
     """
 
     flavour: Flavour
@@ -55,6 +56,14 @@ class EngineOptions:
     def max_encoder_batch(self) -> int:
         """Faces of one pass."""
         return 4 * self.max_window_batch
+
+
+@dataclass(frozen=True)
+class PluginUse:
+    """Which attentions are computed by our fused kernels, and for which GPU, 89 for 8.9."""
+
+    attentions: tuple[AttentionName, ...]
+    compute_capability: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def build_engine(
     options: EngineOptions,
     *,
     max_batch: int,
-    plugin_capability: int | None = None,
+    plugins: PluginUse | None = None,
     timing_cache: Path | None = None,
     progress: BuildProgress = lambda stage, done, total: None,
 ) -> BuiltEngine:
@@ -89,8 +98,7 @@ def build_engine(
         graph: its external weights lie beside it.
         options: see there.
         max_batch: the profile goes from 1 to this, tuned for 1.
-        plugin_capability: put our fused kernel in, for this compute capability; None for the
-            nodes' bodies of standard operators.
+        plugins: put our fused kernels in; None for the nodes' bodies of standard operators.
         timing_cache: TensorRT's measurements of kernels, read and written; for other builds of
             the same machine. TensorRT-RTX measures nothing when it builds.
         progress: is told (stage, steps done, steps in all), from threads of the builder too.
@@ -107,7 +115,7 @@ def build_engine(
     builder = _make_builder(trt, log, options.flavour, messages)
     network = builder.create_network(_creation_flags(trt))
     parser = trt.OnnxParser(network, log)
-    if not _parse(trt, parser, graph, plugin_capability):
+    if not _parse(trt, parser, graph, plugins):
         raise EngineError(_explain_parser(parser, graph, options))
     _decompose_fp32_attention(trt, network)
     config = builder.create_builder_config()
@@ -143,14 +151,15 @@ def _make_builder(trt: ModuleType, log: Any, flavour: Flavour, messages: list[st
         ) from error
 
 
-def _parse(trt: ModuleType, parser: Any, graph: Path, plugin_capability: int | None) -> bool:
-    if plugin_capability is None:
+def _parse(trt: ModuleType, parser: Any, graph: Path, plugins: PluginUse | None) -> bool:
+    if plugins is None:
         return bool(parser.parse_from_file(str(graph)))
-    from istvt.export.plugin import register_plugin, with_plugin_nodes
+    from istvt.export.plugin import register_plugins, with_plugin_nodes
 
-    register_plugin(trt, compute_capability=plugin_capability)
+    register_plugins(trt, compute_capability=plugins.compute_capability)
     onnx = require("onnx", extra="train")
-    content = with_plugin_nodes(onnx.load(graph, load_external_data=False)).SerializeToString()
+    changed = with_plugin_nodes(onnx.load(graph, load_external_data=False), plugins.attentions)
+    content = changed.SerializeToString()
     return bool(parser.parse(content, str(graph)))  # the path is for the weights beside it
 
 

@@ -12,12 +12,18 @@ from typing import Any, Literal, TypeAlias, get_args
 from istvt.errors import EngineError, UsageError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.flavour import TITLES, Flavour
+from istvt.export.kernels.spec import AttentionName
 from istvt.files import sha256_of
 
 GraphName: TypeAlias = Literal["encoder", "window"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
+WAYS: dict[str, tuple[AttentionName, ...]] = {  # to build a window's engine in TensorRT
+    "no plugin": (),
+    "temporal plugin": ("temporal",),
+    "both plugins": ("temporal", "spatial"),
+}
 LEAST_RTX_CAPABILITY = 80  # where none is named, TensorRT-RTX builds for 8.0 and later
 
 
@@ -51,8 +57,8 @@ class EngineRecord:
         compute_capabilities: that the engine runs on, 89 for 8.9; empty for all from 8.0.
         precision: of the graphs.
         max_batch: rows of the profile, from 1.
-        plugin: holds our fused attention kernel.
-        window_ms: of one window, with the plugin and without, where both were measured.
+        plugins: attentions that our fused kernels compute.
+        window_ms: of one window, by what was tried (`WAYS`), where it was measured.
         onnx: name to SHA-256 of the files it was built from.
         sha256, num_bytes: of the engine.
         num_layers: of the network before it was optimised.
@@ -67,13 +73,18 @@ class EngineRecord:
     compute_capabilities: tuple[int, ...]
     precision: str
     max_batch: int
-    plugin: bool
+    plugins: tuple[AttentionName, ...]
     onnx: dict[str, str]
     sha256: str
     num_bytes: int
     num_layers: int
     build_s: float
     window_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def way(self) -> str:
+        """Name the plugins that it holds."""
+        return next(name for name, attentions in WAYS.items() if attentions == self.plugins)
 
     def fits(self, compute_capability: int) -> bool:
         """Tell whether the engine was built for a GPU, 89 for 8.9."""
@@ -122,12 +133,15 @@ def read_record(engine: Path) -> EngineRecord:
             raise EngineError(
                 f"{path} has schema version {version}, this istvt reads {SCHEMA_VERSION}"
             )
-        values["compute_capabilities"] = tuple(values["compute_capabilities"])
+        for name in ("compute_capabilities", "plugins"):
+            values[name] = tuple(values[name])
         record = EngineRecord(**values)
         if record.flavour not in TITLES or not record.max_batch > 0:
             raise ValueError(f"{record.flavour!r} engine for {record.max_batch!r} rows")
         if record.least_driver < 0:
             raise ValueError(f"CUDA {record.cuda!r}, driver {record.driver!r}")
+        if record.plugins not in WAYS.values():
+            raise ValueError(f"plugins {record.plugins!r}")
         return record
     except FileNotFoundError as error:
         raise EngineError(

@@ -77,8 +77,9 @@ def _node(name: str, qkv: Tensor) -> Tensor:
 def append_bodies(graph: onnx.ModelProto) -> None:
     """Give the graph the bodies of our nodes, in place."""
     del graph.functions[:]
-    graph.functions.append(SelfSubtractAttention.to_function_proto())
-    graph.functions.append(SpatialAttention.to_function_proto())
+    graph.functions.extend(
+        body.to_function_proto() for body in (SelfSubtractAttention, SpatialAttention)
+    )
 
 
 def inline_bodies(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,7 +2,7 @@
 
 - encoder: `faces (n, S, S, 3) uint8 -> features (n, h*w, C)`; the normalisation and every batch
   norm are folded into the convolutions.
-- window: `features (m, T, h*w, C) -> logits (m,)`; each attention of both kinds is one `istvt` node, but in
+- window: `features (m, T, h*w, C) -> logits (m,)`; each attention is one `istvt` node, except in
   the last block.
 """
 

@@ -53,6 +53,8 @@ def attend_over_time(qkv: Tensor) -> Tensor:
 def attend_over_space(qkv: Tensor) -> Tensor:
     """Let each token attend to its own row.
 
+    This is the body of the ONNX node `istvt::SpatialAttention`.
+
     Args:
         qkv: `(B, T+1, N, 3, heads, head_dim)`.
 

@@ -1,4 +1,4 @@
-"""Loads the plugin's sources of classic TensorRT without its library, and calls our plugin.
+"""Loads the plugin's sources of classic TensorRT without its library, and calls one of our plugins.
 
 Run in a process of its own. The names of TensorRT are those of TensorRT-RTX, as far as it has
 them; nothing is ever registered with that: its registry is replaced.
@@ -6,12 +6,13 @@ them; nothing is ever registered with that: its registry is replaced.
 
 import importlib.util
 import json
+import re
 import sys
 import types
 
 import tensorrt_rtx
 
-from istvt.export.plugin import PLUGIN_ID, register_plugin
+from istvt.export.plugin import plugin_id, register_plugins
 
 
 class Expression:
@@ -77,11 +78,11 @@ def load_plugin_sources():
     return fake, module, registry
 
 
-def main(type_name, capability, *sizes):
+def main(attention, type_name, capability, *sizes):
     trt, plugins, registry = load_plugin_sources()
-    register_plugin(trt, compute_capability=int(capability))
-    register_plugin(trt, compute_capability=int(capability))  # once, whatever is asked
-    definition = sys.modules["tensorrt.plugin._lib"].QDP_REGISTRY[PLUGIN_ID]
+    register_plugins(trt, compute_capability=int(capability))
+    register_plugins(trt, compute_capability=int(capability))  # once, whatever is asked
+    definition = sys.modules["tensorrt.plugin._lib"].QDP_REGISTRY[plugin_id(attention)]
     tensors = sys.modules["tensorrt.plugin._tensor"]
     tensors.SymIntExpr._exprBuilder = Builder()
     qkv = plugins.TensorDesc()
@@ -101,9 +102,10 @@ def main(type_name, capability, *sizes):
         "types": [[kind.name for kind in pair.types] for pair in pairs],
         "entry": f".entry {name}" in ptx,
         "target": next(line for line in ptx.splitlines() if line.startswith(".target")),
-        "parameters": ptx.count(".param ."),
+        "parameters": re.findall(r"\.param \.(\w+)", ptx),
         "grid": [getattr(launch, f"grid_{axis}")._expr.value for axis in "xyz"],
-        "block": launch.block_x._expr.value,
+        "block": [getattr(launch, f"block_{axis}")._expr.value for axis in "xyz"],
+        "shared": launch.shared_mem._expr.value,
         "scalars": [scalar._expr.value for scalar in scalars],
         "scalar_kinds": [isinstance(scalar, plugins.SymInt32) for scalar in scalars],
         "launch_kind": type(launch).__name__,

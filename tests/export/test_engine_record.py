@@ -42,7 +42,7 @@ def record(bundle):
         compute_capabilities=(86, 89),
         precision="fp32",
         max_batch=16,
-        plugin=False,
+        plugins=(),
         onnx=onnx_digests(bundle, "window"),
         sha256=sha256_of(path),
         num_bytes=len(CONTENT),
@@ -129,7 +129,7 @@ def test_another_flavour_is_told(bundle, record):
         load(bundle)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 2}'])
 def test_a_damaged_sidecar_is_told(bundle, record, text):
     sidecar_of(engine_path(bundle.folder, "window", "rtx")).write_text(text)
     with pytest.raises(EngineError, match=r"window-rtx\.json is damaged.*rebuild it"):
@@ -141,6 +141,8 @@ def test_a_damaged_sidecar_is_told(bundle, record, text):
     [
         *({"max_batch": "16"}, {"max_batch": 0}, {"flavour": ["rtx"]}, {"flavour": "trt"}),
         *({"cuda": "thirteen"}, {"driver": "13010"}),
+        {"plugins": ["spatial"]},
+        {"plugins": True},
     ],
 )
 def test_a_sidecar_of_other_values_is_told(bundle, record, values):
@@ -156,8 +158,8 @@ def test_the_command_can_be_pasted():
 
 
 def test_another_schema_and_a_missing_sidecar_are_told(bundle, record):
-    change(bundle, schema_version=2)
-    with pytest.raises(EngineError, match=r"schema version 2, this istvt reads 1"):
+    change(bundle, schema_version=1)
+    with pytest.raises(EngineError, match=r"schema version 1, this istvt reads 2"):
         load(bundle)
     sidecar_of(engine_path(bundle.folder, "window", "rtx")).unlink()
     with pytest.raises(EngineError, match="has no sidecar"):

@@ -10,12 +10,13 @@ import torch
 from istvt.export.functions import (
     DOMAIN,
     SELF_SUBTRACT_ATTENTION,
+    SPATIAL_ATTENTION,
     STANDARD_OPSET,
-    SelfSubtractAttention,
+    append_bodies,
     inline_bodies,
 )
 from istvt.export.graph import EncoderGraph, export_window
-from istvt.model.attention import attend_over_time
+from istvt.model.attention import attend_over_space, attend_over_time
 from istvt.presets import TINY
 from tests.models import random_model
 
@@ -27,9 +28,15 @@ def run(graph: onnx.ModelProto, **inputs: np.ndarray) -> np.ndarray:
     return session.run(None, inputs)[0]
 
 
-def function_as_model(elem_type: int) -> onnx.ModelProto:
+BODIES = [
+    pytest.param(SELF_SUBTRACT_ATTENTION, attend_over_time, id="temporal"),
+    pytest.param(SPATIAL_ATTENTION, attend_over_space, id="spatial"),
+]
+
+
+def function_as_model(name: str, elem_type: int) -> onnx.ModelProto:
     """The function alone, called by one node."""
-    node = onnx.helper.make_node(SELF_SUBTRACT_ATTENTION, ["qkv"], ["mixed"], domain=DOMAIN)
+    node = onnx.helper.make_node(name, ["qkv"], ["mixed"], domain=DOMAIN)
     graph = onnx.helper.make_graph(
         [node],
         "one_node",
@@ -37,26 +44,25 @@ def function_as_model(elem_type: int) -> onnx.ModelProto:
         [onnx.helper.make_tensor_value_info("mixed", elem_type, ["b", "t", "n", "c"])],
     )
     opsets = [onnx.helper.make_opsetid("", STANDARD_OPSET), onnx.helper.make_opsetid(DOMAIN, 1)]
-    return onnx.helper.make_model(
-        graph,
-        functions=[SelfSubtractAttention.to_function_proto()],
-        opset_imports=opsets,
-        ir_version=10,
-    )
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    append_bodies(model)
+    return model
 
 
+@pytest.mark.parametrize(("name", "attend"), BODIES)
 @pytest.mark.parametrize("shape", [(1, 3, 1, 3, 1, 1), (2, 7, 5, 3, 3, 8), (1, 17, 2, 3, 2, 4)])
-def test_the_function_body_is_the_temporal_attention(shape):
+def test_a_function_body_is_the_attention(name, attend, shape):
     qkv = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    expected = attend_over_time(torch.from_numpy(qkv)).numpy()
-    found = run(function_as_model(onnx.TensorProto.FLOAT), qkv=qkv)
+    expected = attend(torch.from_numpy(qkv)).numpy()
+    found = run(function_as_model(name, onnx.TensorProto.FLOAT), qkv=qkv)
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-def test_the_function_body_serves_half_precision_too():
+@pytest.mark.parametrize(("name", "attend"), BODIES)
+def test_a_function_body_serves_half_precision_too(name, attend):
     qkv = np.random.default_rng(0).normal(size=(1, 7, 4, 3, 2, 8)).astype(np.float16)
-    found = run(function_as_model(onnx.TensorProto.FLOAT16), qkv=qkv)
-    expected = attend_over_time(torch.from_numpy(qkv.astype(np.float32))).numpy()
+    found = run(function_as_model(name, onnx.TensorProto.FLOAT16), qkv=qkv)
+    expected = attend(torch.from_numpy(qkv.astype(np.float32))).numpy()
     assert found.dtype == np.float16
     np.testing.assert_allclose(found, expected, atol=5e-3)
 
@@ -75,11 +81,13 @@ def test_folding_keeps_the_encoder_within_rounding():
     assert isinstance(model.encoder.bn1, torch.nn.BatchNorm2d), "the trained model was changed"
 
 
-def test_window_graph_holds_one_node_of_ours_a_full_block(tiny_bundle):
+def test_window_graph_holds_a_node_of_ours_for_each_attention_of_a_full_block(tiny_bundle):
     graph = onnx.load(tiny_bundle.window, load_external_data=False)
     kinds = Counter((node.domain, node.op_type) for node in graph.graph.node)
-    assert kinds[DOMAIN, SELF_SUBTRACT_ATTENTION] == TINY.depth - 1  # the last block is cut short
-    assert [function.name for function in graph.functions] == [SELF_SUBTRACT_ATTENTION]
+    names = [SELF_SUBTRACT_ATTENTION, SPATIAL_ATTENTION]
+    assert [kinds[DOMAIN, name] for name in names] == 2 * [TINY.depth - 1]  # the last is cut short
+    assert kinds["", "Attention"] == 1, "the last block's"
+    assert [function.name for function in graph.functions] == names
     assert {entry.domain: entry.version for entry in graph.opset_import} == {
         "": STANDARD_OPSET,
         DOMAIN: 1,

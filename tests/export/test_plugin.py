@@ -1,4 +1,4 @@
-"""The plugin against the plugin sources of classic TensorRT; its library is not needed."""
+"""The plugins against the plugin sources of classic TensorRT; its library is not needed."""
 
 import json
 import os
@@ -14,7 +14,8 @@ import pytest
 from istvt.errors import EngineError, UsageError
 from istvt.export import plugin
 from istvt.export.engine_record import engine_path, read_record
-from istvt.export.functions import DOMAIN, SELF_SUBTRACT_ATTENTION
+from istvt.export.functions import DOMAIN, SELF_SUBTRACT_ATTENTION, SPATIAL_ATTENTION
+from istvt.export.kernels.compile import PLAIN_SHARED_BYTES
 from istvt.presets import TINY
 
 CHILD = Path(__file__).with_name("plugin_child.py")
@@ -23,10 +24,10 @@ MISSING = [name for name in NEEDED if find_spec(name) is None]
 needs_sources = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
-def call_plugin(type_name, capability, *sizes):
-    """Register and call the plugin in a process of its own."""
+def call_plugin(attention, type_name, capability, *sizes):
+    """Register both plugins and call one in a process of its own."""
     done = subprocess.run(
-        [sys.executable, CHILD, type_name, str(capability), *map(str, sizes)],
+        [sys.executable, CHILD, attention, type_name, str(capability), *map(str, sizes)],
         capture_output=True,
         text=True,
         timeout=100,
@@ -38,111 +39,182 @@ def call_plugin(type_name, capability, *sizes):
 
 
 @needs_sources
+@pytest.mark.parametrize("attention", ["temporal", "spatial"])
 @pytest.mark.parametrize(
     ("type_name", "capability", "sizes"),
     [("HALF", 89, (2, 7, 362, 3, 8, 64)), ("BF16", 120, (3, 5, 10, 3, 2, 32))],
 )
-def test_it_registers_and_answers_as_tensorrt_asks(type_name, capability, sizes):
-    answer = call_plugin(type_name, capability, *sizes)
+def test_it_registers_and_answers_as_tensorrt_asks(attention, type_name, capability, sizes):
+    answer = call_plugin(attention, type_name, capability, *sizes)
     batch, rows, columns, _, heads, head_dim = sizes
-    assert answer["creators"] == [[SELF_SUBTRACT_ATTENTION, "1", DOMAIN]]
+    nodes = (SELF_SUBTRACT_ATTENTION, SPATIAL_ATTENTION)
+    assert answer["creators"] == [[node, "1", DOMAIN] for node in nodes]
     assert answer["shape"] == [batch, rows, columns, heads * head_dim]
     assert answer["type"] == type_name
     assert answer["types"] == [[kind, kind] for kind in ("HALF", "BF16", "FLOAT")]
     assert answer["entry"]
     assert answer["target"].startswith(f".target sm_{capability}")
-    assert answer["parameters"] == 3, "input, int32, output, and no scratch pointers"
+    assert answer["parameters"] == ["u64", "u32", "u64"], (
+        "input, int32, output, no scratch pointers"
+    )
     assert answer["scalars"] == [columns]
     assert answer["scalar_kinds"] == [True]
-    kernel = plugin.kernel_for([rows, heads, head_dim], type_name, compute_capability=capability)
+    kernel = plugin.kernel_for(
+        attention,
+        [rows, heads, head_dim],
+        type_name=type_name,
+        compute_capability=capability,
+    )
+    assert kernel.arguments == ("qkv", "num_columns", "mixed")
     assert answer["grid"] == list(kernel.grid(batch, columns))
-    assert answer["block"] == kernel.num_threads
+    assert answer["block"] == [kernel.num_threads, 1, 1]
+    assert answer["shared"] == kernel.shared_bytes
+    assert (kernel.shared_bytes > 0) == (attention == "spatial")
 
 
-def test_nodes_ask_for_the_plugin_and_lose_their_body(tiny_bundle):
+@pytest.mark.parametrize(
+    ("attentions", "nodes"),
+    [
+        (("temporal",), [SELF_SUBTRACT_ATTENTION]),
+        (("spatial",), [SPATIAL_ATTENTION]),
+        (("temporal", "spatial"), [SELF_SUBTRACT_ATTENTION, SPATIAL_ATTENTION]),
+    ],
+)
+def test_nodes_ask_for_their_plugin_and_lose_their_body(tiny_bundle, attentions, nodes):
     graph = onnx.load(tiny_bundle.window, load_external_data=False)
-    changed = plugin.with_plugin_nodes(graph)
-    assert graph.functions
+    before = graph.SerializeToString(deterministic=True)
+    changed = plugin.with_plugin_nodes(graph, attentions)
+    assert graph.SerializeToString(deterministic=True) == before
     assert not changed.functions
-    (node,) = [node for node in changed.graph.node if node.domain == DOMAIN]
-    values = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-    assert values == {"plugin_namespace": DOMAIN.encode(), "plugin_version": b"1", "aot": 1}
-    assert len(changed.graph.node) == len(graph.graph.node)
+    ours = [node for node in changed.graph.node if node.domain == DOMAIN]
+    assert [node.op_type for node in ours] == nodes
+    for node in ours:
+        values = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        assert values == {"plugin_namespace": DOMAIN.encode(), "plugin_version": b"1", "aot": 1}
+    if len(nodes) == 2:
+        assert len(changed.graph.node) == len(graph.graph.node)
+
+
+@needs_sources
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_largest_kernel_fits_the_shared_memory_of_an_engine(monkeypatch, capability):
+    def widest():
+        return plugin.kernel_for(
+            "spatial", [17, 8, 128], type_name="HALF", compute_capability=capability
+        )
+
+    assert 0 < widest().shared_bytes <= PLAIN_SHARED_BYTES
+    monkeypatch.setattr(plugin, "PLAIN_SHARED_BYTES", 1 << 10)
+    with pytest.raises(EngineError, match=r"spatial kernel wants \d+ bytes .* gives 1024"):
+        widest()
 
 
 def test_tensorrt_rtx_is_never_given_a_plugin():
     with pytest.raises(EngineError, match="takes no plugins"):
-        plugin.register_plugin(SimpleNamespace(__name__="tensorrt_rtx"), compute_capability=89)
+        plugin.register_plugins(SimpleNamespace(__name__="tensorrt_rtx"), compute_capability=89)
 
 
 def test_a_type_or_gpu_without_a_kernel_is_told():
     with pytest.raises(EngineError, match="no kernel takes INT8"):
-        plugin.kernel_for([7, 8, 64], "INT8", compute_capability=89)
+        plugin.kernel_for("spatial", [7, 8, 64], type_name="INT8", compute_capability=89)
     with pytest.raises(UsageError, match="compute capability is 70"):
-        plugin.kernel_for([7, 8, 64], "HALF", compute_capability=70)
+        plugin.kernel_for("spatial", [7, 8, 64], type_name="HALF", compute_capability=70)
     with pytest.raises(EngineError, match="no kernel for compute capability 100, only for 80"):
-        plugin.register_plugin(SimpleNamespace(__name__="tensorrt"), compute_capability=100)
+        plugin.register_plugins(SimpleNamespace(__name__="tensorrt"), compute_capability=100)
 
 
-def test_auto_keeps_the_faster_and_says_which(tiny_bundle, tmp_path, monkeypatch):
-    """TensorRT and the GPU are stand-ins; what is tested is the choice."""
+@pytest.fixture
+def tensorrt(monkeypatch):
+    """Stand-ins for TensorRT and the GPU; what is tested is the choice.
+
+    Values by the engine's content, which names the attentions that are plugins: the time of a
+    window in ms, or the step that fails.
+    """
     from istvt.export import engines
-    from istvt.export.engine import BuiltEngine, EngineOptions
+    from istvt.export.engine import BuiltEngine
     from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT
 
-    times_ms = {b"with": 1.0, b"without": 2.0}
+    behaviour = {b"": 3.0, b"temporal": 2.0, b"temporal+spatial": 1.0}
 
-    def build(graph, options, *, plugin_capability, **named):
-        content = b"without" if plugin_capability is None else b"with"
+    def build(graph, options, *, plugins, **named):
+        content = b"" if plugins is None else "+".join(plugins.attentions).encode()
+        assert plugins is None or plugins.compute_capability == 89
+        if behaviour[content] == "build":
+            raise EngineError("it is too old for plugins")
         return BuiltEngine(content, 10, {}, {}, 0.5)
+
+    def time_ms(trt, record, content, gpu, preset):
+        if behaviour[content] == "run":
+            raise EngineError("it is too old for plugins")
+        return behaviour[content]
 
     monkeypatch.setattr(engines, "build_engine", build)
     monkeypatch.setattr(engines, "open_device", FakeDevice)
     monkeypatch.setattr(engines, "load_tensorrt", lambda flavour: FakeTensorRT(FakeDevice()))
-    monkeypatch.setattr(
-        engines, "time_pass_ms", lambda trt, record, content, gpu, preset: times_ms[content]
-    )
-    bundle = _over(tiny_bundle, tmp_path)
-    encoder, window = engines.build_engines(bundle, EngineOptions("tensorrt"))
-    assert (encoder.plugin, window.plugin) == (False, True)
-    assert window.window_ms == {"plugin": 1.0, "no plugin": 2.0}
+    monkeypatch.setattr(engines, "time_pass_ms", time_ms)
+    return behaviour
+
+
+def build(bundle, **options):
+    from istvt.export.engine import EngineOptions
+    from istvt.export.engines import build_engines
+
+    encoder, window = build_engines(bundle, EngineOptions("tensorrt", **options))
+    path = engine_path(bundle.folder, "window", "tensorrt")
+    assert path.read_bytes() == "+".join(window.plugins).encode(), "the kept engine is the written"
+    assert read_record(path) == window
+    assert encoder.plugins == ()
+    return window
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "kept"),
+    [
+        ((3.0, 2.0, 1.0), "both plugins"),
+        ((3.0, 1.0, 2.0), "temporal plugin"),
+        ((1.0, 3.0, 2.0), "no plugin"),
+    ],
+)
+def test_auto_keeps_the_fastest_and_says_which(tiny_bundle, tmp_path, tensorrt, times_ms, kept):
+    tensorrt.update(zip(tensorrt, times_ms, strict=True))
+    window = build(_over(tiny_bundle, tmp_path))
+    assert window.way == kept
+    ways = ("no plugin", "temporal plugin", "both plugins")
+    assert window.window_ms == dict(zip(ways, times_ms, strict=True))
     assert window.compute_capabilities == (89,)
-    times_ms[b"with"] = 3.0
-    assert not engines.build_engines(bundle, EngineOptions("tensorrt"))[1].plugin
-    assert engines.build_engines(bundle, EngineOptions("tensorrt", plugin="on"))[1].plugin
+
+
+def test_on_is_both_and_off_is_none(tiny_bundle, tmp_path, tensorrt):
+    bundle = _over(tiny_bundle, tmp_path)
+    tensorrt.update({b"": 1.0, b"temporal": 1.0, b"temporal+spatial": 9.0})
+    assert build(bundle, plugin="on").plugins == ("temporal", "spatial")
+    assert build(bundle, plugin="off").plugins == ()
+    from istvt.export.engine import EngineOptions
+    from istvt.export.engines import build_engines
+
     with pytest.raises(EngineError, match="takes no plugins"):
-        engines.build_engines(bundle, EngineOptions("rtx", plugin="on"))
+        build_engines(bundle, EngineOptions("rtx", plugin="on"))
 
 
 @pytest.mark.parametrize("fails_at", ["build", "run"])
+@pytest.mark.parametrize(
+    ("failing", "kept"), [(b"temporal", "no plugin"), (b"temporal+spatial", "temporal plugin")]
+)
 def test_auto_goes_without_a_plugin_that_cannot_be_had(
-    tiny_bundle, tmp_path, monkeypatch, caplog, fails_at
+    tiny_bundle, tmp_path, tensorrt, caplog, failing, kept, fails_at
 ):
-    from istvt.export import engines
-    from istvt.export.engine import BuiltEngine, EngineOptions
-    from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT
-
-    def build(graph, options, *, plugin_capability, **named):
-        if plugin_capability is not None and fails_at == "build":
-            raise EngineError("it is too old for plugins")
-        return BuiltEngine(b"without" if plugin_capability is None else b"with", 10, {}, {}, 0.5)
-
-    def run(trt, record, content, gpu, preset):
-        if content == b"with":
-            raise EngineError("it is too old for plugins")
-        return 1.0
-
-    monkeypatch.setattr(engines, "build_engine", build)
-    monkeypatch.setattr(engines, "open_device", FakeDevice)
-    monkeypatch.setattr(engines, "load_tensorrt", lambda flavour: FakeTensorRT(FakeDevice()))
-    monkeypatch.setattr(engines, "time_pass_ms", run)
+    tensorrt[failing] = fails_at
     bundle = _over(tiny_bundle, tmp_path)
-    window = engines.build_engines(bundle, EngineOptions("tensorrt"))[1]
-    assert (window.plugin, window.window_ms) == (False, {})
-    assert "without the plugin: it is too old" in caplog.text
-    if fails_at == "build":
-        with pytest.raises(EngineError, match="too old"):
-            engines.build_engines(bundle, EngineOptions("tensorrt", plugin="on"))
+    window = build(bundle)
+    assert window.way == kept
+    assert list(window.window_ms)[-1] == kept
+    assert f"engine has {kept}, more cannot be had: it is too old" in caplog.text
+
+
+def test_on_does_not_go_without(tiny_bundle, tmp_path, tensorrt):
+    tensorrt[b"temporal+spatial"] = "build"
+    with pytest.raises(EngineError, match="too old"):
+        build(_over(tiny_bundle, tmp_path), plugin="on")
 
 
 @pytest.mark.parametrize(("flavour", "num_graphs"), [("tensorrt", 1), ("rtx", 0)])

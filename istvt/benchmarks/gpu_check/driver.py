@@ -15,7 +15,13 @@ from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.guarded import Case, spec_of, worst_error
 from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
 from istvt.errors import BackendError
-from istvt.export.kernels.compile import ALIGNMENT_BYTES, TARGETS, CompiledKernel, compile_ptx
+from istvt.export.kernels.compile import (
+    ALIGNMENT_BYTES,
+    PLAIN_SHARED_BYTES,
+    TARGETS,
+    CompiledKernel,
+    compile_ptx,
+)
 from istvt.export.kernels.spec import ITEM_BYTES, AttentionName, DtypeName, KernelSpec
 from istvt.extras import require
 from istvt.runtime.backends.cuda_graph import DRIVER_LIBRARY
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
 
 NUM_REGS, LOCAL_SIZE_BYTES, MAX_DYNAMIC_SHARED = 4, 3, 8  # CUfunction_attribute, cuda.h
 REPEATS = 20  # in one CUDA graph
-PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more must say so
 
 
 class DriverKernel:

@@ -16,6 +16,7 @@ TARGETS = tuple(PTX_VERSIONS)
 ARGUMENTS = ("qkv", "num_columns", "mixed")  # pointer, int32, pointer
 SCRATCH_POINTERS = 2  # that Triton 3.7 to 3.9 put behind them
 ALIGNMENT_BYTES = 16  # of both pointers; TensorRT and CUDA give 256
+PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more must say so to the driver
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from istvt.calibration.clips import CalibrationWindows, windows_from_clips
 from istvt.errors import DataError, UsageError
 from istvt.export import bundle as bundles
 from istvt.export.bundle import Bundle
-from istvt.export.engine import BuildProgress, EngineOptions
+from istvt.export.engine import EngineOptions
+from istvt.export.engine_monitor import BuildProgress
 from istvt.export.engine_record import EngineRecord
 from istvt.export.engines import build_engines, check_builder, run_here
 from istvt.export.flavour import MODULES

@@ -5,17 +5,17 @@ without a GPU, for the GPUs that are named to it; it must never be given a Pytho
 aborts the process.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 from istvt.errors import EngineError
+from istvt.export.engine_faults import KEPT_MESSAGES, explain_builder, explain_parser
+from istvt.export.engine_monitor import BuildProgress, make_monitor, stoppable
 from istvt.export.flavour import (
     TITLES,
     Flavour,
@@ -27,9 +27,7 @@ from istvt.export.kernels.spec import AttentionName
 from istvt.extras import require
 from istvt.files import atomic_file
 
-BuildProgress: TypeAlias = Callable[[str, int, int], None]
 PluginChoice: TypeAlias = Literal["auto", "on", "off"]
-KEPT_MESSAGES = 8
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def build_engine(
     network = builder.create_network(_creation_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not _parse(trt, parser, graph, plugins):
-        raise EngineError(_explain_parser(parser, graph, options))
+        raise EngineError(explain_parser(parser, graph, options.flavour))
     _decompose_fp32_attention(trt, network)
     config = builder.create_builder_config()
     _set_profile(builder, config, network, max_batch)
@@ -124,13 +122,13 @@ def build_engine(
     if options.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    with _timing_cache(trt, config, timing_cache, options), _stoppable() as is_stopped:
-        config.progress_monitor = _make_monitor(trt, progress, is_stopped)
+    with _timing_cache(trt, config, timing_cache, options), stoppable() as is_stopped:
+        config.progress_monitor = make_monitor(trt, progress, is_stopped)
         content = builder.build_serialized_network(network, config)
         if is_stopped():
             raise KeyboardInterrupt
         if content is None:
-            raise EngineError(_explain_builder(messages, graph, options))
+            raise EngineError(explain_builder(messages, graph, options.flavour))
     return BuiltEngine(
         content=bytes(content),
         num_layers=network.num_layers,
@@ -237,78 +235,5 @@ def _timing_cache(
             temporary.write_bytes(bytes(measured.serialize()))
 
 
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Remember Ctrl-C instead of raising it inside the library, which a Python error would end."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped.is_set
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _make_monitor(trt: ModuleType, progress: BuildProgress, is_stopped: Callable[[], bool]) -> Any:
-    """Make the builder's monitor: tells the outermost phase, and stops where Ctrl-C was pressed."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self._steps: dict[str, int] = {}
-
-        def phase_start(self, name: str, parent: str | None, num_steps: int) -> None:
-            if parent is None:
-                self._steps[name] = num_steps
-                progress(name, 0, num_steps)
-
-        def phase_finish(self, name: str) -> None:
-            if name in self._steps:
-                total = self._steps.pop(name)
-                progress(name, total, total)
-
-        def step_complete(self, name: str, step: int) -> bool:
-            if name in self._steps:
-                progress(name, step + 1, self._steps[name])
-            return not is_stopped()
-
-    return Monitor()
-
-
 def _describe(values: Iterable[Any]) -> dict[str, tuple[tuple[int, ...], str]]:
     return {value.name: (tuple(value.shape), value.dtype.name) for value in values}
-
-
-def _explain_parser(parser: Any, graph: Path, options: EngineOptions) -> str:
-    """Name the first node that could not be read, and where in a function it stands."""
-    lines = []
-    for index in range(parser.num_errors):
-        error = parser.get_error(index)
-        inside = " in ".join(["", *reversed(error.local_function_stack())])
-        reason = " ".join(error.desc().split())
-        lines.append(f"  node {error.node_name()!r} ({error.node_operator()}){inside}: {reason}")
-    return (
-        f"{TITLES[options.flavour]} cannot read {graph}:\n"
-        + "\n".join(lines[:KEPT_MESSAGES])
-        + "\nexport the model again with this istvt; if that fails too, use another runtime "
-        "(--engine none, then --backend onnxruntime)"
-    )
-
-
-def _explain_builder(messages: list[str], graph: Path, options: EngineOptions) -> str:
-    text = "\n".join(f"  {message}" for message in messages[-KEPT_MESSAGES:])
-    lowered = text.lower()
-    if "memory" in lowered or "workspace" in lowered:
-        remedy = "give a smaller --max-batch, or another --workspace-mb"
-    elif "type" in lowered or "precision" in lowered:
-        remedy = "export in another precision (--fp16, --bf16 or --fp32)"
-    else:
-        remedy = "export in another precision, or for fewer GPUs (--compute-capability)"
-    return f"{TITLES[options.flavour]} cannot build {graph}:\n{text}\n{remedy}"

@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.engine import (
-    BuildProgress,
     BuiltEngine,
     EngineOptions,
     PluginUse,
     build_engine,
     check_targets,
 )
+from istvt.export.engine_monitor import BuildProgress
 from istvt.export.engine_record import (
     GRAPHS,
     WAYS,
@@ -36,8 +36,9 @@ from istvt.export.flavour import (
 )
 from istvt.export.kernels.spec import AttentionName
 from istvt.files import atomic_file, sha256_of_bytes
-from istvt.runtime.backends.device import Device, open_device
+from istvt.runtime.backends.device import Device
 from istvt.runtime.backends.engine_timing import time_pass_ms
+from istvt.runtime.backends.open_device import open_device
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,12 @@ primary context, as TensorRT and ONNX Runtime do, so addresses and the stream ar
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 from istvt.errors import (
     BackendError,
     DeviceLostError,
     DeviceMemoryError,
-    MissingExtraError,
     RuntimeEnvironmentError,
 )
 from istvt.records import UInt8Array
@@ -93,27 +91,6 @@ class Device(Protocol):
     def close(self) -> None:
         """Let go of the memory, the stream and the context; a lost device raises nothing here."""
         ...
-
-
-def open_device(index: int = 0) -> Device:
-    """Open a GPU through PyCUDA, or through cuda-python where PyCUDA is not installed.
-
-    Raises:
-        MissingExtraError: neither is installed.
-        BackendError: there is no such GPU, or its driver does not answer.
-    """
-    if find_spec("pycuda"):
-        from istvt.runtime.backends.device_pycuda import PyCudaDevice
-
-        return PyCudaDevice(index)
-    if find_spec("cuda") and find_spec("cuda.bindings"):
-        from istvt.runtime.backends.device_cuda_python import CudaPythonDevice
-
-        return CudaPythonDevice(index)
-    raise MissingExtraError(
-        "a GPU's memory is reached through PyCUDA or cuda-python, and neither is installed: "
-        "pip install 'istvt[rtx]' (cuda-python), or pip install pycuda"
-    )
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from istvt.export.flavour import (
     load_tensorrt,
     rtx_capabilities,
 )
-from istvt.runtime.backends.device import Device, open_device
+from istvt.runtime.backends.device import Device
 from istvt.runtime.backends.device_scorer import DeviceScorer
 from istvt.runtime.backends.engine_runner import EngineRunner
+from istvt.runtime.backends.open_device import open_device
 from istvt.runtime.scorer import ScorerInfo
 
 

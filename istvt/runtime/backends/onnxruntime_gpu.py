@@ -13,9 +13,10 @@ import numpy as np
 from istvt.errors import BackendError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.extras import require
-from istvt.runtime.backends.device import Device, device_error, open_device
+from istvt.runtime.backends.device import Device, device_error
 from istvt.runtime.backends.device_scorer import DeviceScorer
 from istvt.runtime.backends.onnxruntime import open_session
+from istvt.runtime.backends.open_device import open_device
 from istvt.runtime.scorer import ScorerInfo
 
 logger = logging.getLogger(__name__)

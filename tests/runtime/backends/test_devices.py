@@ -13,7 +13,7 @@ from istvt.errors import (
     DeviceMemoryError,
     MissingExtraError,
 )
-from istvt.runtime.backends import device, device_cuda_python, device_pycuda
+from istvt.runtime.backends import device_cuda_python, device_pycuda, open_device
 from istvt.runtime.backends.cuda_graph import CudaGraph
 
 
@@ -284,16 +284,16 @@ def test_pycuda_closes_a_lost_device_and_hides_no_error(monkeypatch, caplog):
     [({"pycuda", "cuda", "cuda.bindings"}, device_pycuda), ({"cuda", "cuda.bindings"}, None)],
 )
 def test_pycuda_comes_first_and_cuda_python_stands_in(monkeypatch, installed, module):
-    monkeypatch.setattr(device, "find_spec", lambda name: name in installed or None)
+    monkeypatch.setattr(open_device, "find_spec", lambda name: name in installed or None)
     monkeypatch.setattr(device_pycuda, "PyCudaDevice", lambda index: "pycuda")
     monkeypatch.setattr(device_cuda_python, "CudaPythonDevice", lambda index: "cuda-python")
-    assert device.open_device() == ("pycuda" if module else "cuda-python")
+    assert open_device.open_device() == ("pycuda" if module else "cuda-python")
 
 
 def test_without_either_both_are_named(monkeypatch):
-    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_device, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'istvt\[rtx\]'"):
-        device.open_device()
+        open_device.open_device()
 
 
 class FakeLibrary:

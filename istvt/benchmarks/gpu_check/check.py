@@ -6,7 +6,8 @@ Started by `istvt.benchmarks.gpu_check.run` as `python -m istvt.benchmarks.gpu_c
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TextIO, TypeAlias
 
@@ -28,8 +29,10 @@ def run_check(check: Check, settings: Settings) -> dict[str, Any]:
     start_s = time.perf_counter()
     broken = False
     try:
-        outcome = check(settings)
-        values = {"status": outcome.status, "note": outcome.note, "figures": {**outcome.figures}}
+        with _warnings() as told:
+            outcome = check(settings)
+        note = "; ".join(filter(None, (outcome.note, *dict.fromkeys(told))))
+        values = {"status": outcome.status, "note": note, "figures": {**outcome.figures}}
     except (CannotRunError, MissingExtraError) as error:
         values = {"status": "not run", "note": str(error), "figures": {}}
     except Exception as error:
@@ -50,6 +53,19 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         check: Check = import_module(request["module"]).CHECKS[request["check"]]
         answer = run_check(check, Settings(**request["settings"]))
         print(json.dumps(answer), file=replies, flush=True)
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Gather what istvt warns of: a way that was given up must not look like one that was taken."""
+    told: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: told.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
+    logging.getLogger("istvt").addHandler(handler)
+    try:
+        yield told
+    finally:
+        logging.getLogger("istvt").removeHandler(handler)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -11,6 +11,7 @@ Work: TypeAlias = Callable[[], Any]
 
 WARM_UP_CALLS = 3
 AT_LEAST_ROUNDS, AT_MOST_ROUNDS = 5, 1000
+LOOKS, SETTLED = 8, 0.05  # each a quarter of the time to measure in; settled is within so much
 
 
 class Clock(Protocol):
@@ -102,6 +103,9 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Time subjects in turns, A B C A B C, so that a GPU that slows down slows all of them down.
 
+    Before that they take turns until no median changes any more, or for twice the time to measure:
+    TensorRT-RTX and others go on compiling while they already run.
+
     Args:
         subjects: by name.
         time_ms: of one call; of a `Clock`.
@@ -110,13 +114,27 @@ def take_turns(
     Returns:
         Times in ms, by name, one a round.
     """
-    for work in subjects.values():
-        for _ in range(WARM_UP_CALLS):
-            work()
+    before: list[float] = []
+    for _ in range(LOOKS):
+        look = _turns(subjects, time_ms, seconds=seconds / 4, at_least=WARM_UP_CALLS)
+        medians = [statistics.median(ms) for ms in look.values()]
+        if before and all(abs(a - b) <= SETTLED * b for a, b in zip(medians, before, strict=True)):
+            break
+        before = medians
+    return _turns(subjects, time_ms, seconds=seconds, at_least=AT_LEAST_ROUNDS)
+
+
+def _turns(
+    subjects: Mapping[str, Work],
+    time_ms: Callable[[Work], float],
+    *,
+    seconds: float,
+    at_least: int,
+) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in subjects}
     end_s = time.perf_counter() + seconds
     rounds = 0
-    while rounds < AT_LEAST_ROUNDS or (rounds < AT_MOST_ROUNDS and time.perf_counter() < end_s):
+    while rounds < at_least or (rounds < AT_MOST_ROUNDS and time.perf_counter() < end_s):
         for name, work in subjects.items():
             times[name].append(time_ms(work))
         rounds += 1

@@ -8,9 +8,15 @@ from typing import Any
 
 from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, take_turns
+from istvt.benchmarks.gpu_check.model import outcome_of
 from istvt.benchmarks.gpu_check.rates import TORCH_NAMES, product_rate
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
-from istvt.benchmarks.gpu_check.subject import make_model, make_windows
+from istvt.benchmarks.gpu_check.subject import (
+    NUM_WINDOWS,
+    make_model,
+    make_windows,
+    reference_logits,
+)
 from istvt.benchmarks.gpu_check.ways import MODES, Stages, WayName, make_stages
 from istvt.extras import require
 from istvt.presets import ModelPreset
@@ -20,30 +26,42 @@ STAGE_NAMES = ("encoder", "window", "frame")
 
 
 def measure_way(settings: Settings, *, way: WayName, batch: int) -> Outcome:
-    """Time encoder, window and frame of one way beside eager."""
+    """Time encoder, window and frame of one way beside eager, once it says what it should."""
     torch = require("torch", extra="gpu")
     with torch.no_grad(), ExitStack() as stack:
-        ours = frame_works(settings, way=way, batch=batch, stack=stack)
-        eager = frame_works(settings, way="eager", batch=batch, stack=stack)
-        note = f"torch.compile, mode {MODES[way]}" if way in MODES else ""
-        return Outcome(measure_frames(settings, ours, eager, batch=batch), note=note)
+        stages = open_way(settings, way=way, batch=batch, stack=stack)
+        parity = _compare(settings, stages, way=way, batch=batch)
+        eager = open_way(settings, way="eager", batch=batch, stack=stack)
+        works = frame_works(settings, stages), frame_works(settings, eager)
+        figures = measure_frames(settings, *works, batch=batch)
+    note = f"torch.compile, mode {MODES[way]}" if way in MODES else ""
+    kept = {"max_abs_logit": parity.figures["max_abs_logit"]}
+    return Outcome({**figures, **kept}, passed=parity.passed, note=note)
 
 
-def frame_works(
-    settings: Settings, *, way: WayName, batch: int, stack: ExitStack
-) -> dict[str, Work]:
+def _compare(settings: Settings, stages: Stages, *, way: WayName, batch: int) -> Outcome:
+    """Hold what is timed against fp32 on the CPU, in whole batches."""
+    order = [*range(NUM_WINDOWS), *reversed(range(NUM_WINDOWS))][: max(batch, NUM_WINDOWS)]
+    found = stages.logits(make_windows(settings.preset)[order])
+    return outcome_of(reference_logits(settings)[order], found, settings.half, way)
+
+
+def open_way(settings: Settings, *, way: WayName, batch: int, stack: ExitStack) -> Stages:
+    """Make the model in half precision ready to run in one way, until the stack is closed."""
+    torch = require("torch", extra="gpu")
+    dtype = getattr(torch, TORCH_NAMES[settings.half])
+    model = make_model(settings.preset).to(settings.device, dtype)
+    return make_stages(way, model, batch=batch, clock=make_clock(settings.device), stack=stack)
+
+
+def frame_works(settings: Settings, stages: Stages) -> dict[str, Work]:
     """Give what is timed of one way, by the stage's name."""
     torch = require("torch", extra="gpu")
-    preset, clock = settings.preset, make_clock(settings.device)
-    model = make_model(preset).to(settings.device, getattr(torch, TORCH_NAMES[settings.half]))
-    stages: Stages = make_stages(way, model, batch=batch, clock=clock, stack=stack)
-    windows = torch.from_numpy(make_windows(preset, count=batch))
-    faces = windows[:, 0].contiguous()
+    windows = make_windows(settings.preset, count=len(stages.pixels))
+    stages.logits(windows)
+    faces = torch.from_numpy(windows[:, 0].copy())
     if settings.device == "cuda":
         faces = faces.pin_memory()
-    for position in range(preset.num_frames):
-        stages.pixels.copy_(windows[:, position])
-        stages.features[:, position] = stages.encode()
     return {
         "encoder": stages.encode,
         "window": stages.score,

@@ -26,13 +26,8 @@ def check_parity(settings: Settings, *, way: WayName, dtype: DtypeName) -> Outco
     with torch.no_grad(), ExitStack() as stack, true_fp32():
         model = make_model(settings.preset).to(settings.device, getattr(torch, TORCH_NAMES[dtype]))
         stages = make_stages(way, model, batch=1, clock=make_clock(settings.device), stack=stack)
-        found = []
-        for window in torch.from_numpy(make_windows(settings.preset)):
-            for position, face in enumerate(window):
-                stages.pixels.copy_(face[None])
-                stages.features[:, position] = stages.encode()
-            found.append(stages.score().float().cpu().numpy())
-    return outcome_of(expected, np.concatenate(found), dtype, f"{way} {dtype}")
+        found = stages.logits(make_windows(settings.preset))
+    return outcome_of(expected, found, dtype, f"{way} {dtype}")
 
 
 def outcome_of(expected: FloatArray, found: FloatArray, precision: str, name: str) -> Outcome:

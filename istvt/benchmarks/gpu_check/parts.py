@@ -39,10 +39,13 @@ PARTS = (
     Part("kernels", "The attention kernels in PyTorch", f"{HERE}.kernels", 120),
     Part("driver", "The kernels' PTX, launched as an engine does", f"{HERE}.driver", 60),
     Part("model", "The model against fp32 on the CPU", f"{HERE}.model", 90),
+    Part("scorers", "The exported model, fp16", f"{HERE}.scorers", 300, isolated=True),
     Part("latency", "Latency in PyTorch, fp16", f"{HERE}.latency", 150, isolated=True),
     Part("profile", "Where the time of a window goes, fp16", f"{HERE}.profile", 60),
-    Part("training", "Training steps in bf16", f"{HERE}.training", 60),
-    Part("scorers", "Exported models on each GPU backend", f"{HERE}.scorers", 180, isolated=True),
     Part("suite", "The kernels' GPU tests", f"{HERE}.suite", 180),
+    Part(
+        "precisions", "The exported model, bf16 and fp32", f"{HERE}.precisions", 300, isolated=True
+    ),
+    Part("training", "Training steps in bf16", f"{HERE}.training", 60),
     Part("tuned", "Latency in PyTorch, tuned for minutes", f"{HERE}.tuned", 300, isolated=True),
 )

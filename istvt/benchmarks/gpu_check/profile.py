@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from istvt.benchmarks.gpu_check.check import Check
-from istvt.benchmarks.gpu_check.latency import BATCHES, frame_works
+from istvt.benchmarks.gpu_check.latency import BATCHES, frame_works, open_way
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.extras import require
 
@@ -20,7 +20,8 @@ def profile_window(settings: Settings, *, batch: int) -> Outcome:
     kind = profiler.ProfilerActivity
     activity = kind.CUDA if settings.device == "cuda" else kind.CPU
     with torch.no_grad(), ExitStack() as stack:
-        score = frame_works(settings, way="fused", batch=batch, stack=stack)["window"]
+        stages = open_way(settings, way="fused", batch=batch, stack=stack)
+        score = frame_works(settings, stages)["window"]
         score()
         with profiler.profile(activities=[activity]) as profile:
             for _ in range(CALLS):

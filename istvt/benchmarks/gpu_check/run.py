@@ -23,7 +23,6 @@ def run_parts(
     *,
     budget_s: float,
     clock: Clock = time.monotonic,
-    starting: Callable[[Part, str], None] = lambda part, check: None,
 ) -> Iterator[Result]:
     """Run all checks, one after the other.
 
@@ -35,7 +34,6 @@ def run_parts(
         budget_s: checks that cannot start within it are not run; a check that it ends in is
             stopped.
         clock: in seconds.
-        starting: is told before a check begins.
     """
     end_s = clock() + budget_s
     for part in parts:
@@ -47,7 +45,6 @@ def run_parts(
                         part, check, f"{OUT_OF_TIME} ({budget_s:.0f} s): run {part.name!r} alone"
                     )
                     continue
-                starting(part, check)
                 yield runner.run(check, left_s=left_s)
 
 

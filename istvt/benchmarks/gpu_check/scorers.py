@@ -2,122 +2,103 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
+from istvt.benchmarks.gpu_check import engines
+from istvt.benchmarks.gpu_check.bundles import BundlePrecision, export, open_exported
 from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.clock import Work
-from istvt.benchmarks.gpu_check.conformance import broken_promises
-from istvt.benchmarks.gpu_check.latency import BATCHES, frame_works, measure_frames
+from istvt.benchmarks.gpu_check.conformance import NUM_WINDOWS, broken_promises
+from istvt.benchmarks.gpu_check.latency import BATCHES, frame_works, measure_frames, open_way
+from istvt.benchmarks.gpu_check.memory import check_memory
 from istvt.benchmarks.gpu_check.model import outcome_of
 from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
-from istvt.benchmarks.gpu_check.subject import make_model, make_windows, reference_logits
-from istvt.errors import EngineError, IstvtError
-from istvt.export.bundle import Bundle, open_bundle
+from istvt.benchmarks.gpu_check.subject import make_windows, reference_logits
+from istvt.errors import BackendError
+from istvt.export.bundle import Bundle
 from istvt.export.parity import TOLERANCES, score_windows
 from istvt.extras import require
-from istvt.presets import CropRecipe, ModelConfig
+from istvt.presets import ModelPreset
+from istvt.records import UInt8Array
 from istvt.runtime.backends.choose import open_scorer
+from istvt.runtime.backends.onnxruntime_gpu import CUDA_PROVIDER, TENSORRT_PROVIDER
 from istvt.runtime.scorer import Features, Scorer
 
-BundlePrecision: TypeAlias = Literal["fp32", "fp16", "bf16"]
-PRECISIONS: tuple[BundlePrecision, ...] = get_args(BundlePrecision)
-FLAVOURS: dict[str, Literal["rtx", "tensorrt"]] = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt"}
-BACKENDS = ("onnxruntime", "onnxruntime-tensorrt", "tensorrt_rtx", "tensorrt")
-MAX_WINDOW_BATCH = 8
+PROVIDERS = {"onnxruntime": CUDA_PROVIDER, "onnxruntime-tensorrt": TENSORRT_PROVIDER}
 
 
-def export(settings: Settings, *, precision: BundlePrecision) -> Outcome:
-    """Write the model's bundle for the checks that follow.
-
-    Raises:
-        MissingExtraError: what exports is not installed.
-    """
-    for module in ("torch", "onnx", "onnxscript", "safetensors"):
-        require(module, extra="train")
-    from istvt.export.graph import export_encoder, export_window
-    from istvt.export.precision import lower_graphs
-    from istvt.runs import save_weights
-
-    preset = settings.preset
-    model = make_model(preset)
-    folder = bundle_folder(settings, precision)
-    folder.mkdir()
-    config = ModelConfig(preset=preset, crop=CropRecipe(size_px=preset.image_size))
-    draft = Bundle(folder=folder, config=config, precision=precision)
-    export_encoder(model, draft.encoder)
-    export_window(model, draft.window, inlined=draft.inlined_window)
-    save_weights(draft.weights, model)
-    if precision != "fp32":
-        lower_graphs(draft, precision)
-    finished = replace(draft.with_digests(), created="for this check")
-    finished.write_manifest()
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    return Outcome({"bundle_mib": size / 2**20})
-
-
-def check_scorer(settings: Settings, *, backend: str, precision: BundlePrecision) -> Outcome:
+def check_scorer(
+    settings: Settings,
+    *,
+    backend: str,
+    precision: BundlePrecision,
+    plugin: engines.PluginName = "off",
+) -> Outcome:
     """Open a bundle in a backend; promises, parity with fp32 on the CPU, and latency.
 
     Raises:
         CannotRunError: there is no bundle, or the backend is not to be had here.
-        IstvtError: it was opened, and failed.
+        MissingExtraError: it is not installed.
+        IstvtError: it is to be had here, and failed.
     """
+    bundle = open_exported(settings, precision)
     with ExitStack() as stack:
-        scorer = stack.enter_context(_open(settings, backend, precision))
-        preset = settings.preset
-        faces = make_windows(preset, count=2, seed=1).reshape(-1, *(preset.image_size,) * 2, 3)
+        scorer = stack.enter_context(_open(settings, bundle, backend, plugin))
         limit = TOLERANCES[scorer.info.precision].max_abs_logit or 0.0
-        broken = broken_promises(scorer, faces[: preset.num_frames + 2], tolerance=limit)
-        found = score_windows(scorer, make_windows(preset))
+        broken = broken_promises(scorer, _faces(settings.preset), tolerance=limit)
+        found = score_windows(scorer, make_windows(settings.preset))
         parity = outcome_of(
             reference_logits(settings), found, scorer.info.precision, scorer.info.backend
         )
         figures = {**parity.figures}
         for batch in BATCHES:
             figures |= _latency(settings, scorer, batch)
-    note = "; ".join(f"does not hold: {promise}" for promise in broken)
-    return Outcome(figures, passed=bool(parity.passed) and not broken, note=note)
+    notes = [f"does not hold: {promise}" for promise in broken]
+    record = engines.read_window_record(bundle, backend) if backend in engines.FLAVOURS else None
+    if record is not None:
+        timed = [f"{way} {time_ms:.3g} ms" for way, time_ms in record.window_ms.items()]
+        notes.append(", ".join([f"built with {record.way}", *timed]))
+    return Outcome(figures, passed=bool(parity.passed) and not broken, note="; ".join(notes))
 
 
-def bundle_folder(settings: Settings, precision: str) -> Path:
-    """Name the bundle of one precision."""
-    return Path(settings.work) / f"{settings.preset_name}-{precision}.istvt"
+def _faces(preset: ModelPreset) -> UInt8Array:
+    count = preset.num_frames + NUM_WINDOWS - 1
+    windows = make_windows(preset, count=-(-count // preset.num_frames), seed=1)
+    return windows.reshape(-1, *windows.shape[2:])[:count]
 
 
-def _open(settings: Settings, backend: str, precision: BundlePrecision) -> Scorer:
-    folder = bundle_folder(settings, precision)
-    if not folder.is_dir():
-        raise CannotRunError(f"there is no bundle: see the check 'export {precision}'")
-    bundle = open_bundle(folder)
-    if backend in FLAVOURS:
-        if settings.device == "cpu":
-            raise CannotRunError("a rehearsal has no GPU for engines")
-        _build_engines(bundle, backend)
+def _open(settings: Settings, bundle: Bundle, backend: str, plugin: engines.PluginName) -> Scorer:
+    if settings.device == "cpu" and backend not in ("torch", "onnxruntime"):
+        raise CannotRunError(f"a rehearsal has no GPU for {backend}")
+    if backend in engines.FLAVOURS:
+        engines.build(bundle, backend, plugin)
     try:
         return open_scorer(bundle, backend=backend, device=settings.device)
-    except EngineError:
-        raise  # the engine was built here and for this GPU
-    except IstvtError as error:
-        raise CannotRunError(str(error)) from error
+    except BackendError as error:
+        if settings.device == "cuda" and backend in PROVIDERS and not _starts(PROVIDERS[backend]):
+            raise CannotRunError(str(error)) from error
+        raise
 
 
-def _build_engines(bundle: Bundle, backend: str) -> None:
-    from istvt.export.engine import EngineOptions
-    from istvt.export.engines import build_engines
-
-    require(backend, extra=FLAVOURS[backend])
-    options = EngineOptions(flavour=FLAVOURS[backend], max_window_batch=MAX_WINDOW_BATCH)
-    build_engines(bundle, options)
+def _starts(provider: str) -> bool:
+    """Ask ONNX Runtime for one trivial node: a provider that lacks libraries is left out."""
+    onnx, runtime = require("onnx", extra="train"), require("onnxruntime", extra="gpu")
+    make = onnx.helper
+    values = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = make.make_graph([make.make_node("Identity", "x", "y")], "g", values[:1], values[1:])
+    model = make.make_model(graph, ir_version=8, opset_imports=[make.make_opsetid("", 17)])
+    session = runtime.InferenceSession(
+        model.SerializeToString(), providers=[provider], enable_fallback=0
+    )
+    return provider in session.get_providers()
 
 
 def _latency(settings: Settings, scorer: Scorer, batch: int) -> dict[str, float]:
     """Time whole frames beside eager; stages within a scorer cannot be told from outside."""
     torch = require("torch", extra="gpu")
     with torch.no_grad(), ExitStack() as stack:
-        eager = frame_works(settings, way="eager", batch=batch, stack=stack)
+        eager = frame_works(settings, open_way(settings, way="eager", batch=batch, stack=stack))
         figures = measure_frames(settings, scorer_works(scorer, batch), eager, batch=batch)
     kept = ("window_ms", "frame_ms", "eager_frame_ms", "times_eager", "of_products_percent")
     return {f"batch_{batch}_{name}": figures[name] for name in kept}
@@ -142,16 +123,26 @@ def scorer_works(scorer: Scorer, batch: int) -> dict[str, Work]:
     return {"window": score, "frame": frame}
 
 
-def _checks() -> dict[str, Check]:
-    checks: dict[str, Check] = {}
-    for precision in ("fp16", "fp32", "bf16"):
-        checks[f"export {precision}"] = partial(export, precision=precision)
-        backends = ("torch", *BACKENDS) if precision == "fp32" else BACKENDS
-        for backend in backends:
-            checks[f"{backend} {precision}"] = partial(
-                check_scorer, backend=backend, precision=precision
-            )
+def checks_of(
+    precision: BundlePrecision, plugins: Sequence[engines.PluginName]
+) -> dict[str, Check]:
+    """Name the checks of one precision, cheap ones first."""
+    checks: dict[str, Check] = {f"export {precision}": partial(export, precision=precision)}
+
+    def add(backend: str, *, label: str = "", **options: Any) -> None:
+        check = partial(check_scorer, backend=backend, precision=precision, **options)
+        checks[f"{backend}{label} {precision}"] = check
+
+    add("torch")
+    add("onnxruntime")
+    for plugin in plugins:
+        add("tensorrt", label=f", plugin {plugin}", plugin=plugin)
+    checks[f"tensorrt, memory {precision}"] = partial(
+        check_memory, backend="tensorrt", precision=precision
+    )
+    add("tensorrt_rtx")
+    add("onnxruntime-tensorrt")
     return checks
 
 
-CHECKS = _checks()
+CHECKS = checks_of("fp16", ("off", "temporal", "on", "auto"))

@@ -1,7 +1,7 @@
 """Results in, the figures that were aimed at out: reached, missed, or not run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from istvt.benchmarks.gpu_check.result import Result, Status
 from istvt.benchmarks.gpu_check.ways import COMPILED, OURS
@@ -34,39 +34,40 @@ class Target:
 def judge(results: Sequence[Result]) -> list[Target]:
     """Hold the results against all aims."""
     ours = [*_of_latency(results, OURS, batch=1), *_of_scorers(results, batch=1)]
-    compiled = _of_latency(results, COMPILED, batch=1)
     many = [*_of_latency(results, OURS, batch=8), *_of_scorers(results, batch=8)]
-    best, rival = _best(ours, "times_eager"), _best(compiled, "times_eager")
-    quotient = best.value / rival.value if best and rival else None
+    best = _best(ours, "times_eager")
+    rival = _best(_of_latency(results, COMPILED, batch=1), "times_eager")
     copies = [
-        _Candidate(result.check, dict(result.figures))
+        result
         for result in results
         if result.part == "kernels" and result.check in _TEMPORAL and result.figures
     ]
-    worst_copy = min(
-        (_Best(one.name, one.figures["of_copy_percent"]) for one in copies),
-        key=lambda found: found.value,
-        default=None,
-    )
-    busiest = _best(many, "of_products_percent")
+    worst_copy = min(copies, key=lambda one: one.figures["of_copy_percent"], default=None)
     return [
         _target(
             "temporal kernel at batch 8, % of a copy of the same bytes (the slower of fp16 and "
             "bf16)",
             COPY_PERCENT,
             worst_copy,
+            "of_copy_percent",
         ),
-        _target("best fp16 frame at batch 1, times as fast as eager fp16", TIMES_EAGER, best),
+        _target(
+            "best fp16 frame at batch 1, times as fast as eager fp16",
+            TIMES_EAGER,
+            best,
+            "times_eager",
+        ),
         Target(
             "best fp16 frame at batch 1, times as fast as the faster torch.compile",
             TIMES_COMPILED,
-            quotient,
-            f"{best.name} over {rival.name}" if best and rival else _missing(best, rival),
+            best.figures["times_eager"] / rival.figures["times_eager"] if best and rival else None,
+            f"{best.check} over {rival.check}" if best and rival else _missing(best, rival),
         ),
         _target(
             "best fp16 window at batch 8, % of the rate of large fp16 matrix products",
             PRODUCTS_PERCENT,
-            busiest,
+            _best(many, "of_products_percent"),
+            "of_products_percent",
         ),
     ]
 
@@ -74,34 +75,23 @@ def judge(results: Sequence[Result]) -> list[Target]:
 _TEMPORAL = ("temporal fp16 batch 8 speed", "temporal bf16 batch 8 speed")
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    name: str
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Best:
-    name: str
-    value: float
-
-
-def _of_latency(results: Sequence[Result], ways: Sequence[str], *, batch: int) -> list[_Candidate]:
+def _of_latency(results: Sequence[Result], ways: Sequence[str], *, batch: int) -> list[Result]:
+    """Take ways that say what they should: a fast wrong one is none, as with the scorers."""
     names = {f"{way} batch {batch}" for way in ways}
     return [
-        _Candidate(result.check, dict(result.figures))
+        result
         for result in results
-        if result.part in ("latency", "tuned") and result.check in names and result.figures
+        if result.part in ("latency", "tuned") and result.check in names and result.status == "pass"
     ]
 
 
-def _of_scorers(results: Sequence[Result], *, batch: int) -> list[_Candidate]:
-    """Take those in fp16 that also say what they should: a fast wrong one is none."""
+def _of_scorers(results: Sequence[Result], *, batch: int) -> list[Result]:
+    """Take those in fp16 that passed, with the figures of one batch."""
     prefix = f"batch_{batch}_"
     return [
-        _Candidate(
-            result.check,
-            {
+        replace(
+            result,
+            figures={
                 name.removeprefix(prefix): value
                 for name, value in result.figures.items()
                 if name.startswith(prefix)
@@ -112,20 +102,17 @@ def _of_scorers(results: Sequence[Result], *, batch: int) -> list[_Candidate]:
     ]
 
 
-def _best(candidates: Sequence[_Candidate], figure: str) -> _Best | None:
-    found = (_Best(one.name, one.figures[figure]) for one in candidates if figure in one.figures)
-    return max(found, key=lambda best: best.value, default=None)
+def _best(candidates: Sequence[Result], figure: str) -> Result | None:
+    found = (one for one in candidates if figure in one.figures)
+    return max(found, key=lambda one: one.figures[figure], default=None)
 
 
-def _target(name: str, least: float, best: _Best | None) -> Target:
-    return Target(
-        name,
-        least,
-        best.value if best else None,
-        best.name if best else "nothing that it is measured by was run",
-    )
+def _target(name: str, least: float, found: Result | None, figure: str) -> Target:
+    if found is None:
+        return Target(name, least, None, "nothing that it is measured by was run")
+    return Target(name, least, found.figures[figure], found.check)
 
 
-def _missing(best: _Best | None, rival: _Best | None) -> str:
+def _missing(best: Result | None, rival: Result | None) -> str:
     missing = [name for name, there in (("ours", best), ("torch.compile", rival)) if not there]
     return f"not measured: {', '.join(missing)}"

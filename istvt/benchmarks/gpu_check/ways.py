@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from istvt.benchmarks.gpu_check.clock import Clock
 from istvt.extras import require
+from istvt.records import FloatArray, UInt8Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,19 @@ class Stages:
         self.pixels.copy_(faces, non_blocking=True)
         self.features[:, -1] = self.encode()
         return self.score().cpu()
+
+    def logits(self, windows: "UInt8Array") -> FloatArray:
+        """Take windows `(n * b, T, S, S, 3)` to logits, b at a time, face by face as streams do."""
+        import torch
+
+        found = []
+        for some in torch.from_numpy(windows).split(len(self.pixels)):
+            for position in range(some.shape[1]):
+                self.pixels.copy_(some[:, position])
+                self.features[:, position] = self.encode()
+            found.append(self.score().float().cpu())
+        logits: FloatArray = torch.cat(found).numpy()
+        return logits
 
 
 def make_stages(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from istvt.benchmarks.gpu_check.conformance import broken_promises
+from istvt.benchmarks.gpu_check.conformance import NUM_WINDOWS, broken_promises
 from istvt.benchmarks.gpu_check.subject import make_windows
 from istvt.presets import TINY
 from istvt.runtime.backends.choose import open_scorer
@@ -12,7 +12,8 @@ from tests.fakes import FakeScorer
 
 @pytest.fixture(scope="module")
 def faces():
-    return make_windows(TINY, count=2).reshape(-1, TINY.image_size, TINY.image_size, 3)[:8]
+    windows = make_windows(TINY, count=3).reshape(-1, TINY.image_size, TINY.image_size, 3)
+    return windows[: TINY.num_frames + NUM_WINDOWS - 1]
 
 
 def test_onnxruntime_keeps_all(tiny_bundle, faces):
@@ -28,6 +29,42 @@ def test_the_fake_knows_no_time(faces):
 class BatchesInterfere(FakeScorer):
     def score(self, windows):
         return super().score(windows) + np.float32(0.1) * len(windows)
+
+
+class ReplaysTheFirst(FakeScorer):
+    """Has a graph of some sizes that gives what it gave when it was recorded."""
+
+    sizes: tuple[int, ...] = (2, 4, 8)
+
+    def __init__(self, preset):
+        super().__init__(preset)
+        self._recorded = {}
+
+    def score(self, windows):
+        logits = super().score(windows)
+        if len(windows) not in self.sizes:
+            return logits
+        return self._recorded.setdefault(len(windows), logits)
+
+
+class ReplaysTheFirstOf8(ReplaysTheFirst):
+    sizes = (8,)
+
+
+class ReplaysTheFirstOf4(ReplaysTheFirst):
+    sizes = (4,)
+
+
+class ReplaysTheFirstOf2(ReplaysTheFirst):
+    sizes = (2,)
+
+
+class MixesFacesUpBeyond16(FakeScorer):
+    """Past the batch that its encoder was tuned for."""
+
+    def encode(self, faces):
+        features = super().encode(faces)
+        return features[:16] + features[:16][: len(faces) - 16] if len(faces) > 16 else features
 
 
 class OneBufferForAll(FakeScorer):
@@ -64,6 +101,10 @@ class TakesAnyFaces(FakeScorer):
     ("scorer", "promise"),
     [
         (BatchesInterfere, "batches change no logit"),
+        (ReplaysTheFirstOf2, "batches change no logit"),
+        (ReplaysTheFirstOf4, "batches change no logit"),
+        (ReplaysTheFirstOf8, "batches change no logit"),
+        (MixesFacesUpBeyond16, "batches change no logit"),
         (OneBufferForAll, "handles outlive later calls"),
         (ReadsLater, "the input may be reused"),
         (TakesAnyFaces, "wrong faces are refused"),
@@ -72,3 +113,8 @@ class TakesAnyFaces(FakeScorer):
 )
 def test_what_is_broken_is_named(scorer, promise, faces):
     assert promise in broken_promises(scorer(TINY), faces, tolerance=1e-4)
+
+
+def test_a_tolerance_wider_than_what_lies_between_windows_hides_nothing(faces):
+    broken = broken_promises(ReplaysTheFirst(TINY), faces, tolerance=100.0)
+    assert "batches change no logit" in broken

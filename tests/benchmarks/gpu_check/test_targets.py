@@ -10,8 +10,8 @@ def row(part, check, status="measured", **figures):
     return Result(part, check, status, figures=figures)
 
 
-def latency(check, times_eager, percent=10.0, part="latency"):
-    return row(part, check, times_eager=times_eager, of_products_percent=percent)
+def latency(check, times_eager, percent=10.0, *, part="latency", status="pass"):
+    return row(part, check, status, times_eager=times_eager, of_products_percent=percent)
 
 
 def scorer(check, status="pass", *, one=(1.0, 10.0), eight=(1.0, 10.0)):
@@ -67,6 +67,15 @@ def test_a_scorer_that_says_something_else_is_not_fast():
     wrong = scorer("tensorrt fp16", "fail", one=(30.0, 99.0), eight=(30.0, 99.0))
     other = scorer("tensorrt bf16", one=(30.0, 99.0), eight=(30.0, 99.0))
     assert [target.status for target in judge([wrong, other])] == ["not run"] * 4
+
+
+def test_a_way_that_says_something_else_is_not_fast():
+    rows = [
+        latency("fused, compiled batch 1", 30.0, status="fail"),
+        latency("compiled batch 1", 30.0, status="fail"),
+        latency("fused, compiled batch 8", 30.0, 99.0, status="fail"),
+    ]
+    assert [target.status for target in judge(rows)] == ["not run"] * 4
 
 
 def test_products_count_at_batch_8():

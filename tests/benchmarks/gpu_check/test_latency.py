@@ -1,6 +1,7 @@
 """Work counted from shapes; frames timed beside eager."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,25 @@ def test_a_frame_is_the_newest_face_and_the_window(way):
             stages.features[:, position] = stages.encode()
         found = stages.frame(windows[:, -1])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("batch", latency.BATCHES)
+def test_a_way_that_says_something_else_fails(monkeypatch, tmp_path, batch):
+    """What is timed is what is compared: a graph of batch 8 is another than that of batch 1."""
+
+    def with_a_wrong_graph(way, model, **named):
+        stages = make_stages("eager", model, **named)
+        if way == "eager" or named["batch"] != 8:
+            return stages
+        return replace(stages, score=lambda: stages.score().flip(0))
+
+    monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
+    monkeypatch.setattr(latency, "make_stages", with_a_wrong_graph)
+    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"frame_ms": 1.0})
+    settings = replace(SETTINGS, work=str(tmp_path))
+    outcome = latency.measure_way(settings, way="fused, compiled", batch=batch)
+    assert outcome.passed == (batch == 1)
+    assert outcome.figures["frame_ms"] == 1.0
 
 
 def test_a_profile_names_the_longest_first():

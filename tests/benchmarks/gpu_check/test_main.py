@@ -112,7 +112,7 @@ def test_pytorch_is_enough_for_all_that_needs_no_more(tmp_path):
     assert run.returncode == 0, run.stderr
     results = dict(map(json.loads, run.stdout.splitlines()))
     found = [results[name]["status"] for name in enough]
-    assert found == ["pass", "measured", "pass"], results
+    assert found == ["pass"] * 3, results
     assert [results[name]["status"] for name in lacking] == ["not run"] * 3
     assert "lightning_fabric is needed" in results["training:batch 1"]["note"]
     assert "onnx is needed" in results["scorers:export fp16"]["note"]

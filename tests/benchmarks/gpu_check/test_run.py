@@ -25,6 +25,7 @@ def test_each_check_gives_its_row(results):
     assert {name: result.status for name, result in results.items()} == {
         "passes": "pass",
         "fails": "fail",
+        "gives a way up": "pass",
         "measures": "measured",
         "cannot": "not run",
         "lacks a package": "not run",
@@ -41,6 +42,8 @@ def test_each_check_gives_its_row(results):
 
 def test_reasons_say_what_happened(results):
     assert results["fails"].note == "2 is not 1"
+    assert results["gives a way up"].note == "1 is 1; passes run without a graph"
+    assert results["measures"].note == ""
     assert results["cannot"].note == "no such GPU"
     assert results["lacks a package"].note == "abc is needed here"
     assert "memory is too small" in results["is too large"].note
@@ -74,6 +77,13 @@ def test_what_time_does_not_allow_is_listed(monkeypatch):
     assert (first.status, cut.status, late.status) == ("pass", "not run", "not run")
     assert "it was stopped: run 'fake' alone" in cut.note
     assert "(2 s): run 'fake' alone" in late.note
+
+
+def test_little_time_goes_to_what_is_worth_most():
+    names = [part.name for part in PARTS]
+    assert names[:6] == ["rates", "kernels", "driver", "model", "scorers", "latency"]
+    builds = [part.timeout_s for part in PARTS if any("tensorrt" in name for name in part.checks)]
+    assert min(builds) >= 300
 
 
 def test_without_a_gpu_everything_is_listed():

@@ -1,0 +1,218 @@
+"""What is not to be had is not run, what is to be had and fails is a failure; engines, memory."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from istvt.benchmarks.gpu_check import bundles, engines, memory, precisions, scorers
+from istvt.benchmarks.gpu_check.check import run_check
+from istvt.benchmarks.gpu_check.result import Settings
+from istvt.errors import BackendError, DeviceLostError, EngineError, MissingExtraError
+from istvt.export.engine import BuiltEngine
+from istvt.export.engine_record import (
+    EngineRecord,
+    Place,
+    engine_path,
+    onnx_digests,
+    open_engine,
+    sidecar_of,
+)
+from istvt.files import sha256_of_bytes
+from istvt.presets import TINY
+from tests.fakes import FakeScorer
+
+PLACE = Place(version="10.16.1", cuda="13", driver=13010, compute_capability=90)
+
+
+@pytest.fixture
+def settings(tiny_bundle, tmp_path):
+    """A run whose bundles were exported."""
+    settings = Settings(device="cuda", preset_name="tiny", work=str(tmp_path), seconds=0.01)
+    for precision in bundles.PRECISIONS:
+        bundles.bundle_folder(settings, precision).symlink_to(tiny_bundle.folder)
+    return settings
+
+
+def run(name, settings):
+    return run_check((scorers.CHECKS | precisions.CHECKS)[name], settings)
+
+
+def raises(error):
+    def act(*arguments, **named):
+        raise error
+
+    return act
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that is there, with a builder that takes it."""
+    gpu = SimpleNamespace(compute_capability=90, close=lambda: None)
+    monkeypatch.setattr(engines, "open_device", lambda: gpu)
+    monkeypatch.setattr(engines, "check_builder", lambda options: None)
+
+
+@pytest.mark.parametrize("error", [BackendError, DeviceLostError, EngineError])
+@pytest.mark.parametrize(
+    "backend", ["torch", "onnxruntime", "onnxruntime-tensorrt", "tensorrt_rtx"]
+)
+def test_what_is_there_and_does_not_open_fails(settings, monkeypatch, gpu, backend, error):
+    monkeypatch.setattr(
+        scorers, "PROVIDERS", dict.fromkeys(scorers.PROVIDERS, "CPUExecutionProvider")
+    )
+    monkeypatch.setattr(engines, "build_engines", lambda *arguments: [])
+    monkeypatch.setattr(scorers, "open_scorer", raises(error("'trt_fp16_enable' should be 'True'")))
+    answer = run(f"{backend} fp16", settings)
+    assert answer["status"] == "fail"
+    assert answer["note"] == f"{error.__name__}: 'trt_fp16_enable' should be 'True'"
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_this_machine_lacks_is_not_run(settings):
+    runtime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in runtime.get_available_providers():
+        pytest.skip("this ONNX Runtime may run on a GPU")
+    answer = run("onnxruntime fp16", settings)
+    assert answer["status"] == "not run"
+    assert "has no CUDAExecutionProvider" in answer["note"]
+
+
+def test_a_package_that_is_missing_is_not_run(settings, monkeypatch):
+    monkeypatch.setattr(scorers, "open_scorer", raises(MissingExtraError("onnxruntime is needed")))
+    assert run("onnxruntime fp16", settings)["status"] == "not run"
+
+
+def test_a_gpu_that_the_builder_refuses_is_not_run(settings, monkeypatch, gpu):
+    monkeypatch.setattr(engines, "check_builder", raises(EngineError("it knows no Hopper")))
+    answer = run("tensorrt_rtx fp16", settings)
+    assert (answer["status"], answer["note"]) == ("not run", "it knows no Hopper")
+
+
+@pytest.mark.parametrize("broken", ["open_device", "build_engines"])
+def test_a_build_that_should_work_and_does_not_fails(settings, monkeypatch, gpu, broken):
+    monkeypatch.setattr(engines, broken, raises(EngineError("no kernel for node 7")))
+    assert run("tensorrt, plugin on fp16", settings)["status"] == "fail"
+
+
+def test_a_rehearsal_has_no_gpu(settings):
+    answer = run("onnxruntime-tensorrt fp16", replace(settings, device="cpu"))
+    assert answer["status"] == "not run"
+
+
+def test_all_backends_in_all_precisions():
+    for precision in bundles.PRECISIONS:
+        for backend in ("torch", "onnxruntime", "onnxruntime-tensorrt", "tensorrt_rtx"):
+            name = f"{backend} {precision}"
+            assert (name in scorers.CHECKS) != (name in precisions.CHECKS)
+
+
+def write_engine(bundle, *, plugins=(), window_ms=None):
+    record = EngineRecord(
+        flavour="tensorrt",
+        version=PLACE.version,
+        cuda=PLACE.cuda,
+        driver=PLACE.driver,
+        gpu="fake",
+        compute_capabilities=(90,),
+        precision="fp16",
+        max_batch=8,
+        plugins=plugins,
+        onnx=onnx_digests(bundle, "window"),
+        sha256=sha256_of_bytes(b"an engine"),
+        num_bytes=9,
+        num_layers=3,
+        build_s=1.0,
+        window_ms=window_ms or {},
+    )
+    path = engine_path(bundle.folder, "window", "tensorrt")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"an engine")
+    record.write(sidecar_of(path))
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    """The bundle's manifest over a folder of its own."""
+    return replace(tiny_bundle, folder=tmp_path)
+
+
+def test_the_temporal_plugin_alone(bundle, monkeypatch, gpu):
+    built, asked = [], []
+
+    def build_engine(graph, options, *, max_batch, plugins, timing_cache):
+        asked.append((graph.name, max_batch, plugins.attentions, plugins.compute_capability))
+        return BuiltEngine(b"another engine", 5, {}, {}, 2.0)
+
+    def build_engines(bundle, options):
+        built.append(options.plugin)
+        write_engine(bundle)
+
+    monkeypatch.setattr(engines, "build_engines", build_engines)
+    monkeypatch.setattr(engines, "build_engine", build_engine)
+    engines.build(bundle, "tensorrt", "off")
+    engines.build(bundle, "tensorrt", "temporal")
+    assert built == ["off"]  # what is there is not built again
+    assert asked == [("window.onnx", 8, ("temporal",), 90)]
+    record, content = open_engine(bundle, "window", "tensorrt", place=PLACE)
+    assert (record.way, content) == ("temporal plugin", b"another engine")
+    engines.build(bundle, "tensorrt", "on")
+    engines.build(bundle, "tensorrt", "auto")
+    assert built == ["off", "on", "auto"]
+
+
+def test_the_row_names_the_plugins_and_their_times(settings, bundle, monkeypatch):
+    monkeypatch.setattr(scorers, "open_exported", lambda settings, precision: bundle)
+    monkeypatch.setattr(
+        engines,
+        "build",
+        lambda *arguments: write_engine(
+            bundle, plugins=("temporal",), window_ms={"no plugin": 2.0, "temporal plugin": 1.5}
+        ),
+    )
+    monkeypatch.setattr(scorers, "open_scorer", lambda *arguments, **named: FakeScorer(TINY))
+    monkeypatch.setattr(scorers, "_latency", lambda *arguments: {})
+    note = run("tensorrt, plugin auto fp16", settings)["note"]
+    assert "built with temporal plugin, no plugin 2 ms, temporal plugin 1.5 ms" in note
+
+
+class Leaks(FakeScorer):
+    """Keeps something of each change of an uncaptured size."""
+
+    used_bytes, last = 0, 0
+
+    def score(self, windows):
+        if len(windows) not in (1, 2, 4, 8) and len(windows) != self.last:
+            self.used_bytes += 100 << 10
+            self.last = len(windows)
+        return super().score(windows)
+
+
+class TakesOnce(FakeScorer):
+    """Takes memory for each size when it first comes."""
+
+    sizes: frozenset[int] = frozenset()
+
+    def score(self, windows):
+        self.sizes |= {len(windows)}
+        return super().score(windows)
+
+    @property
+    def used_bytes(self):
+        return len(self.sizes) << 24
+
+
+@pytest.mark.parametrize(("kind", "passes"), [(Leaks, False), (TakesOnce, True)])
+def test_memory_that_grows_with_each_change_of_size(monkeypatch, kind, passes):
+    monkeypatch.setattr(memory, "SECONDS", 0.0)
+    scorer = kind(TINY)
+    outcome = memory.measure_growth(scorer, lambda: (1 << 40) - scorer.used_bytes)
+    assert outcome.passed == passes
+    assert outcome.figures["batches"] == 200
+
+
+def test_memory_needs_an_engine_with_a_plugin(settings, bundle, monkeypatch):
+    monkeypatch.setattr(memory, "open_exported", lambda settings, precision: bundle)
+    assert run("tensorrt, memory fp16", settings)["status"] == "not run"
+    write_engine(bundle)
+    assert run("tensorrt, memory fp16", settings)["status"] == "not run"

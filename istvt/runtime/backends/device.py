@@ -89,7 +89,10 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the memory, the stream and the context; a lost device raises nothing here."""
+        """Free the memory and the stream; a lost device raises nothing here.
+
+        The context stays until the process ends: other libraries may have state in it.
+        """
         ...
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,16 @@ class CudaPythonDevice:
             self._call("cuInit", 0)
         except RuntimeError as error:  # the driver's library is not there
             raise BackendError(f"there is no NVIDIA driver here: {error}") from error
-        self._device = self._call("cuDeviceGet", index)
-        self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
+        device, self._context = _primary_context(driver, index)
         attributes = driver.CUdevice_attribute
         major, minor = (
-            self._call("cuDeviceGetAttribute", attribute, self._device)
+            self._call("cuDeviceGetAttribute", attribute, device)
             for attribute in (
                 attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
             )
         )
-        self.name = self._call("cuDeviceGetName", 256, self._device).split(b"\0")[0].decode()
+        self.name = self._call("cuDeviceGetName", 256, device).split(b"\0")[0].decode()
         self.compute_capability = 10 * int(major) + int(minor)
         self.driver = int(self._call("cuDriverGetVersion"))
         with self.active():
@@ -112,12 +112,24 @@ class CudaPythonDevice:
             for array in self._pinned:
                 self._call("cuMemHostUnregister", array.ctypes.data)
             self._call("cuStreamDestroy", self._stream)
-        with letting_go():
-            self._call("cuDevicePrimaryCtxRelease", self._device)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Call the driver: its functions give (status, results...)."""
-        status, *results = getattr(self._driver, name)(*arguments)
-        if status != self._driver.CUresult.CUDA_SUCCESS:
-            raise device_error(name, str(getattr(status, "name", status)))
-        return results[0] if len(results) == 1 else results or None
+        return _call(self._driver, name, *arguments)
+
+
+@cache
+def _primary_context(driver: Any, index: int) -> tuple[Any, Any]:
+    """Hold a GPU's primary context for the rest of the process; gives the GPU and the context.
+
+    Letting it go would undo what other libraries have set up in it.
+    """
+    device = _call(driver, "cuDeviceGet", index)
+    return device, _call(driver, "cuDevicePrimaryCtxRetain", device)
+
+
+def _call(driver: Any, name: str, *arguments: Any) -> Any:
+    """Call the driver: its functions give (status, results...)."""
+    status, *results = getattr(driver, name)(*arguments)
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise device_error(name, str(getattr(status, "name", status)))
+    return results[0] if len(results) == 1 else results or None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ class PyCudaDevice:
     def __init__(self, index: int = 0) -> None:
         self._cuda: Any = require("pycuda.driver", extra="tensorrt")
         self._allocations: dict[int, Any] = {}
+        self._pinned: list[UInt8Array] = []
         with self._errors("cuInit"):
             self._cuda.init()
             device = self._cuda.Device(index)
-            self._context = device.retain_primary_context()
+            self._context = _primary_context(self._cuda, index)
             major, minor = device.compute_capability()
             self.name = str(device.name())
             self.driver = int(self._cuda.get_driver_version())
@@ -65,6 +67,7 @@ class PyCudaDevice:
         """See `Device.pinned`."""
         with self._errors("allocating pinned memory"):
             array: UInt8Array = self._cuda.pagelocked_empty(num_bytes, np.uint8)
+        self._pinned.append(array)
         return array
 
     def copy_in(self, target: int, source: UInt8Array) -> None:
@@ -103,9 +106,9 @@ class PyCudaDevice:
             for allocation in self._allocations.values():
                 allocation.free()
             self._allocations.clear()
+            while self._pinned:  # PyCUDA frees them in the thread that opened the device alone
+                self._pinned.pop().base.free()  # type: ignore[union-attr]
             del self._stream
-        with letting_go(), self._errors("leaving the device"):
-            self._context.detach()
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
@@ -113,3 +116,13 @@ class PyCudaDevice:
             yield
         except self._cuda.Error as error:
             raise device_error(action, str(error)) from error
+
+
+@cache
+def _primary_context(cuda: Any, index: int) -> Any:
+    """Hold a GPU's primary context for the rest of the process.
+
+    Letting it go would undo what other libraries have set up in it, and PyCUDA 2026.1 leaves it
+    current then (`context::detach` pushes it, and counts on a pop that its release does not do).
+    """
+    return cuda.Device(index).retain_primary_context()

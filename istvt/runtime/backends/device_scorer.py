@@ -5,12 +5,13 @@ synchronisation but the one that brings the logits back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 from istvt.closing import ClosesOnExit
+from istvt.errors import BackendError
 from istvt.records import FloatArray, UInt8Array
 from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES, CudaGraph, capture
 from istvt.runtime.backends.device import Device, letting_go
@@ -60,6 +61,7 @@ class DeviceScorer(ClosesOnExit):
         self._row_bytes = preset.num_patches * preset.embed_dim * FLOAT_BYTES
         self._graphs: dict[int, CudaGraph | None] = {}
         self._can_capture = window.can_be_captured
+        self._is_closed = False
         with device.active():
             self._pool = FeaturePool(device, self._row_bytes)
             self._stages = _Stages(device, encoder.max_batch * self._face_bytes)
@@ -73,7 +75,7 @@ class DeviceScorer(ClosesOnExit):
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`."""
         check_faces(faces, self.info.preset)
-        with self._device.active():
+        with self._active():
             return [
                 handle
                 for start in range(0, len(faces), self._encoder.max_batch)
@@ -86,13 +88,17 @@ class DeviceScorer(ClosesOnExit):
         if not windows:
             return no_logits()
         limit = self._window.max_batch
-        with self._device.active():
+        with self._active():
             batches = [windows[start : start + limit] for start in range(0, len(windows), limit)]
             return np.concatenate([self._score_batch(batch) for batch in batches])
 
     def close(self) -> None:
         """See `Scorer.close`; a lost device raises nothing here."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         with letting_go(), self._device.active():
+            self._device.synchronize()  # what is queued still reads and writes what is freed here
             for graph in self._graphs.values():
                 if graph is not None:
                     graph.close()
@@ -103,6 +109,11 @@ class DeviceScorer(ClosesOnExit):
             for address in (self._faces_at, self._encoded_at, self._windows_at, self._logits_at):
                 self._device.free(address)
         self._device.close()
+
+    def _active(self) -> AbstractContextManager[None]:
+        if self._is_closed:  # its pinned memory is gone: a copy there would end the process
+            raise BackendError("the scorer is closed: open another one")
+        return self._device.active()
 
     def _encode_batch(self, faces: UInt8Array) -> list[FaceFeatures]:
         with self._stages.filled(faces) as source:
@@ -134,15 +145,16 @@ class DeviceScorer(ClosesOnExit):
         def queue() -> None:
             self._window.run(batch, self._windows_at, self._logits_at)
 
-        graph = None
-        if self._can_capture and batch in CAPTURED_BATCHES:
-            if batch in self._graphs:
-                graph = self._graphs[batch] or self._capture(queue)
-            self._graphs[batch] = graph
-        if graph is None:
-            queue()
-        else:
+        can_capture = self._can_capture and batch in CAPTURED_BATCHES
+        if can_capture and batch in self._graphs:
+            self._graphs[batch] = self._graphs[batch] or self._capture(queue)
+        graph = self._graphs.get(batch)
+        if graph is not None:
             graph.launch()
+            return
+        queue()
+        if can_capture:
+            self._graphs.setdefault(batch, None)  # only now: a pass that failed set nothing up
 
     def _capture(self, queue: Callable[[], None]) -> CudaGraph | None:
         """Make a graph, or none from now on where the runtime cannot be captured."""

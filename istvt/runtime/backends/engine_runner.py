@@ -1,9 +1,12 @@
 """An engine's bytes in, a runner of it out: one code for TensorRT and TensorRT-RTX.
 
 TensorRT-RTX compiles an engine for the GPU when it first runs; its runtime cache keeps that for
-the next start, and it makes CUDA graphs itself. TensorRT's calls are captured from outside: a
+the next start, and it makes CUDA graphs itself. A new batch size first runs on kernels for any
+size, while its own are compiled beside it: no camera waits, and whoever times it warms up until
+times are stable. TensorRT's calls are captured from outside: a
 graph holds on to the state of the context it was captured from, so each size that may be captured
-has a context of its own, all over the same scratch memory.
+has a context of its own, all over the same scratch memory. With plugins every size has: TensorRT
+11.2 leaks GPU memory where a context with one changes its shape (NVIDIA/TensorRT#4849).
 """
 
 import logging
@@ -43,11 +46,11 @@ class EngineRunner:
         self._log = make_logger(trt, self._errors)
         self._cache_path = runtime_cache
         self._cache: Any = None
-        self._contexts: dict[int | None, Any] = {}  # None: of the sizes that are not captured
+        self._contexts: dict[int | None, Any] = {}  # None: of the sizes that share one
         self._scratch_at: int | None = None
         self.max_batch = record.max_batch
         self.can_be_captured = record.flavour == "tensorrt"
-        self._runtime = trt.Runtime(self._log)
+        self._runtime = self._make_runtime()
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             raise self._failure("loading the engine")
@@ -78,9 +81,20 @@ class EngineRunner:
         """See `Runner.close`; keeps what TensorRT-RTX compiled for this GPU."""
         self._keep_cache()
         self._contexts.clear()
+        self._cache = None  # before the runtime that it is of
         if self._scratch_at is not None:
             self._device.free(self._scratch_at)
         del self._engine, self._runtime
+
+    def _make_runtime(self) -> Any:
+        try:
+            return self._trt.Runtime(self._log)
+        except (TypeError, RuntimeError) as error:
+            reason = "; ".join(self._errors) or str(error)
+            raise EngineError(
+                f"{TITLES[self._record.flavour]} cannot start on this machine: {reason}; look at "
+                "the NVIDIA driver (`istvt checks`)"
+            ) from error
 
     def _keep_cache(self) -> None:
         content = self._cache.serialize() if self._cache is not None else None
@@ -93,7 +107,8 @@ class EngineRunner:
             logger.info("the next start compiles again: cannot keep %s", error)
 
     def _context_for(self, batch: int) -> Any:
-        key = batch if self.can_be_captured and batch in CAPTURED_BATCHES else None
+        has_own = batch in CAPTURED_BATCHES or self._record.plugins
+        key = batch if self.can_be_captured and has_own else None
         if key not in self._contexts:
             make = self._make_tensorrt_context if self.can_be_captured else self._make_rtx_context
             context = make()

@@ -3,14 +3,17 @@
 I/O binding to raw addresses keeps faces, features and logits on the device, on our own stream.
 """
 
+import ctypes
 import logging
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from istvt.errors import BackendError
+from istvt.errors import BackendError, MissingExtraError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.extras import require
 from istvt.runtime.backends.device import Device, device_error
@@ -23,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+TENSORRT_LIBRARY = "libnvinfer.so.10"  # ONNX Runtime 1.31's provider is linked to it
 MAX_ENCODER_BATCH, MAX_WINDOW_BATCH = 64, 16
 BACKENDS = {CUDA_PROVIDER: "onnxruntime", TENSORRT_PROVIDER: "onnxruntime-tensorrt"}
 
@@ -31,7 +35,8 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
     """Both graphs as sessions of one provider.
 
     Raises:
-        MissingExtraError: ONNX Runtime, or a package for the GPU's memory, is not installed.
+        MissingExtraError: ONNX Runtime, a package for the GPU's memory, or the TensorRT that
+            its provider needs, is not installed.
         BackendError: this ONNX Runtime has no such provider, or a graph cannot be loaded.
     """
 
@@ -42,8 +47,7 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
                 f"this ONNX Runtime has no {provider}: pip uninstall onnxruntime, then "
                 "pip install 'istvt[gpu]'; or use --device cpu"
             )
-        if hasattr(runtime, "preload_dlls"):
-            runtime.preload_dlls()  # CUDA and cuDNN as pip installs them
+        _preload(runtime, provider)
         gpu = open_device()
         try:
             preset = bundle.config.preset
@@ -87,6 +91,27 @@ def has_provider(provider: str) -> bool:
     return provider in require("onnxruntime", extra="cpu").get_available_providers()
 
 
+def _preload(runtime: ModuleType, provider: str) -> None:
+    """Load what pip installs where no loader looks.
+
+    Raises:
+        MissingExtraError: there is no TensorRT of the version that its provider needs.
+    """
+    if hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()  # CUDA and cuDNN alone
+    if provider != TENSORRT_PROVIDER:
+        return
+    with suppress(ImportError):
+        import_module("tensorrt_libs")  # loads all that lies beside it
+    try:
+        ctypes.CDLL(TENSORRT_LIBRARY)
+    except OSError as error:
+        raise MissingExtraError(
+            f"ONNX Runtime's {TENSORRT_PROVIDER} needs TensorRT 10, and not 11: {error}; "
+            "pip install 'tensorrt<11', or use --backend tensorrt"
+        ) from error
+
+
 def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str, str]:
     """Set a provider up: our stream, full fp32, and a cache of TensorRT's engines."""
     common = {"user_compute_stream": str(stream)}
@@ -101,9 +126,10 @@ def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str,
     return {
         **common,
         **_cache_options(bundle.folder / ENGINES_FOLDER / "onnxruntime"),
-        "trt_fp16_enable": "1" if bundle.precision in ("fp16", "int8") else "0",
-        **({"trt_bf16_enable": "1"} if bundle.precision == "bf16" else {}),
-        **({"trt_int8_enable": "1"} if bundle.precision == "int8" else {}),
+        # "1" is refused: onnxruntime_pybind_state.cc takes these two words alone.
+        "trt_fp16_enable": "True" if bundle.precision in ("fp16", "int8") else "False",
+        **({"trt_bf16_enable": "True"} if bundle.precision == "bf16" else {}),
+        **({"trt_int8_enable": "True"} if bundle.precision == "int8" else {}),
     }
 
 
@@ -115,9 +141,9 @@ def _cache_options(folder: Path) -> dict[str, str]:
         logger.warning("TensorRT's engines are built again at each start: %s", error)
         return {}
     return {
-        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(folder),
     }
 

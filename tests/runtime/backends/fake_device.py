@@ -56,6 +56,7 @@ class FakeDevice:
 
     def free(self, address):
         self.check()
+        assert not self.queue, "freed while work that may use it is queued"
         del self.buffers[address]
 
     def pinned(self, num_bytes):
@@ -118,7 +119,10 @@ class FakeTensorRT:
         self.contexts, self.caches = [], []
 
     def Runtime(self, log):
-        return FakeRuntime(self, log)
+        runtime = FakeRuntime(self, log)
+        if runtime.fail("start"):  # as pybind11 does where the constructor gives none
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return runtime
 
 
 class FakeRuntime:

@@ -1,10 +1,19 @@
+import ctypes
 import gc
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from istvt.errors import BackendError, DeviceLostError, DeviceMemoryError, EngineError
+from istvt.errors import (
+    BackendError,
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineError,
+    MissingExtraError,
+)
 from istvt.presets import TINY
 from istvt.runtime.backends import cuda_graph, engine_runner, onnxruntime_gpu
 from istvt.runtime.backends.choose import open_scorer
@@ -93,6 +102,35 @@ def test_no_graph_shares_a_context_and_all_share_the_scratch_memory(opened):
     assert its_gpu.device.buffers[address].nbytes == num_bytes == 640
 
 
+def test_with_plugins_no_context_changes_its_shape(tiny_bundle, tmp_path, monkeypatch):
+    """NVIDIA/TensorRT#4849: each change leaks GPU memory."""
+    its_gpu = gpu.pretend_gpu(monkeypatch)
+    plugins = ("temporal",)
+    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "tensorrt", plugins=plugins)
+    with open_scorer(bundle, backend="tensorrt") as scorer:
+        handles = scorer.encode(faces_of(3))
+        for count in (3, 1, 2, 3, 2, 1, 3):
+            scorer.score([[handles[0]] * FRAMES] * count)
+        windows = [context for context in its_gpu.tensorrt.contexts if not is_encoder(context)]
+        sizes = [sorted(set(context.batches)) for context in windows]
+        assert sorted(sizes) == [[], [1], [2], [3]]
+        assert len({context.scratch for context in windows}) == 1
+
+
+@pytest.mark.parametrize("opened", ["tensorrt"], indirect=True)
+def test_a_pass_that_failed_set_nothing_up_for_a_capture(opened):
+    scorer, its_gpu = opened
+    window = scorer.encode(faces_of(FRAMES))
+    its_gpu.tensorrt.fails_at, its_gpu.tensorrt.says = "run", "out of memory"
+    with pytest.raises(DeviceMemoryError):
+        scorer.score([window])
+    its_gpu.tensorrt.fails_at = None
+    scorer.score([window])
+    assert its_gpu.graphs.made == [], "a context was captured that never ran"
+    scorer.score([window])
+    assert len(its_gpu.graphs.made) == 1
+
+
 @pytest.mark.parametrize("opened", ["tensorrt"], indirect=True)
 def test_what_cannot_be_captured_runs_without_a_graph(opened, monkeypatch, caplog):
     scorer, its_gpu = opened
@@ -159,15 +197,46 @@ def test_more_rows_than_the_profile_are_split(opened):
 def test_closing_frees_all(tiny_bundle, tmp_path, monkeypatch, backend):
     scorer, its_gpu = gpu.open_on_gpu(tiny_bundle, backend, tmp_path / "m.istvt", monkeypatch)
     handles = scorer.encode(faces_of(3))
+    assert its_gpu.device.queue
     scorer.close()
     assert its_gpu.device.buffers == {}
     assert its_gpu.device.is_closed
     del handles
 
 
+@pytest.mark.parametrize("backend", gpu.BACKENDS)
+def test_what_is_closed_is_closed_again_and_not_used(tiny_bundle, tmp_path, monkeypatch, backend):
+    scorer, its_gpu = gpu.open_on_gpu(tiny_bundle, backend, tmp_path / "m.istvt", monkeypatch)
+    window = scorer.encode(faces_of(FRAMES))
+    scorer.close()
+    closed = its_gpu.device.synchronizations
+    scorer.close()
+    assert its_gpu.device.synchronizations == closed
+    for use in (lambda: scorer.encode(faces_of(1)), lambda: scorer.score([window])):
+        with pytest.raises(BackendError, match="is closed: open another"):
+            use()
+
+
+def test_what_rtx_compiled_is_let_go_before_its_runtime(tiny_bundle, tmp_path, monkeypatch):
+    folder = tmp_path / "m.istvt"
+    scorer, its_gpu = gpu.open_on_gpu(tiny_bundle, "tensorrt_rtx", folder, monkeypatch)
+    order = []
+    weakref.finalize(its_gpu.tensorrt.caches[1], order.append, "cache")
+    weakref.finalize(scorer._window._runtime, order.append, "runtime")
+    its_gpu.tensorrt.caches.clear()
+    its_gpu.tensorrt.contexts.clear()
+    runner = scorer._window
+    scorer.close()
+    del scorer
+    gc.collect()
+    assert order == ["cache", "runtime"]
+    del runner
+
+
 @pytest.mark.parametrize(
     ("step", "says", "error"),
     [
+        ("start", "CUDA initialization failure with error: 35", EngineError),
         ("load", "cannot read the plan", EngineError),
         ("load", "CUDA error: out of memory", DeviceMemoryError),
         ("context", "Cuda Runtime (out of memory)", DeviceMemoryError),
@@ -314,6 +383,7 @@ def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle
     provider = "TensorrtExecutionProvider"
     tensorrt = onnxruntime_gpu.provider_options(provider, bundle, stream=77)
     assert tensorrt["user_compute_stream"] == "77"
+    assert tensorrt["trt_engine_cache_enable"] == tensorrt["trt_timing_cache_enable"] == "True"
     assert (tmp_path / "engines" / "onnxruntime").is_dir()
     assert onnxruntime_gpu.profile_options(provider, "faces", 64, (96, 96, 3)) == {
         "trt_profile_min_shapes": "faces:1x96x96x3",
@@ -326,10 +396,10 @@ def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle
 @pytest.mark.parametrize(
     ("precision", "flags"),
     [
-        ("fp32", {"trt_fp16_enable": "0"}),
-        ("fp16", {"trt_fp16_enable": "1"}),
-        ("bf16", {"trt_fp16_enable": "0", "trt_bf16_enable": "1"}),
-        ("int8", {"trt_fp16_enable": "1", "trt_int8_enable": "1"}),
+        ("fp32", {"trt_fp16_enable": "False"}),
+        ("fp16", {"trt_fp16_enable": "True"}),
+        ("bf16", {"trt_fp16_enable": "False", "trt_bf16_enable": "True"}),
+        ("int8", {"trt_fp16_enable": "True", "trt_int8_enable": "True"}),
     ],
 )
 def test_tensorrts_provider_may_use_the_types_of_the_graphs(
@@ -340,6 +410,42 @@ def test_tensorrts_provider_may_use_the_types_of_the_graphs(
     options = onnxruntime_gpu.provider_options("TensorrtExecutionProvider", bundle, stream=7)
     assert options == {"user_compute_stream": "7", **flags}
     assert "built again at each start" in caplog.text
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_tensorrts_provider_is_given_the_library_that_pip_installs(
+    tiny_bundle, monkeypatch, is_installed
+):
+    """No loader looks into `tensorrt_libs`; importing it loads what it holds."""
+    loaded = []
+
+    def import_libraries(name):
+        if not is_installed:
+            raise ModuleNotFoundError(name)
+        loaded.append(name)
+
+    def load(name):
+        if not loaded:
+            raise OSError(f"{name}: cannot open shared object file")
+
+    runtime = SimpleNamespace(
+        get_available_providers=lambda: [onnxruntime_gpu.TENSORRT_PROVIDER],
+        preload_dlls=lambda: loaded.clear(),
+    )
+    monkeypatch.setattr(onnxruntime_gpu, "require", lambda module, extra: runtime)
+    monkeypatch.setattr(onnxruntime_gpu, "import_module", import_libraries)
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(onnxruntime_gpu, "open_device", fail_to_open)
+    told = r"needs TensorRT 10, and not 11: libnvinfer\.so\.10: cannot open"
+    with pytest.raises(
+        BackendError if is_installed else MissingExtraError,
+        match="came to the GPU" if is_installed else told,
+    ):
+        open_scorer(tiny_bundle, backend="onnxruntime-tensorrt", device="cuda")
+
+
+def fail_to_open():
+    raise BackendError("came to the GPU")
 
 
 def test_a_package_for_gpus_serves_a_machine_without_one(tiny_bundle, monkeypatch):

@@ -89,8 +89,12 @@ def test_cuda_python_queues_on_one_stream_in_the_primary_context(monkeypatch):
         "cuMemHostUnregister",
         "cuStreamDestroy",
         "cuCtxPopCurrent",
-        "cuDevicePrimaryCtxRelease",
     ]
+    driver.calls.clear()
+    device_cuda_python.CudaPythonDevice().close()
+    names = [name for name, _ in driver.calls]
+    assert not [name for name in names if "PrimaryCtx" in name], "held, and held once"
+    assert names.count("cuCtxPushCurrent") == names.count("cuCtxPopCurrent") == 2
 
 
 def test_what_was_not_given_back_is_freed_at_the_end(monkeypatch):
@@ -110,13 +114,12 @@ LOST = "CUDA_ERROR_ILLEGAL_ADDRESS"
 
 
 def test_a_lost_device_is_closed_without_an_error(monkeypatch, caplog):
-    names = ("cuMemFree", "cuCtxPopCurrent", "cuDevicePrimaryCtxRelease")
+    names = ("cuMemFree", "cuCtxPopCurrent")
     driver = cuda_python(monkeypatch)
     gpu = device_cuda_python.CudaPythonDevice()
     gpu.allocate(16)
     driver.statuses = dict.fromkeys(names, LOST)
     gpu.close()
-    assert driver.calls[-1][0] == "cuDevicePrimaryCtxRelease", "tried all the same"
     assert f"freed: cuMemFree failed on the GPU: {LOST}" in caplog.text
 
 
@@ -183,11 +186,7 @@ class FakePyCuda:
         self.calls = []
         self.fails = None
         self.Device = lambda index: SimpleNamespace(
-            retain_primary_context=lambda: SimpleNamespace(
-                push=lambda: self.calls.append("push"),
-                pop=lambda: self.leave("pop"),
-                detach=lambda: self.leave("detach"),
-            ),
+            retain_primary_context=self.retain,
             compute_capability=lambda: (12, 0),
             name=lambda: "NVIDIA Test",
         )
@@ -200,6 +199,14 @@ class FakePyCuda:
 
     def init(self):
         pass
+
+    def retain(self):
+        self.calls.append("retain")
+        return SimpleNamespace(
+            push=lambda: self.calls.append("push"),
+            pop=lambda: self.leave("pop"),
+            detach=lambda: self.leave("detach"),
+        )
 
     def leave(self, call):
         self.calls.append(call)
@@ -225,7 +232,13 @@ class FakePyCuda:
         return Allocation(4096)
 
     def pagelocked_empty(self, shape, dtype):
-        return np.zeros(shape, dtype)
+        """An array whose base is what can be freed, as PyCUDA gives."""
+        memory = np.zeros(shape, dtype)
+        base = SimpleNamespace(
+            __array_interface__=memory.__array_interface__,
+            free=lambda: self.calls.append("free pinned"),
+        )
+        return np.asarray(base)
 
     def memcpy_htod_async(self, target, source, stream):
         self.note("in", target, stream.handle)
@@ -260,8 +273,12 @@ def test_pycuda_does_the_same(monkeypatch):
         "free",
         "pop",
     ]
+    package.calls.clear()
     gpu.close()
-    assert package.calls[-1] == "detach"
+    assert package.calls == ["push", "free pinned", "free pinned", "pop"]
+    package.calls.clear()
+    device_pycuda.PyCudaDevice().close()
+    assert package.calls == ["push", "pop"] * 2, "the context is held, and held once"
     package.fails = FakePyCuda.MemoryError("cuMemAlloc failed: out of memory")
     with pytest.raises(DeviceMemoryError, match="smaller --max-batch"):
         gpu.allocate(10)
@@ -275,8 +292,7 @@ def test_pycuda_closes_a_lost_device_and_hides_no_error(monkeypatch, caplog):
     with pytest.raises(ValueError, match="the first"), gpu.active():
         raise ValueError("the first")
     gpu.close()
-    assert package.calls[-1] == "detach"
-    assert "freed: leaving the device failed" in caplog.text
+    assert "freed: leaving the context failed" in caplog.text
 
 
 @pytest.mark.parametrize(

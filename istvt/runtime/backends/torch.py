@@ -11,10 +11,10 @@ from istvt.errors import BackendError
 from istvt.export.bundle import Bundle
 from istvt.extras import require
 from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.backends.device import device_error
 from istvt.runtime.backends.torch_cuda import (
     TorchPrecision,
     WindowPasses,
+    cuda_error,
     fused,
     lower_model,
     torch_precision,
@@ -99,5 +99,5 @@ class TorchScorer(ClosesOnExit):
                 yield
         except RuntimeError as error:
             if self._device == "cuda":
-                raise device_error("PyTorch", str(error)) from error
+                raise cuda_error(error) from error
             raise BackendError(f"PyTorch failed on {self._device}: {error}") from error

@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
+from istvt.errors import BackendError
 from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES
+from istvt.runtime.backends.device import device_error
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,14 @@ def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
         kernel(qkv).cpu()  # waits for it
 
 
+def cuda_error(error: RuntimeError, action: str = "PyTorch") -> BackendError:
+    """Turn what PyTorch raises into our error.
+
+    Its advice on debugging is left out: it comes with every error, and names a device-side assert.
+    """
+    return device_error(action, str(error).partition("\nCUDA kernel errors might")[0])
+
+
 class WindowPasses:
     """Calls `score`, from the second call of a fixed batch size on as a CUDA graph.
 
@@ -76,21 +86,38 @@ class WindowPasses:
     def __init__(self, torch: Any, score: Callable[[Any], Any]) -> None:
         self._torch, self._score = torch, score
         self._graphs: dict[int, tuple[Any, Any, Any] | None] = {}
+        self._can_capture = True
 
     def __call__(self, features: Any) -> Any:
         """Give logits that stay valid until the next call."""
         batch = len(features)
-        if batch not in CAPTURED_BATCHES:
-            return self._score(features)
-        if batch not in self._graphs:
-            self._graphs[batch] = None
-            return self._score(features)
-        captured = self._graphs[batch] or self._capture(features)
-        self._graphs[batch] = captured
+        can_capture = self._can_capture and batch in CAPTURED_BATCHES
+        if can_capture and batch in self._graphs:
+            self._graphs[batch] = self._graphs[batch] or self._try_capture(features)
+        captured = self._graphs.get(batch)
+        if captured is None:
+            logits = self._score(features)
+            if can_capture:
+                self._graphs.setdefault(batch, None)
+            return logits
         graph, source, logits = captured
         source.copy_(features)
         graph.replay()
         return logits
+
+    def _try_capture(self, features: Any) -> tuple[Any, Any, Any] | None:
+        """Make a graph, or none from now on where the model cannot be captured, which is told."""
+        cuda = self._torch.cuda
+        try:
+            with cuda.stream(cuda.current_stream()):  # a failed capture leaves its own stream on
+                return self._capture(features)
+        except RuntimeError as error:
+            ours = cuda_error(error, "capturing in PyTorch")
+            if type(ours) is not BackendError:  # memory or device: going without would not help
+                raise
+            logger.warning("window passes run without a CUDA graph: %s", ours)
+            self._can_capture = False
+            return None
 
     def _capture(self, features: Any) -> tuple[Any, Any, Any]:
         source = features.clone()

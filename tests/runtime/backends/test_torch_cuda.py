@@ -86,6 +86,7 @@ class FakeCuda:
     def __init__(self, passes_of):
         self.passes_of, self.captures, self.replays = passes_of, 0, 0
         self.CUDAGraph = self.make
+        self.error, self.on_stream = None, "main"
 
     def make(self):
         def replay():
@@ -100,11 +101,27 @@ class FakeCuda:
     def synchronize(self):
         pass
 
+    def current_stream(self):
+        return self.on_stream
+
+    @contextmanager
+    def stream(self, stream):
+        before, self.on_stream = self.on_stream, stream
+        try:
+            yield
+        finally:
+            self.on_stream = before
+
     @contextmanager
     def graph(self, graph, *, capture_error_mode):
+        """Where it fails it stays on its own stream, as in PyTorch 2.13."""
         assert capture_error_mode == "thread_local", "another thread's work would end the capture"
         self.captures += 1
+        before, self.on_stream = self.on_stream, "capturing"
         yield
+        if self.error:
+            raise self.error
+        self.on_stream = before
 
 
 def test_a_batch_size_is_captured_at_its_second_call_and_replayed():
@@ -121,6 +138,52 @@ def test_a_batch_size_is_captured_at_its_second_call_and_replayed():
         assert torch.equal(passes(values).clone(), values.sum(dim=(1, 2)))
     assert eager == [2, 2, 3, 3, 3, 1], "two windows once eager and once captured; three never"
     assert (cuda.captures, cuda.replays) == (1, 3)
+
+
+ADVICE = """
+CUDA kernel errors might be asynchronously reported at some other API call
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions."""
+
+
+def test_what_cannot_be_captured_runs_without_a_graph(caplog):
+    cuda = FakeCuda(lambda: passes)
+    cuda.error = RuntimeError(f"CUDA error: operation not permitted when capturing{ADVICE}")
+    passes = WindowPasses(SimpleNamespace(cuda=cuda), lambda values: values.sum(dim=(1, 2)))
+    for batch in (1, 1, 1, 2, 2, 2):
+        values = torch.randn(batch, 2, 3)
+        assert torch.equal(passes(values), values.sum(dim=(1, 2)))
+        assert cuda.on_stream == "main"
+    assert cuda.captures == 1
+    assert caplog.text.count("without a CUDA graph: capturing in PyTorch failed") == 1
+
+
+@pytest.mark.parametrize("says", ["CUDA out of memory.", "CUDA error: unspecified launch failure"])
+def test_a_capture_that_lost_the_device_or_found_no_memory_is_an_error(says):
+    cuda = FakeCuda(lambda: passes)
+    cuda.error = RuntimeError(says + ADVICE)
+    passes = WindowPasses(SimpleNamespace(cuda=cuda), lambda values: values.sum(dim=(1, 2)))
+    passes(torch.ones(1, 2, 3))
+    with pytest.raises(RuntimeError, match=says):
+        passes(torch.ones(1, 2, 3))
+
+
+def test_a_pass_that_failed_is_not_captured_next():
+    cuda = FakeCuda(lambda: passes)
+    fails = [RuntimeError("CUDA out of memory.")]
+
+    def score(values):
+        if fails:
+            raise fails.pop()
+        return values.sum(dim=(1, 2))
+
+    passes = WindowPasses(SimpleNamespace(cuda=cuda), score)
+    values = torch.ones(1, 2, 3)
+    with pytest.raises(RuntimeError):
+        passes(values)
+    passes(values)
+    assert cuda.captures == 0
+    passes(values)
+    assert cuda.captures == 1
 
 
 def test_cudnn_stays_on_and_is_exact(tiny_bundle, monkeypatch):
@@ -142,6 +205,7 @@ def test_cudnn_stays_on_and_is_exact(tiny_bundle, monkeypatch):
         ("CUDA out of memory. Tried to allocate 2.00 GiB", DeviceMemoryError),
         ("CUDA error: an illegal memory access was encountered", DeviceLostError),
         ("expected scalar type Half", BackendError),
+        (f"CUDA error: invalid argument{ADVICE}", BackendError),
     ],
 )
 def test_what_fails_on_cuda_is_told_by_its_kind(tiny_bundle, says, error):

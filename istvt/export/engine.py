@@ -41,7 +41,7 @@ class EngineOptions:
         max_window_batch: windows of one pass; the encoder takes four times as many faces.
         workspace_mb: limit of the scratch memory; the library's own where None.
         plugin: whether TensorRT's window engine holds our fused kernels; `auto` builds it without,
-            with the temporal one, and with both, and keeps the fastest.
+            with the temporal one, and with both, and keeps the fastest that agrees with the first.
     """
 
     flavour: Flavour
@@ -115,7 +115,7 @@ def build_engine(
     parser = trt.OnnxParser(network, log)
     if not _parse(trt, parser, graph, plugins):
         raise EngineError(explain_parser(parser, graph, options.flavour))
-    _decompose_fp32_attention(trt, network)
+    _decompose_attention(trt, network, options.flavour)
     config = builder.create_builder_config()
     _set_profile(builder, config, network, max_batch)
     _set_targets(trt, config, options)
@@ -167,12 +167,18 @@ def _creation_flags(trt: ModuleType) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _decompose_fp32_attention(trt: ModuleType, network: Any) -> None:
-    """Let attention in fp32 be built of several kernels: no fused one takes that type."""
+def _decompose_attention(trt: ModuleType, network: Any, flavour: Flavour) -> None:
+    """Let attention be built of several kernels where no fused one is found, else the build fails.
+
+    None takes fp32; TensorRT has none for some GPUs and sizes (NVIDIA/TensorRT#4705). A fused one
+    is still preferred (NvInfer.h, `IAttention::setDecomposable`).
+    """
     kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
     for position in range(network.num_layers):
         layer = network.get_layer(position)
-        if kind is not None and layer.type == kind and layer.get_input(0).dtype == trt.float32:
+        if kind is None or layer.type != kind:
+            continue
+        if flavour == "tensorrt" or layer.get_input(0).dtype == trt.float32:
             layer.__class__ = trt.IAttentionInputLayer
             layer.attention.decomposable = True
 

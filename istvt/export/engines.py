@@ -1,9 +1,12 @@
 """A bundle's graphs in, its engines with their sidecars out, under `engines/`."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import TypeVar
+
+import numpy as np
 
 from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
@@ -35,12 +38,16 @@ from istvt.export.flavour import (
     rtx_capabilities,
 )
 from istvt.export.kernels.spec import AttentionName
+from istvt.export.parity import TOLERANCES
 from istvt.files import atomic_file, sha256_of_bytes
+from istvt.records import FloatArray
 from istvt.runtime.backends.device import Device
-from istvt.runtime.backends.engine_timing import time_pass_ms
+from istvt.runtime.backends.engine_timing import score_noise, time_pass_ms
 from istvt.runtime.backends.open_device import open_device
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 def choose_flavour(name: str, targets: Sequence[int] = ()) -> Flavour | None:
@@ -142,7 +149,7 @@ class _Work:
         self._gpu, self._progress = gpu, progress
 
     def choose(self, graph: GraphName) -> tuple[GraphName, EngineRecord, bytes]:
-        """Build a graph with the plugins that were asked for; give the fastest where open."""
+        """Build a graph with the plugins that were asked for; the fastest right ones where open."""
         plugin = "off"
         if graph == "window" and self._options.flavour == "tensorrt":
             plugin = self._options.plugin
@@ -154,10 +161,13 @@ class _Work:
         kept = self._build(graph, "no plugin")
         measured: dict[str, float] = {}
         try:
-            measured["no plugin"] = self._time_ms(*kept)
+            expected = self._on_gpu(score_noise, *kept)
+            measured["no plugin"] = self._on_gpu(time_pass_ms, *kept)
             for way in ("temporal plugin", "both plugins"):
                 built = self._build(graph, way)
-                measured[way] = self._time_ms(*built)
+                if not self._agree(way, self._on_gpu(score_noise, *built), expected):
+                    continue
+                measured[way] = self._on_gpu(time_pass_ms, *built)
                 if measured[way] == min(measured.values()):
                     kept = built
         except RuntimeEnvironmentError as error:
@@ -216,12 +226,24 @@ class _Work:
         options = self._options
         return options.max_encoder_batch if graph == "encoder" else options.max_window_batch
 
-    def _time_ms(self, record: EngineRecord, content: bytes) -> float:
+    def _agree(self, way: str, found: FloatArray, expected: FloatArray) -> bool:
+        """Hold logits against those without plugins; on which side of 0 noise is says nothing."""
+        worst = float(np.abs(found - expected).max())
+        limit = TOLERANCES[self._bundle.precision].max_abs_logit
+        if limit is not None and not worst <= limit:  # what is not a number is not
+            logger.warning(
+                "the engine goes without %s, which changes a logit by %.1e: at most %.0e is "
+                "allowed in %s",
+                *(way, worst, limit, self._bundle.precision),
+            )
+            return False
+        return True
+
+    def _on_gpu(self, measure: Callable[..., _T], record: EngineRecord, content: bytes) -> _T:
         if self._gpu is None:
-            raise EngineError("an engine cannot be timed without a GPU: give --plugin on or off")
-        preset = self._bundle.config.preset
+            raise EngineError("an engine cannot be tried without a GPU: give --plugin on or off")
         trt = load_tensorrt(self._options.flavour)
-        return time_pass_ms(trt, record, content, self._gpu, preset)
+        return measure(trt, record, content, self._gpu, self._bundle.config.preset)
 
 
 def _find_gpu(flavour: Flavour) -> Device | None:

@@ -39,7 +39,7 @@ def register_plugins(trt: ModuleType, *, compute_capability: int) -> None:
 
     Raises:
         EngineError: it is TensorRT-RTX, there is no kernel for the GPU, the plugins are registered
-            for another one, or this TensorRT is too old for plugins ahead of time.
+            for another one or by half, or this TensorRT is too old for plugins ahead of time.
         MissingExtraError: Triton is not installed.
     """
     if "rtx" in trt.__name__:
@@ -63,7 +63,7 @@ def register_plugins(trt: ModuleType, *, compute_capability: int) -> None:
         )
     _registered.add(compute_capability)
     for attention in NODES:
-        if plugin_id(attention) not in _registered_ids(plugins):
+        if not _is_defined(plugins, attention):
             _define(plugins, attention, compute_capability)
 
 
@@ -165,6 +165,17 @@ def _define(plugins: ModuleType, attention: AttentionName, compute_capability: i
         return kernel.name, kernel.ptx, launch, scalars
 
 
-def _registered_ids(plugins: ModuleType) -> set[str]:
+def _is_defined(plugins: ModuleType, attention: AttentionName) -> bool:
+    """Tell whether a plugin is registered; TensorRT registers none of a name twice.
+
+    Raises:
+        EngineError: an earlier attempt came halfway.
+    """
     registry: dict[str, Any] = import_module(f"{plugins.__name__}._lib").QDP_REGISTRY
-    return set(registry)
+    found = registry.get(plugin_id(attention))
+    if found is not None and found.aot_impl_func is None:
+        raise EngineError(
+            f"the plugin {plugin_id(attention)} was registered by half in this process: build in "
+            "another one, or use --plugin off"
+        )
+    return found is not None

@@ -15,7 +15,12 @@ from istvt.errors import BackendError, EngineError
 from istvt.export import engines, flavour
 from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
-from istvt.export.engine import EngineOptions, build_engine
+from istvt.export.engine import (
+    EngineOptions,
+    _creation_flags,
+    _decompose_attention,
+    build_engine,
+)
 from istvt.export.engine_record import engine_path, read_record
 from istvt.export.engines import build_engines
 from istvt.presets import PAPER, TINY
@@ -108,9 +113,32 @@ def test_what_cannot_be_read_names_the_node(tiny_bundle, tmp_path):
 
 def test_what_cannot_be_built_says_what_to_do(tiny_bundle, monkeypatch):
     """fp32 attention, left undecomposed."""
-    monkeypatch.setattr("istvt.export.engine._decompose_fp32_attention", lambda trt, network: None)
+    monkeypatch.setattr("istvt.export.engine._decompose_attention", lambda *arguments: None)
     with pytest.raises(EngineError, match=r"(?s)cannot build .*window\.onnx:\n  .*export in "):
         build_engine(tiny_bundle.window, RTX, max_batch=2)
+
+
+@pytest.mark.parametrize(("flavour_name", "expected"), [("tensorrt", True), ("rtx", False)])
+def test_tensorrt_may_build_attention_of_any_type_of_several_kernels(
+    tiny_run, tmp_path, flavour_name, expected
+):
+    """Networks of TensorRT-RTX, whose classes are those of TensorRT, stand in."""
+    import tensorrt_rtx as trt
+
+    bundle = export_run(tiny_run, tmp_path / "m.istvt", precision="fp16").bundle
+    log = flavour.make_logger(trt, [])
+    builder = trt.Builder(log)
+    network = builder.create_network(_creation_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    assert parser.parse_from_file(str(bundle.window))
+    _decompose_attention(trt, network, flavour_name)
+    found = []
+    for layer in map(network.get_layer, range(network.num_layers)):
+        if layer.type == trt.LayerType.ATTENTION_INPUT:
+            layer.__class__ = trt.IAttentionInputLayer
+            found.append(layer.attention.decomposable)
+    assert len(found) >= TINY.depth
+    assert set(found) == {expected}
 
 
 def test_ctrl_c_stops_a_build_and_raises_after_it(tiny_bundle):

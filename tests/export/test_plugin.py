@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,18 +149,44 @@ def test_a_type_or_gpu_without_a_kernel_is_told():
         plugin.register_plugins(SimpleNamespace(__name__="tensorrt"), compute_capability=100)
 
 
+def test_a_plugin_that_was_registered_by_half_is_told(monkeypatch):
+    """TensorRT registers none of a name twice, and asks this one for what it lacks."""
+    half = SimpleNamespace(aot_impl_func=None)
+    registry = {plugin.plugin_id("temporal"): half}
+    modules = {
+        "tensorrt.plugin": SimpleNamespace(__name__="tensorrt.plugin", aot_impl=None),
+        "tensorrt.plugin._lib": SimpleNamespace(QDP_REGISTRY=registry),
+    }
+    monkeypatch.setattr(plugin, "import_module", modules.__getitem__)
+    monkeypatch.setattr(plugin, "require", lambda module, extra: None)
+    monkeypatch.setattr(plugin, "_registered", set())
+    defined = []
+    monkeypatch.setattr(plugin, "_define", lambda plugins, name, capability: defined.append(name))
+    with pytest.raises(EngineError, match=r"registered by half in this process.*another one"):
+        plugin.register_plugins(SimpleNamespace(__name__="tensorrt"), compute_capability=89)
+    half.aot_impl_func = print
+    plugin.register_plugins(SimpleNamespace(__name__="tensorrt"), compute_capability=89)
+    assert defined == ["spatial"]
+
+
+class Behaviour(dict):
+    def __init__(self, values):
+        super().__init__(values)
+        self.wrong = {}
+
+
 @pytest.fixture
 def tensorrt(monkeypatch):
     """Stand-ins for TensorRT and the GPU; what is tested is the choice.
 
     Values by the engine's content, which names the attentions that are plugins: the time of a
-    window in ms, or the step that fails.
+    window in ms, or the step that fails. `wrong` is what is added to its logits.
     """
     from istvt.export import engines
     from istvt.export.engine import BuiltEngine
     from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT
 
-    behaviour = {b"": 3.0, b"temporal": 2.0, b"temporal+spatial": 1.0}
+    behaviour = Behaviour({b"": 3.0, b"temporal": 2.0, b"temporal+spatial": 1.0})
 
     def build(graph, options, *, plugins, **named):
         content = b"" if plugins is None else "+".join(plugins.attentions).encode()
@@ -167,6 +194,11 @@ def tensorrt(monkeypatch):
         if behaviour[content] == "build":
             raise EngineError("it is too old for plugins")
         return BuiltEngine(content, 10, {}, {}, 0.5)
+
+    def score(trt, record, content, gpu, preset):
+        if behaviour[content] == "score":
+            raise EngineError("it is too old for plugins")
+        return np.float32([0.5, -0.5, 1]) + np.float32(behaviour.wrong.get(content, 0))
 
     def time_ms(trt, record, content, gpu, preset):
         if behaviour[content] == "run":
@@ -176,6 +208,7 @@ def tensorrt(monkeypatch):
     monkeypatch.setattr(engines, "build_engine", build)
     monkeypatch.setattr(engines, "open_device", FakeDevice)
     monkeypatch.setattr(engines, "load_tensorrt", lambda flavour: FakeTensorRT(FakeDevice()))
+    monkeypatch.setattr(engines, "score_noise", score)
     monkeypatch.setattr(engines, "time_pass_ms", time_ms)
     return behaviour
 
@@ -218,7 +251,28 @@ def test_on_is_both_and_off_is_none(tiny_bundle, tmp_path, tensorrt):
         build(bundle, flavour="rtx", plugin="on")
 
 
-@pytest.mark.parametrize("fails_at", ["build", "run"])
+@pytest.mark.parametrize(
+    ("precision", "wrong", "is_taken"),
+    [
+        *(("fp32", 5e-5, True), ("fp32", 2e-4, False), ("fp16", 0.05, True), ("fp16", 0.2, False)),
+        *(("fp16", np.nan, False), ("bf16", 0.2, True), ("int8", -1.1, False)),
+    ],
+)
+def test_auto_takes_no_plugin_that_changes_a_logit(
+    tiny_bundle, tmp_path, tensorrt, caplog, precision, wrong, is_taken
+):
+    tensorrt[b"temporal+spatial"] = 9.0
+    tensorrt.wrong[b"temporal"] = wrong
+    window = build(replace(_over(tiny_bundle, tmp_path), precision=precision))
+    assert window.way == ("temporal plugin" if is_taken else "no plugin")
+    assert ("temporal plugin" in window.window_ms) == is_taken
+    assert window.window_ms["both plugins"] == 9.0, "the next is tried all the same"
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == (not is_taken)
+    assert is_taken or "goes without temporal plugin, which changes a logit by" in told[0]
+
+
+@pytest.mark.parametrize("fails_at", ["build", "score", "run"])
 @pytest.mark.parametrize(
     ("failing", "kept"), [(b"temporal", "no plugin"), (b"temporal+spatial", "temporal plugin")]
 )
@@ -237,6 +291,23 @@ def test_on_does_not_go_without(tiny_bundle, tmp_path, tensorrt):
     tensorrt[b"temporal+spatial"] = "build"
     with pytest.raises(EngineError, match="too old"):
         build(_over(tiny_bundle, tmp_path), plugin="on")
+
+
+def test_noise_is_scored_by_the_engine(tiny_bundle, tmp_path, monkeypatch):
+    from istvt.runtime.backends import engine_timing
+    from tests.runtime.backends.gpu import pretend_gpu, with_engines
+
+    gpu = pretend_gpu(monkeypatch)
+    bundle = with_engines(tiny_bundle, tmp_path / "m.istvt", "tensorrt")
+    path = engine_path(bundle.folder, "window", "tensorrt")
+    trt, record, content = gpu.tensorrt, read_record(path), path.read_bytes()
+    found = engine_timing.score_noise(trt, record, content, gpu.device, TINY)
+    shape = (3, TINY.num_frames, TINY.num_patches, TINY.embed_dim)
+    noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    session = onnxruntime.InferenceSession(bundle.window, providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(found, session.run(None, {"features": noise})[0], atol=1e-5)
+    assert np.ptp(found) > 1e-3, "windows that differ tell a plugin that mixes them up"
+    assert not gpu.device.buffers
 
 
 @pytest.mark.parametrize(("flavour", "num_graphs"), [("tensorrt", 1), ("rtx", 0)])
@@ -259,7 +330,5 @@ def test_a_pass_is_timed_as_a_scorer_runs_it(
 
 
 def _over(bundle, folder):
-    from dataclasses import replace
-
     (folder / "engines").mkdir()
     return replace(bundle, folder=folder)

@@ -105,15 +105,16 @@ def test_no_graph_shares_a_context_and_all_share_the_scratch_memory(opened):
 def test_with_plugins_no_context_changes_its_shape(tiny_bundle, tmp_path, monkeypatch):
     """NVIDIA/TensorRT#4849: each change leaks GPU memory."""
     its_gpu = gpu.pretend_gpu(monkeypatch)
-    plugins = ("temporal",)
-    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "tensorrt", plugins=plugins)
+    bundle = gpu.with_engines(
+        tiny_bundle, tmp_path / "m.istvt", "tensorrt", max_batch=7, plugins=("temporal",)
+    )
     with open_scorer(bundle, backend="tensorrt") as scorer:
-        handles = scorer.encode(faces_of(3))
-        for count in (3, 1, 2, 3, 2, 1, 3):
-            scorer.score([[handles[0]] * FRAMES] * count)
+        (face,) = scorer.encode(faces_of(1))
+        for count in (3, 1, 2, 3, 5, 1, 3):
+            scorer.score([[face] * FRAMES] * count)
         windows = [context for context in its_gpu.tensorrt.contexts if not is_encoder(context)]
         sizes = [sorted(set(context.batches)) for context in windows]
-        assert sorted(sizes) == [[], [1], [2], [3]]
+        assert sorted(sizes) == [[], [1], [2], [3], [5]]
         assert len({context.scratch for context in windows}) == 1
 
 

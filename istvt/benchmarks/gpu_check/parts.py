@@ -43,9 +43,7 @@ PARTS = (
     Part("latency", "Latency in PyTorch, fp16", f"{HERE}.latency", 150, isolated=True),
     Part("profile", "Where the time of a window goes, fp16", f"{HERE}.profile", 60),
     Part("suite", "The kernels' GPU tests", f"{HERE}.suite", 180),
-    Part(
-        "precisions", "The exported model, bf16 and fp32", f"{HERE}.precisions", 300, isolated=True
-    ),
+    Part("formats", "The exported model, bf16 and fp32", f"{HERE}.formats", 300, isolated=True),
     Part("training", "Training steps in bf16", f"{HERE}.training", 60),
     Part("tuned", "Latency in PyTorch, tuned for minutes", f"{HERE}.tuned", 300, isolated=True),
 )

@@ -137,9 +137,9 @@ def checks_of(
     add("onnxruntime")
     for plugin in plugins:
         add("tensorrt", label=f", plugin {plugin}", plugin=plugin)
-    checks[f"tensorrt, memory {precision}"] = partial(
-        check_memory, backend="tensorrt", precision=precision
-    )
+        if plugin == "on":  # looks at the engine that was just built
+            look = partial(check_memory, backend="tensorrt", precision=precision)
+            checks[f"tensorrt, memory {precision}"] = look
     add("tensorrt_rtx")
     add("onnxruntime-tensorrt")
     return checks

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from istvt.benchmarks.gpu_check import bundles, engines, memory, precisions, scorers
+from istvt.benchmarks.gpu_check import bundles, engines, formats, memory, scorers
 from istvt.benchmarks.gpu_check.check import run_check
 from istvt.benchmarks.gpu_check.result import Settings
 from istvt.errors import BackendError, DeviceLostError, EngineError, MissingExtraError
@@ -35,7 +35,7 @@ def settings(tiny_bundle, tmp_path):
 
 
 def run(name, settings):
-    return run_check((scorers.CHECKS | precisions.CHECKS)[name], settings)
+    return run_check((scorers.CHECKS | formats.CHECKS)[name], settings)
 
 
 def raises(error):
@@ -104,7 +104,7 @@ def test_all_backends_in_all_precisions():
     for precision in bundles.PRECISIONS:
         for backend in ("torch", "onnxruntime", "onnxruntime-tensorrt", "tensorrt_rtx"):
             name = f"{backend} {precision}"
-            assert (name in scorers.CHECKS) != (name in precisions.CHECKS)
+            assert (name in scorers.CHECKS) != (name in formats.CHECKS)
 
 
 def write_engine(bundle, *, plugins=(), window_ms=None):
@@ -209,6 +209,14 @@ def test_memory_that_grows_with_each_change_of_size(monkeypatch, kind, passes):
     outcome = memory.measure_growth(scorer, lambda: (1 << 40) - scorer.used_bytes)
     assert outcome.passed == passes
     assert outcome.figures["batches"] == 200
+
+
+def test_memory_is_looked_at_while_the_engine_has_plugins():
+    for checks in (scorers.CHECKS, formats.CHECKS):
+        names = list(checks)
+        for position, name in enumerate(names):
+            if name.startswith("tensorrt, memory"):
+                assert names[position - 1].startswith("tensorrt, plugin on")
 
 
 def test_memory_needs_an_engine_with_a_plugin(settings, bundle, monkeypatch):

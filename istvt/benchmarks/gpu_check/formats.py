@@ -1,4 +1,4 @@
-"""The backends in the precisions that few would deploy on a GPU."""
+"""The backends in the number formats that few would deploy on a GPU."""
 
 from istvt.benchmarks.gpu_check.scorers import checks_of
 

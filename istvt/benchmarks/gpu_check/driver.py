@@ -5,9 +5,8 @@ order, and neither Triton nor PyTorch. Through the driver's library, which is wh
 """
 
 import ctypes
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NUM_REGS, LOCAL_SIZE_BYTES, MAX_DYNAMIC_SHARED = 4, 3, 8  # CUfunction_attribute, cuda.h
-REPEATS = 20  # in one CUDA graph
 
 
 class DriverKernel:
@@ -95,7 +93,7 @@ class DriverKernel:
 
 
 def check_launch(settings: Settings, *, attention: AttentionName, dtype: DtypeName) -> Outcome:
-    """Compile for this GPU, load, launch, compare, and compare with what PyTorch launches.
+    """Compile for this GPU, load, launch, and compare with the formula in fp64.
 
     Raises:
         CannotRunError: in a rehearsal, or no PTX is made for this GPU.
@@ -125,11 +123,9 @@ def check_launch(settings: Settings, *, attention: AttentionName, dtype: DtypeNa
         "registers_expected": compiled.num_registers,
         "spilled_bytes": kernel.attribute(LOCAL_SIZE_BYTES),
         "load_ms": 1e3 * loaded_s,
-        "launch_us": _launch_us(kernel, spec, num_columns, torch),
     }
-    note = _compare_bits(kernel, spec, num_columns, torch)
     kernel.close()
-    return Outcome(figures, passed=max(errors) <= 1, note=note)
+    return Outcome(figures, passed=max(errors) <= 1)
 
 
 def capability(torch: Any) -> int:
@@ -156,43 +152,6 @@ def _launch(kernel: DriverKernel, qkv: "Tensor", mixed: "Tensor") -> None:
         mixed=mixed.data_ptr(),
         stream=torch.cuda.current_stream().cuda_stream,
     )
-
-
-def _tensors(spec: KernelSpec, num_columns: int, torch: Any) -> tuple[Any, Any]:
-    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[spec.dtype]
-    rows = (1, spec.num_rows, num_columns)
-    qkv = torch.randn(*rows, 3, spec.num_heads, spec.head_dim, dtype=dtype, device="cuda")
-    return qkv, qkv.new_full((*rows, spec.num_heads * spec.head_dim), torch.nan)
-
-
-def _compare_bits(kernel: DriverKernel, spec: KernelSpec, num_columns: int, torch: Any) -> str:
-    from istvt.export.kernels.launch import launch
-
-    qkv, ours = _tensors(spec, num_columns, torch)
-    theirs = ours.clone()
-    _launch(kernel, qkv, ours)
-    launch(spec.attention, qkv, theirs)
-    differ = int((ours != theirs).sum())
-    return (
-        "the same bits as PyTorch's launch"
-        if differ == 0
-        else (f"{differ} of {ours.numel()} values differ from PyTorch's launch")
-    )
-
-
-def _launch_us(kernel: DriverKernel, spec: KernelSpec, num_columns: int, torch: Any) -> float:
-    """Time one launch with the input in the cache where it fits, as between two layers."""
-    from istvt.benchmarks.gpu_check.clock import CudaClock, take_turns
-
-    qkv, mixed = _tensors(spec, num_columns, torch)
-    replay = CudaClock().record(lambda: _repeat(_launch, kernel, qkv, mixed))
-    times_ms = take_turns({"launch": replay}, CudaClock().device_ms, seconds=0.2)["launch"]
-    return 1e3 * statistics.median(times_ms) / REPEATS
-
-
-def _repeat(launch: Callable[..., None], *arguments: Any) -> None:
-    for _ in range(REPEATS):
-        launch(*arguments)
 
 
 def _preset_spec(

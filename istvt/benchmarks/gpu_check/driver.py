@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.guarded import Case, spec_of, worst_error
 from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
-from istvt.errors import BackendError
 from istvt.export.kernels.compile import (
     ALIGNMENT_BYTES,
     PLAIN_SHARED_BYTES,
@@ -23,8 +22,7 @@ from istvt.export.kernels.compile import (
 )
 from istvt.export.kernels.spec import ITEM_BYTES, AttentionName, DtypeName, KernelSpec
 from istvt.extras import require
-from istvt.runtime.backends.cuda_graph import DRIVER_LIBRARY
-from istvt.runtime.backends.device import device_error
+from istvt.runtime.backends.cuda_driver import CudaDriver
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,19 +43,19 @@ class DriverKernel:
 
     def __init__(self, compiled: CompiledKernel, *, library: Any = None) -> None:
         self._compiled = compiled
-        self._library = library or _load_driver()
+        driver = self._driver = CudaDriver(library)
         self._module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cuModuleLoadData", ctypes.byref(self._module), compiled.ptx.encode())
+        driver.call("cuModuleLoadData", ctypes.byref(self._module), compiled.ptx.encode())
         name = compiled.name.encode()
-        self._call("cuModuleGetFunction", ctypes.byref(self._function), self._module, name)
+        driver.call("cuModuleGetFunction", ctypes.byref(self._function), self._module, name)
         if compiled.shared_bytes > PLAIN_SHARED_BYTES:
             shared = ctypes.c_int(compiled.shared_bytes)
-            self._call("cuFuncSetAttribute", self._function, MAX_DYNAMIC_SHARED, shared)
+            driver.call("cuFuncSetAttribute", self._function, MAX_DYNAMIC_SHARED, shared)
 
     def attribute(self, number: int) -> int:
         """Ask what the driver's compiler made of the kernel."""
         value = ctypes.c_int()
-        self._call("cuFuncGetAttribute", ctypes.byref(value), number, self._function)
+        self._driver.call("cuFuncGetAttribute", ctypes.byref(value), number, self._function)
         return value.value
 
     def launch(self, *, batch: int, num_columns: int, qkv: int, mixed: int, stream: int) -> None:
@@ -68,7 +66,7 @@ class DriverKernel:
             "mixed": ctypes.c_void_p(mixed),
         }
         pointers = _pointers_to([values[name] for name in self._compiled.arguments])
-        self._call(
+        self._driver.call(
             "cuLaunchKernel",
             self._function,
             *self._compiled.grid(batch, num_columns),
@@ -81,15 +79,7 @@ class DriverKernel:
 
     def close(self) -> None:
         """Unload the code."""
-        self._call("cuModuleUnload", self._module)
-
-    def _call(self, name: str, *arguments: Any) -> None:
-        status = getattr(self._library, name)(*arguments)
-        if status == 0:
-            return
-        text = ctypes.c_char_p()
-        self._library.cuGetErrorString(status, ctypes.byref(text))
-        raise device_error(name, (text.value or b"unknown error").decode())
+        self._driver.call("cuModuleUnload", self._module)
 
 
 def check_launch(settings: Settings, *, attention: AttentionName, dtype: DtypeName) -> Outcome:
@@ -167,13 +157,6 @@ def _pointers_to(values: Sequence[Any]) -> Any:
     pointers = (ctypes.c_void_p * len(values))(*addresses)
     pointers.values = values  # type: ignore[attr-defined]  # they must live as long
     return pointers
-
-
-def _load_driver() -> Any:
-    try:
-        return ctypes.CDLL(DRIVER_LIBRARY)
-    except OSError as error:
-        raise BackendError(f"there is no NVIDIA driver here: {error}") from error
 
 
 def _checks() -> dict[str, Check]:

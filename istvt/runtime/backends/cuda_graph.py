@@ -6,22 +6,18 @@ the same for every package.
 
 import ctypes
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
-from istvt.errors import (
-    BackendError,
-    DeviceLostError,
-    DeviceMemoryError,
-    RuntimeEnvironmentError,
-)
-from istvt.runtime.backends.device import device_error
+from istvt.errors import DeviceLostError, DeviceMemoryError, RuntimeEnvironmentError
+from istvt.runtime.backends.cuda_driver import CudaDriver
 
 logger = logging.getLogger(__name__)
 
-DRIVER_LIBRARY = "libcuda.so.1"
 CAPTURED_BATCHES = (1, 2, 4, 8, 16)
 CAPTURE_THREAD_LOCAL = 1  # other threads may go on allocating
+
+Graph = TypeVar("Graph")
 
 
 class CudaGraph:
@@ -32,37 +28,57 @@ class CudaGraph:
     """
 
     def __init__(self, stream: int, queue: Callable[[], None], *, library: Any = None) -> None:
-        self._library = library or _load()
+        driver = self._driver = CudaDriver(library)
         self._stream = ctypes.c_void_p(stream)
-        self._call("cuStreamBeginCapture_v2", self._stream, CAPTURE_THREAD_LOCAL)
+        driver.call("cuStreamBeginCapture_v2", self._stream, CAPTURE_THREAD_LOCAL)
         graph = ctypes.c_void_p()
         try:
             queue()
         finally:  # a stream left capturing takes no other work
-            status = self._library.cuStreamEndCapture(self._stream, ctypes.byref(graph))
-        self._check("cuStreamEndCapture", status)
+            status = driver.status_of("cuStreamEndCapture", self._stream, ctypes.byref(graph))
+        driver.check("cuStreamEndCapture", status)
         self._executable = ctypes.c_void_p()
         flags = ctypes.c_ulonglong(0)
-        self._call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, flags)
-        self._call("cuGraphDestroy", graph)
+        driver.call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, flags)
+        driver.call("cuGraphDestroy", graph)
 
     def launch(self) -> None:
         """Queue the captured work."""
-        self._call("cuGraphLaunch", self._executable, self._stream)
+        self._driver.call("cuGraphLaunch", self._executable, self._stream)
 
     def close(self) -> None:
         """Free the graph."""
-        self._call("cuGraphExecDestroy", self._executable)
+        self._driver.call("cuGraphExecDestroy", self._executable)
 
-    def _call(self, name: str, *arguments: Any) -> None:
-        self._check(name, getattr(self._library, name)(*arguments))
 
-    def _check(self, name: str, status: int) -> None:
-        if status == 0:
-            return
-        text = ctypes.c_char_p()
-        self._library.cuGetErrorString(status, ctypes.byref(text))
-        raise device_error(name, (text.value or b"unknown error").decode())
+class GraphsBySize(Generic[Graph]):
+    """The graphs of window passes, one for each fixed batch size, from its second pass on.
+
+    The first pass sets up kernels and memory, which a capture must not contain.
+
+    Attributes:
+        can_capture: whether further graphs are made; off from the first that cannot be.
+    """
+
+    def __init__(self, *, can_capture: bool = True) -> None:
+        self.can_capture = can_capture
+        self._graphs: dict[int, Graph | None] = {}
+
+    def find(self, batch: int, make: Callable[[], Graph | None]) -> Graph | None:
+        """Give the graph of a size, made now if it is to be; none where the pass runs as it is."""
+        if self.can_capture and batch in self._graphs and self._graphs[batch] is None:
+            self._graphs[batch] = make()
+            self.can_capture = self._graphs[batch] is not None
+        return self._graphs.get(batch)
+
+    def note_pass(self, batch: int) -> None:
+        """Take note that a pass of a size succeeded: one that failed set nothing up."""
+        if batch in CAPTURED_BATCHES:
+            self._graphs.setdefault(batch, None)
+
+    def made(self) -> Iterable[Graph]:
+        """Give all graphs."""
+        return [graph for graph in self._graphs.values() if graph is not None]
 
 
 def capture(stream: int, queue: Callable[[], None]) -> CudaGraph | None:
@@ -78,10 +94,3 @@ def capture(stream: int, queue: Callable[[], None]) -> CudaGraph | None:
     except RuntimeEnvironmentError as error:
         logger.warning("window passes run without a CUDA graph: %s", error)
         return None
-
-
-def _load() -> Any:
-    try:
-        return ctypes.CDLL(DRIVER_LIBRARY)
-    except OSError as error:
-        raise BackendError(f"there is no NVIDIA driver here: {error}") from error

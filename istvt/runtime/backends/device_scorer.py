@@ -4,7 +4,7 @@ What TensorRT and ONNX Runtime have in common there: pinned host memory, one str
 synchronisation but the one that brings the logits back.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from istvt.closing import ClosesOnExit
 from istvt.errors import BackendError
 from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES, CudaGraph, capture
+from istvt.runtime.backends.cuda_graph import CudaGraph, GraphsBySize, capture
 from istvt.runtime.backends.device import Device, letting_go
 from istvt.runtime.backends.feature_pool import FaceFeatures, FeaturePool
 from istvt.runtime.scorer import (
@@ -59,8 +59,7 @@ class DeviceScorer(ClosesOnExit):
         preset = info.preset
         self._face_bytes = preset.image_size**2 * 3
         self._row_bytes = preset.num_patches * preset.embed_dim * FLOAT_BYTES
-        self._graphs: dict[int, CudaGraph | None] = {}
-        self._can_capture = window.can_be_captured
+        self._graphs = GraphsBySize[CudaGraph](can_capture=window.can_be_captured)
         self._is_closed = False
         with device.active():
             self._pool = FeaturePool(device, self._row_bytes)
@@ -99,10 +98,8 @@ class DeviceScorer(ClosesOnExit):
         self._is_closed = True
         with letting_go(), self._device.active():
             self._device.synchronize()  # what is queued still reads and writes what is freed here
-            for graph in self._graphs.values():
-                if graph is not None:
-                    graph.close()
-            self._graphs.clear()
+            for graph in self._graphs.made():
+                graph.close()
             self._encoder.close()
             self._window.close()
             self._pool.close()
@@ -137,30 +134,17 @@ class DeviceScorer(ClosesOnExit):
         return logits.view(np.float32).copy()
 
     def _run_window(self, batch: int) -> None:
-        """Queue a pass: the first of a size as it is, the later ones as a graph where that can be.
-
-        The first pass sets up kernels and memory, which a capture must not contain.
-        """
+        """Queue a pass: the first of a size as it is, later ones as a graph where that can be."""
 
         def queue() -> None:
             self._window.run(batch, self._windows_at, self._logits_at)
 
-        can_capture = self._can_capture and batch in CAPTURED_BATCHES
-        if can_capture and batch in self._graphs:
-            self._graphs[batch] = self._graphs[batch] or self._capture(queue)
-        graph = self._graphs.get(batch)
+        graph = self._graphs.find(batch, lambda: capture(self._device.stream, queue))
         if graph is not None:
             graph.launch()
             return
         queue()
-        if can_capture:
-            self._graphs.setdefault(batch, None)  # only now: a pass that failed set nothing up
-
-    def _capture(self, queue: Callable[[], None]) -> CudaGraph | None:
-        """Make a graph, or none from now on where the runtime cannot be captured."""
-        graph = capture(self._device.stream, queue)
-        self._can_capture = graph is not None
-        return graph
+        self._graphs.note_pass(batch)
 
 
 class _Stages:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 from istvt.errors import BackendError
-from istvt.runtime.backends.cuda_graph import CAPTURED_BATCHES
+from istvt.runtime.backends.cuda_graph import GraphsBySize
 from istvt.runtime.backends.device import device_error
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,6 @@ def cuda_error(error: RuntimeError, action: str = "PyTorch") -> BackendError:
 class WindowPasses:
     """Calls `score`, from the second call of a fixed batch size on as a CUDA graph.
 
-    The first call compiles kernels and takes memory, which a capture must not contain.
-
     Args:
         torch: the package.
         score: features `(m, T, h*w, C)` to logits `(m,)`.
@@ -85,20 +83,15 @@ class WindowPasses:
 
     def __init__(self, torch: Any, score: Callable[[Any], Any]) -> None:
         self._torch, self._score = torch, score
-        self._graphs: dict[int, tuple[Any, Any, Any] | None] = {}
-        self._can_capture = True
+        self._graphs = GraphsBySize[tuple[Any, Any, Any]]()
 
     def __call__(self, features: Any) -> Any:
         """Give logits that stay valid until the next call."""
         batch = len(features)
-        can_capture = self._can_capture and batch in CAPTURED_BATCHES
-        if can_capture and batch in self._graphs:
-            self._graphs[batch] = self._graphs[batch] or self._try_capture(features)
-        captured = self._graphs.get(batch)
+        captured = self._graphs.find(batch, lambda: self._try_capture(features))
         if captured is None:
             logits = self._score(features)
-            if can_capture:
-                self._graphs.setdefault(batch, None)
+            self._graphs.note_pass(batch)
             return logits
         graph, source, logits = captured
         source.copy_(features)
@@ -106,7 +99,7 @@ class WindowPasses:
         return logits
 
     def _try_capture(self, features: Any) -> tuple[Any, Any, Any] | None:
-        """Make a graph, or none from now on where the model cannot be captured, which is told."""
+        """Make a graph, or none where the model cannot be captured, which is told."""
         cuda = self._torch.cuda
         try:
             with cuda.stream(cuda.current_stream()):  # a failed capture leaves its own stream on
@@ -116,7 +109,6 @@ class WindowPasses:
             if type(ours) is not BackendError:  # memory or device: going without would not help
                 raise
             logger.warning("window passes run without a CUDA graph: %s", ours)
-            self._can_capture = False
             return None
 
     def _capture(self, features: Any) -> tuple[Any, Any, Any]:

@@ -143,7 +143,7 @@ def test_what_cannot_be_captured_runs_without_a_graph(opened, monkeypatch, caplo
     assert caplog.text.count("without a CUDA graph") == 1
     lost = graphs_on(its_gpu.device, error=DeviceLostError("launch failed"))
     monkeypatch.setattr(cuda_graph, "CudaGraph", lost)
-    scorer._can_capture = True
+    scorer._graphs.can_capture = True
     with pytest.raises(DeviceLostError):
         scorer.score([window])
 

@@ -231,11 +231,12 @@ def probe_cuda_python() -> list[Finding]:
     """Open the first GPU the way the backends do."""
 
     def act() -> str:
+        from istvt.export.engine_record import format_driver
         from istvt.runtime.backends.device_cuda_python import CudaPythonDevice
 
         device = CudaPythonDevice()
         device.close()
-        return f"{device.name}, CUDA driver {device.driver // 1000}.{device.driver % 1000 // 10}"
+        return f"{device.name}, CUDA driver {format_driver(device.driver)}"
 
     return [_attempt("", act, fix="install the NVIDIA driver; cuda-python needs a GPU")]
 

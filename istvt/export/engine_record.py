@@ -13,7 +13,7 @@ from istvt.errors import EngineError, UsageError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.flavour import TITLES, Flavour
 from istvt.export.kernels.spec import AttentionName
-from istvt.files import sha256_of
+from istvt.files import sha256_of_bytes
 
 GraphName: TypeAlias = Literal["encoder", "window"]
 
@@ -172,10 +172,11 @@ def open_engine(
     try:
         record = read_record(path)
         _check_place(record, path, flavour, place)
-        _check_origin(record, path, onnx_digests(bundle, graph))
+        if record.onnx != onnx_digests(bundle, graph):
+            raise EngineError(f"{path} was built from other ONNX files than those beside it")
+        return record, _read_engine(record, path)
     except EngineError as error:
         raise EngineError(f"{error}; rebuild it: {rebuild}") from error
-    return record, path.read_bytes()
 
 
 def _check_place(record: EngineRecord, path: Path, flavour: Flavour, place: Place) -> None:
@@ -192,8 +193,8 @@ def _check_place(record: EngineRecord, path: Path, flavour: Flavour, place: Plac
         )
     if place.driver < record.least_driver:
         raise EngineError(
-            f"{path} was built for a driver of CUDA {_format_driver(record.least_driver)} or "
-            f"later, and this one is of {_format_driver(place.driver)}: update the driver"
+            f"{path} was built for a driver of CUDA {format_driver(record.least_driver)} or "
+            f"later, and this one is of {format_driver(place.driver)}: update the driver"
         )
     if not record.fits(place.compute_capability):
         capabilities = record.compute_capabilities
@@ -204,18 +205,18 @@ def _check_place(record: EngineRecord, path: Path, flavour: Flavour, place: Plac
         )
 
 
-def _format_driver(version: int) -> str:
+def format_driver(version: int) -> str:
+    """Write a driver's version as people do: 13.1 for 13010."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
-def _check_origin(record: EngineRecord, path: Path, onnx: dict[str, str]) -> None:
-    if record.onnx != onnx:
-        raise EngineError(f"{path} was built from other ONNX files than those beside it")
-    size = path.stat().st_size
-    if size != record.num_bytes:
-        raise EngineError(f"{path} has {size} bytes of {record.num_bytes}: it is cut off")
-    if sha256_of(path) != record.sha256:
+def _read_engine(record: EngineRecord, path: Path) -> bytes:
+    content = path.read_bytes()
+    if len(content) != record.num_bytes:
+        raise EngineError(f"{path} has {len(content)} bytes of {record.num_bytes}: it is cut off")
+    if sha256_of_bytes(content) != record.sha256:
         raise EngineError(f"{path} is not the file that was built (its SHA-256 differs)")
+    return content
 
 
 def rebuild_command(folder: Path, flavour: Flavour) -> str:

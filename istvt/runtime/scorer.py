@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import numpy as np
 
 from istvt.errors import UsageError
+from istvt.export.bundle import Bundle
 from istvt.presets import ModelPreset
 from istvt.records import FloatArray, UInt8Array
 
@@ -41,6 +42,19 @@ class ScorerInfo:
     precision: str
     bundle_digest: str
     preset: ModelPreset
+
+    @classmethod
+    def of_bundle(
+        cls, bundle: Bundle, backend: str, *, device: str, precision: str | None = None
+    ) -> "ScorerInfo":
+        """Describe a backend with a bundle in it, in the graphs' precision where none is given."""
+        return cls(
+            backend=backend,
+            device=device,
+            precision=precision or bundle.precision,
+            bundle_digest=bundle.digest,
+            preset=bundle.config.preset,
+        )
 
 
 class Scorer(Protocol):

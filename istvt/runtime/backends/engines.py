@@ -42,13 +42,7 @@ class EngineScorer(DeviceScorer):
         _check_there(bundle, flavour)
         self._trt = load_tensorrt(flavour)
         gpu = open_device()
-        info = ScorerInfo(
-            backend=MODULES[flavour],
-            device="cuda",
-            precision=bundle.precision,
-            bundle_digest=bundle.digest,
-            preset=bundle.config.preset,
-        )
+        info = ScorerInfo.of_bundle(bundle, MODULES[flavour], device="cuda")
         runners: list[EngineRunner] = []
         try:
             if flavour == "rtx":

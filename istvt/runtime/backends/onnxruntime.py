@@ -58,13 +58,7 @@ class OnnxRuntimeScorer(ArrayScorer):
             open_session(runtime, graph, CPU_PROVIDER, threads=threads) for graph in graphs
         )
         self._sessions = {"encoder": encoder, "window": window}
-        self.info = ScorerInfo(
-            backend="onnxruntime",
-            device="cpu",
-            precision=bundle.precision,
-            bundle_digest=bundle.digest,
-            preset=bundle.config.preset,
-        )
+        self.info = ScorerInfo.of_bundle(bundle, "onnxruntime", device="cpu")
 
     def run(self, graph: GraphName, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """See `ArrayScorer.run`."""

@@ -68,13 +68,7 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
                         (bundle.window, "features", MAX_WINDOW_BATCH, (preset.num_frames, *row)),
                     )
                 )
-            info = ScorerInfo(
-                backend=BACKENDS[provider],
-                device="cuda",
-                precision=bundle.precision,
-                bundle_digest=bundle.digest,
-                preset=bundle.config.preset,
-            )
+            info = ScorerInfo.of_bundle(bundle, BACKENDS[provider], device="cuda")
             super().__init__(
                 info,
                 gpu,

@@ -36,12 +36,8 @@ class OpenVinoScorer(ArrayScorer):
             "encoder": self._compile(bundle.encoder),
             "window": self._compile(bundle.inlined_window),  # it knows no local functions
         }
-        self.info = ScorerInfo(
-            backend="openvino",
-            device="cpu",
-            precision=self._precision(bundle),
-            bundle_digest=bundle.digest,
-            preset=bundle.config.preset,
+        self.info = ScorerInfo.of_bundle(
+            bundle, "openvino", device="cpu", precision=self._precision(bundle)
         )
 
     def run(self, graph: GraphName, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

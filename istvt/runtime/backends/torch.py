@@ -60,13 +60,7 @@ class TorchScorer(ClosesOnExit):
                 if precision != "fp32":
                     self._fusion.enter_context(fused(self._model))
                 self._score = WindowPasses(torch, self._model.score)
-        self.info = ScorerInfo(
-            backend="torch",
-            device=self._device,
-            precision=precision,
-            bundle_digest=bundle.digest,
-            preset=bundle.config.preset,
-        )
+        self.info = ScorerInfo.of_bundle(bundle, "torch", device=self._device, precision=precision)
 
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`; a handle is a tensor `(h*w, C)` on the device."""

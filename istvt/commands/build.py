@@ -63,7 +63,7 @@ def export(
     if clips is not None and precision != "int8":
         raise UsageError("--clips is for the ranges of --int8: give both or neither")
     engines = _engine_options(engine, compute_capability, max_batch, workspace_mb, plugin)
-    if model is not None and (model / "bundle.json").is_file():
+    if model is not None and (model / locate.BUNDLE_FILE).is_file():
         if precision is not None or out is not None:
             raise UsageError(
                 f"{model} is a bundle, whose graphs are finished: give --engine alone, or a run"
@@ -110,14 +110,14 @@ def _build_in_bundle(folder: Path, engines: "EngineOptions | None") -> int:
             f"{folder} is a bundle, and there is no engine to build in it: pip install "
             "'istvt[rtx]' or 'istvt[tensorrt]', then give --engine rtx or --engine tensorrt"
         )
-    from istvt.export.bundle import open_bundle
+    from istvt.export.bundle import ENGINES_FOLDER, open_bundle
     from istvt.export.engines import build_engines
 
     bundle = open_bundle(folder)
     with stage_bars() as bars:
         built = build_engines(bundle, engines, progress=bars)
     _show_engines(tuple(built))
-    typer.echo(f"\nwrote {folder / 'engines'}")
+    typer.echo(f"\nwrote {folder / ENGINES_FOLDER}")
     return ExitCode.DONE
 
 

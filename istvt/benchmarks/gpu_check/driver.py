@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from istvt.benchmarks.gpu_check.check import Check
-from istvt.benchmarks.gpu_check.guarded import Case, spec_of, worst_error
+from istvt.benchmarks.gpu_check.guarded import Case, shape_of, worst_error
 from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
 from istvt.export.kernels.compile import (
     ALIGNMENT_BYTES,
@@ -93,7 +93,8 @@ def check_launch(settings: Settings, *, attention: AttentionName, dtype: DtypeNa
     if settings.device != "cuda":
         raise CannotRunError("a rehearsal has no CUDA driver")
     torch.zeros(1, device="cuda")  # makes the primary context the current one
-    spec, num_columns = _preset_spec(settings, attention, dtype)
+    num_rows, num_heads, head_dim, num_columns = shape_of(settings.preset)
+    spec = KernelSpec(attention, num_rows, num_heads, head_dim, dtype)
     compiled = compile_ptx(spec, compute_capability=capability(torch))
     start_s = time.perf_counter()
     kernel = DriverKernel(compiled)
@@ -142,14 +143,6 @@ def _launch(kernel: DriverKernel, qkv: "Tensor", mixed: "Tensor") -> None:
         mixed=mixed.data_ptr(),
         stream=torch.cuda.current_stream().cuda_stream,
     )
-
-
-def _preset_spec(
-    settings: Settings, attention: AttentionName, dtype: DtypeName
-) -> tuple[KernelSpec, int]:
-    preset = settings.preset
-    sizes = (preset.num_frames + 1, preset.num_heads, preset.head_dim)
-    return spec_of(attention, dtype, sizes), preset.num_patches + 1
 
 
 def _pointers_to(values: Sequence[Any]) -> Any:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from istvt.benchmarks.gpu_check.rates import TORCH_NAMES
-from istvt.export.kernels.spec import AttentionName, DtypeName, KernelSpec
+from istvt.export.kernels.spec import AttentionName, KernelSpec
+from istvt.presets import ModelPreset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,9 +82,9 @@ def formula_of(attention: AttentionName) -> "Callable[[Tensor], Tensor]":
     return attend_over_time if attention == "temporal" else attend_over_space
 
 
-def spec_of(attention: AttentionName, dtype: DtypeName, sizes: tuple[int, int, int]) -> KernelSpec:
-    """Put a spec together from T+1, heads and head_dim."""
-    return KernelSpec(attention, *sizes, dtype)
+def shape_of(preset: ModelPreset) -> tuple[int, int, int, int]:
+    """Give T+1, heads, head_dim and the columns of a preset."""
+    return preset.num_frames + 1, preset.num_heads, preset.head_dim, preset.num_patches + 1
 
 
 def _between_guards(

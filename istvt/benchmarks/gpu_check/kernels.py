@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, take_turns
-from istvt.benchmarks.gpu_check.guarded import Case, formula_of, spec_of, worst_error
+from istvt.benchmarks.gpu_check.guarded import Case, formula_of, shape_of, worst_error
 from istvt.benchmarks.gpu_check.rates import TORCH_NAMES
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.export.kernels.spec import ITEM_BYTES, AttentionName, DtypeName, KernelSpec
@@ -42,8 +42,8 @@ def check_values(settings: Settings, *, attention: AttentionName, dtype: DtypeNa
     if settings.device == "cuda":
         require("triton", extra="gpu")
     cases = [
-        Case(spec_of(attention, dtype, shape[:3]), 2, shape[3], offset)
-        for shape in (_preset_shape(settings), *SHAPES)
+        Case(KernelSpec(attention, *shape[:3], dtype), 2, shape[3], offset)
+        for shape in (shape_of(settings.preset), *SHAPES)
         for offset in (0, ODD_OFFSET_ITEMS)
     ]
     start = partial(launch, attention)
@@ -62,8 +62,8 @@ def measure_speed(
     torch = require("torch", extra="gpu")
     if settings.device == "cuda":
         require("triton", extra="gpu")
-    num_rows, num_heads, head_dim, num_columns = _preset_shape(settings)
-    spec = spec_of(attention, dtype, (num_rows, num_heads, head_dim))
+    num_rows, num_heads, head_dim, num_columns = shape_of(settings.preset)
+    spec = KernelSpec(attention, num_rows, num_heads, head_dim, dtype)
     moved = moved_bytes(spec, batch, num_columns)
     count = max(2, math.ceil(ROTATING_BYTES[settings.device] / moved))
     kind = {"dtype": getattr(torch, TORCH_NAMES[dtype]), "device": settings.device}
@@ -103,11 +103,6 @@ def moved_bytes(spec: KernelSpec, batch: int, num_columns: int) -> int:
 def _launch_each(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
     for pair in zip(qkv, mixed, strict=True):
         launch(attention, *pair)
-
-
-def _preset_shape(settings: Settings) -> tuple[int, int, int, int]:
-    preset = settings.preset
-    return preset.num_frames + 1, preset.num_heads, preset.head_dim, preset.num_patches + 1
 
 
 def _checks() -> dict[str, Check]:

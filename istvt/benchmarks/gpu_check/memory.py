@@ -5,6 +5,7 @@ In TensorRT 11 each change of a shape may leave the plugin's code behind (NVIDIA
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from istvt.benchmarks.gpu_check.bundles import BundlePrecision, open_exported
 from istvt.benchmarks.gpu_check.engines import MAX_WINDOW_BATCH, read_window_record
@@ -31,7 +32,7 @@ def check_memory(settings: Settings, *, backend: str, precision: BundlePrecision
     torch = require("torch", extra="gpu")
     with open_scorer(bundle, backend=backend, device="cuda") as scorer:
         outcome = measure_growth(scorer, lambda: torch.cuda.mem_get_info()[0])
-    return Outcome(outcome.figures, passed=outcome.passed, note=record.way)
+    return replace(outcome, note=record.way)
 
 
 def measure_growth(scorer: Scorer, free_bytes: Callable[[], int]) -> Outcome:

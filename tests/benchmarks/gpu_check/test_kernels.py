@@ -5,14 +5,15 @@ from functools import partial
 import pytest
 
 from istvt.benchmarks.gpu_check import kernels
-from istvt.benchmarks.gpu_check.guarded import Case, formula_of, spec_of, worst_error
+from istvt.benchmarks.gpu_check.guarded import Case, formula_of, worst_error
 from istvt.benchmarks.gpu_check.result import Settings
+from istvt.export.kernels.spec import KernelSpec
 
 SETTINGS = Settings(device="cpu", preset_name="tiny", work="", seconds=0.01)
 
 
 def case(attention="temporal", dtype="fp16", *, offset=0):
-    return Case(spec_of(attention, dtype, (4, 2, 16)), 2, 9, offset)
+    return Case(KernelSpec(attention, 4, 2, 16, dtype), 2, 9, offset)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 8])
@@ -49,7 +50,7 @@ def test_a_broken_kernel_does_not(launch):
 
 def test_bytes_of_a_window():
     """docs/kernels.md: 7.78 MB in and 2.59 MB out."""
-    spec = spec_of("temporal", "fp16", (7, 8, 64))
+    spec = KernelSpec("temporal", 7, 8, 64, "fp16")
     assert kernels.moved_bytes(spec, 1, 362) == pytest.approx(7.78e6 + 2.59e6, rel=1e-3)
     assert kernels.moved_bytes(spec, 8, 362) == 8 * kernels.moved_bytes(spec, 1, 362)
 
@@ -67,5 +68,5 @@ def test_speed_figures_fit_each_other(monkeypatch):
     assert figures["copy_gb_per_s"] == pytest.approx(2 * figures["ours_gb_per_s"])
     moved = 1e3 * figures["ours_us"] * figures["ours_gb_per_s"]
     preset = SETTINGS.preset
-    spec = spec_of("temporal", "fp16", (preset.num_frames + 1, preset.num_heads, preset.head_dim))
+    spec = KernelSpec("temporal", preset.num_frames + 1, preset.num_heads, preset.head_dim, "fp16")
     assert moved == pytest.approx(kernels.moved_bytes(spec, 8, preset.num_patches + 1))

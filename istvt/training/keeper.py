@@ -20,6 +20,7 @@ from istvt.training.recipe import Precision
 from istvt.training.tracking import Tracker
 
 KEPT_FILES = (LAST_FILE, WEIGHTS_FILE, CONFIG_FILE, METRICS_FILE)
+SAFETENSORS_PATTERN = ".tmp??????"  # safetensors 0.8 writes a file of such a name and renames it
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _scalars(result: EpochResult) -> dict[str, float]:
 
 def _sweep(run: Path) -> None:
     """Remove what a kill left half written."""
-    for name in KEPT_FILES:
-        stem, _, suffix = name.rpartition(".")
-        for left in run.glob(f".{stem}-*.{suffix}"):
+    ours = (name.rpartition(".") for name in KEPT_FILES)
+    for pattern in (*(f".{stem}-*.{suffix}" for stem, _, suffix in ours), SAFETENSORS_PATTERN):
+        for left in run.glob(pattern):
             left.unlink(missing_ok=True)

@@ -185,6 +185,18 @@ def test_weights_of_a_lost_epoch_do_not_stay(train, tmp_path, monkeypatch):
     assert not list(resumed.run.glob(".*"))
 
 
+def test_what_a_kill_left_half_written_goes_on_resume(train):
+    """`.tmpNQYkb7` is what safetensors leaves when it is killed while it writes."""
+    run = train(replace(RECIPE, epochs=1)).run
+    half_written = [run / name for name in (".last-a1b2c3d4.safetensors", ".tmpNQYkb7")]
+    others = [run / name for name in (".notes", ".tmp", "notes.tmp")]
+    for path in (*half_written, *others):
+        path.write_bytes(b"half")
+    train(replace(RECIPE, epochs=2), resume=True)
+    assert [path.exists() for path in half_written] == [False, False]
+    assert [path.exists() for path in others] == [True, True, True]
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_weights_that_wait_for_their_name_get_it_on_resume(train, tmp_path, monkeypatch, epochs):
     """Killed after the checkpoint of an epoch, before its better weights are in their place."""

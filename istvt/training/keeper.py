@@ -40,12 +40,12 @@ class Keeper:
         self._tracker: Tracker | None = None
 
     @contextmanager
-    def tracking(self, steps: int) -> Iterator[None]:
-        """Track numbers while the block runs, from some steps on."""
+    def tracking(self, steps: int, *, is_validated: bool) -> Iterator[None]:
+        """Track numbers while the block runs, from some steps on, with or without validation."""
         if not self._writes:
             yield
             return
-        with Tracker(self._run, resumed_at=steps) as self._tracker:
+        with Tracker(self._run, resumed_at=steps, is_validated=is_validated) as self._tracker:
             yield
 
     def track(self, step: int, values: Mapping[str, float]) -> None:

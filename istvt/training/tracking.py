@@ -18,6 +18,7 @@ from istvt.files import atomic_file
 SCALARS_FILE = "scalars.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 FLUSH_EVERY_S = 20.0
+VALIDATION = "val/"  # begins the names of what validation found
 
 
 class Tracker(ClosesOnExit):
@@ -30,6 +31,8 @@ class Tracker(ClosesOnExit):
         run: the run folder.
         resumed_at: steps that the training goes on from. What was written of later ones, before a
             kill, is dropped from the lines; TensorBoard is told to purge it.
+        is_validated: whether what was found by validation after these steps counts too; otherwise
+            it is dropped from the lines, for it will be found again.
         flush_every_s: seconds after which what is written can be read.
 
     Raises:
@@ -37,11 +40,16 @@ class Tracker(ClosesOnExit):
     """
 
     def __init__(
-        self, run: Path, *, resumed_at: int = 0, flush_every_s: float = FLUSH_EVERY_S
+        self,
+        run: Path,
+        *,
+        resumed_at: int = 0,
+        is_validated: bool = True,
+        flush_every_s: float = FLUSH_EVERY_S,
     ) -> None:
         self._events = _EventFile(run / TENSORBOARD_FOLDER, first_step=resumed_at + 1)
         path = run / SCALARS_FILE
-        _drop_after(path, resumed_at)
+        _drop_after(path, resumed_at, is_validated=is_validated)
         self._lines = path.open("a")
         self._flush_every_s = flush_every_s
         self._flushed = time.monotonic()
@@ -83,9 +91,13 @@ def read_scalars(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _drop_after(path: Path, step: int) -> None:
+def _drop_after(path: Path, step: int, *, is_validated: bool) -> None:
+    def counts(line: dict[str, Any]) -> bool:
+        is_lost = any(name.startswith(VALIDATION) for name in line) and not is_validated
+        return bool(line["step"] < step or (line["step"] == step and not is_lost))
+
     if path.is_file():
-        kept = [line for line in read_scalars(path.parent) if line["step"] <= step]
+        kept = [line for line in read_scalars(path.parent) if counts(line)]
         with atomic_file(path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 

@@ -87,7 +87,8 @@ class Trainer:
             self._kept_s = self._clock.read_s()
         else:
             self._keep()  # killed in its first epoch, a training can be resumed too
-        with self._keeper.tracking(self._steps_taken()):
+        is_between_epochs = self._position.step == 0
+        with self._keeper.tracking(self._steps_taken(), is_validated=is_between_epochs):
             yield
 
     def is_done(self) -> bool:

@@ -26,6 +26,7 @@ from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
 from istvt.training.precision import Settled
 from istvt.training.step import Stepper
+from istvt.training.tracking import read_scalars
 from tests.training.runs import CONFIG, RECIPE, SIZE_PX, lay_out, make_split
 
 
@@ -195,6 +196,24 @@ def test_what_a_kill_left_half_written_goes_on_resume(train):
     train(replace(RECIPE, epochs=2), resume=True)
     assert [path.exists() for path in half_written] == [False, False]
     assert [path.exists() for path in others] == [True, True, True]
+
+
+def test_a_validation_that_no_checkpoint_knows_of_is_told_once(train, tmp_path, monkeypatch):
+    """Killed after an epoch's numbers were filed and before its checkpoint."""
+    recipe, save = replace(RECIPE, checkpoint_every_s=1e-6), keeper.save_checkpoint
+    whole = train(recipe, out="whole")
+
+    def killed(path, state, facts):
+        if len(facts["epochs"]) == 1:
+            raise KeyboardInterrupt
+        save(path, state, facts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeper, "save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe)
+    resumed = train(recipe, resume=True)
+    assert read_scalars(resumed.run) == read_scalars(whole.run)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

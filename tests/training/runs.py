@@ -103,15 +103,20 @@ def train_command(folder: Path, run: Path, options: dict[str, Any], rank_of: Any
         os._exit(run_app(lambda **_: command.train(folder, run, preset="small", **options)))
 
 
-def train_together(folder: Path, run: Path, options: dict[str, Any], *, processes: int) -> None:
-    """Be torchrun, and see that all end well."""
+def start_together(folder: Path, run: Path, *options: dict[str, Any]) -> list[BaseProcess]:
+    """Be torchrun: start one process for each of the options."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    team = [
-        start(train_command, folder, run, dict(options), (rank, processes, port))
-        for rank in range(processes)
+    return [
+        start(train_command, folder, run, dict(its), (rank, len(options), port))
+        for rank, its in enumerate(options)
     ]
+
+
+def train_together(folder: Path, run: Path, options: dict[str, Any], *, processes: int) -> None:
+    """Be torchrun, and see that all end well."""
+    team = start_together(folder, run, *[options] * processes)
     for process in team:
         process.join(120)
     assert [process.exitcode for process in team] == [0] * processes, told(folder)

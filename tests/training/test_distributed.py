@@ -20,6 +20,7 @@ from tests.training.runs import (
     metrics_of,
     scalars_of,
     start,
+    start_together,
     told,
     train_command,
     train_together,
@@ -75,8 +76,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(folder, together):
 
 def test_two_processes_resume_to_the_same_bits(folder, together):
     run = folder / "broken"
-    ports = 29000 + os.getpid() % 2000
-    team = [start(train_command, folder, run, dict(OPTIONS), (rank, 2, ports)) for rank in range(2)]
+    team = start_together(folder, run, OPTIONS, OPTIONS)
     wait_for((run / "metrics.jsonl").exists, team[0])
     for process in team:
         os.kill(process.pid, signal.SIGKILL)
@@ -90,13 +90,7 @@ def test_two_processes_resume_to_the_same_bits(folder, together):
 
 
 def test_processes_that_read_other_windows_are_all_refused(folder):
-    port = 31000 + os.getpid() % 2000
-    team = [
-        start(
-            train_command, folder, folder / "run", OPTIONS | {"videos": 5 + rank}, (rank, 2, port)
-        )
-        for rank in range(2)
-    ]
+    team = start_together(folder, folder / "run", OPTIONS, OPTIONS | {"videos": 6})
     for process in team:
         process.join(60)
         process.kill()

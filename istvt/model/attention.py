@@ -44,10 +44,14 @@ def attend_over_time(qkv: Tensor) -> Tensor:
         Mixed values `(B, T+1, N, heads * head_dim)`.
     """
     queries, keys, values = qkv.permute(3, 0, 2, 4, 1, 5).unbind(0)  # (B, N, heads, T+1, head_dim)
+    columns = queries.shape[:2]
+    # PyTorch's fused kernels take four axes: (B*N, heads, T+1, head_dim).
     mixed = scaled_dot_product_attention(
-        self_subtract(queries, time_dim=3), self_subtract(keys, time_dim=3), values
+        self_subtract(queries, time_dim=3).flatten(0, 1),
+        self_subtract(keys, time_dim=3).flatten(0, 1),
+        values.flatten(0, 1),
     )
-    return mixed.permute(0, 3, 1, 2, 4).flatten(3)
+    return mixed.unflatten(0, columns).permute(0, 3, 1, 2, 4).flatten(3)
 
 
 def attend_over_space(qkv: Tensor) -> Tensor:

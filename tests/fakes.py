@@ -33,6 +33,8 @@ class FakeScorer(ClosesOnExit):
         self.scored_batches.append(len(windows))
         return np.array([np.mean(window) / 16 - 8 for window in windows], dtype=np.float32)
 
+    def synchronize(self) -> None: ...
+
     def close(self) -> None:
         pass
 

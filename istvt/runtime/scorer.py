@@ -3,6 +3,7 @@
 One protocol for every runtime; the modules under `backends/` fill it.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,7 +11,8 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
-from istvt.errors import UsageError
+from istvt.closing import ClosesOnExit
+from istvt.errors import BackendError, UsageError
 from istvt.export.bundle import Bundle
 from istvt.presets import ModelPreset
 from istvt.records import FloatArray, UInt8Array
@@ -78,8 +80,15 @@ class Scorer(Protocol):
         """
         ...
 
+    def synchronize(self) -> None:
+        """Return when all that was queued is done: `encode` may leave the device at work."""
+        ...
+
     def close(self) -> None:
-        """Free the device's memory; the scorer cannot be used afterwards."""
+        """Free the device's memory; the scorer cannot be used afterwards.
+
+        A second call does nothing, and each other one raises `BackendError` from then on.
+        """
         ...
 
     def __enter__(self) -> "Scorer": ...
@@ -90,6 +99,31 @@ class Scorer(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+class ClosingScorer(ClosesOnExit):
+    """What scorers have in common: an end."""
+
+    _is_closed = False
+
+    @abstractmethod
+    def free(self) -> None:
+        """Free what is held; called once."""
+
+    def close(self) -> None:
+        """See `Scorer.close`."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.free()
+
+    def check_open(self) -> None:
+        """Refuse to work on what is freed.
+
+        Raises:
+            BackendError: the scorer is closed.
+        """
+        if self._is_closed:
+            raise BackendError("the scorer is closed: open another one")
 
 
 def check_backend(backend: str) -> BackendName:

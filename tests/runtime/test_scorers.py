@@ -151,6 +151,22 @@ def test_auto_passes_over_what_is_missing(tiny_bundle, monkeypatch):
         open_scorer(tiny_bundle, backend="openvino")
 
 
+@pytest.mark.parametrize("backend", REAL)
+def test_what_is_closed_is_closed_again_and_not_used(tiny_bundle, faces, backend):
+    with open_scorer(tiny_bundle, backend=backend, device="cpu") as scorer:
+        window = scorer.encode(faces[: TINY.num_frames])
+    scorer.close()
+    for use in (lambda: scorer.encode(faces), lambda: scorer.score([window])):
+        with pytest.raises(BackendError, match="is closed: open another"):
+            use()
+
+
+def test_what_is_queued_can_be_waited_for(scorer, faces):
+    scorer.encode(faces)
+    scorer.synchronize()
+    assert np.isfinite(scorer.score(sliding(scorer.encode(faces)))).all()
+
+
 def test_unknown_names_list_the_known(tiny_bundle):
     with pytest.raises(UsageError, match=r"'tflite'.*auto, torch, onnxruntime, openvino"):
         open_scorer(tiny_bundle, backend="tflite")

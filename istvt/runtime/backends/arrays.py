@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from istvt.closing import ClosesOnExit
 from istvt.records import FloatArray, UInt8Array
 from istvt.runtime.scorer import (
+    ClosingScorer,
     Features,
     ScorerInfo,
     check_faces,
@@ -19,7 +19,7 @@ from istvt.runtime.scorer import (
 GraphName: TypeAlias = Literal["encoder", "window"]
 
 
-class ArrayScorer(ClosesOnExit):
+class ArrayScorer(ClosingScorer):
     """A scorer over two graphs that take and give arrays; a handle is an array `(h*w, C)`."""
 
     info: ScorerInfo
@@ -30,6 +30,7 @@ class ArrayScorer(ClosesOnExit):
 
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`."""
+        self.check_open()
         check_faces(faces, self.info.preset)
         if len(faces) == 0:
             return []
@@ -37,8 +38,12 @@ class ArrayScorer(ClosesOnExit):
 
     def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
         """See `Scorer.score`."""
+        self.check_open()
         check_windows(windows, self.info.preset)
         if not windows:
             return no_logits()
         stacked = np.stack([np.stack(list(window)) for window in windows])
         return self.run("window", stacked).astype(np.float32)
+
+    def synchronize(self) -> None:
+        """See `Scorer.synchronize`; arrays are there when they are given."""

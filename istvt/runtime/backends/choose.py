@@ -2,11 +2,13 @@
 
 import logging
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 
 from istvt.errors import BackendError, RuntimeEnvironmentError
 from istvt.export.bundle import Bundle
+from istvt.export.flavour import Flavour
 from istvt.runtime.scorer import (
     BackendName,
     DeviceName,
@@ -30,7 +32,12 @@ AUTO_ORDER: tuple[tuple[BackendName, DeviceName], ...] = (
 
 
 def open_scorer(
-    bundle: Bundle, *, backend: str = "auto", device: str = "auto", threads: int | None = None
+    bundle: Bundle,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    eager_kernels: bool = False,
 ) -> Scorer:
     """Load a bundle into a runtime.
 
@@ -39,17 +46,25 @@ def open_scorer(
         backend: a name, or `auto` for the first of `AUTO_ORDER` that works on this machine.
         device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
         threads: CPU threads for the model; all cores where None.
+        eager_kernels: have TensorRT-RTX compile the kernels of a new batch size before it runs it.
+            Otherwise others stand in meanwhile, and times and the last digits change after.
 
     Raises:
         UsageError: an unknown name.
         RuntimeEnvironmentError: the named backend or device does not run here; with `auto`, none.
     """
-    return _open(bundle, check_backend(backend), device=check_device(device), threads=threads)
+    options = _Options(threads, eager_kernels)
+    return _open(bundle, check_backend(backend), check_device(device), options)
 
 
-def _open(
-    bundle: Bundle, backend: BackendName, *, device: DeviceName, threads: int | None
-) -> Scorer:
+@dataclass(frozen=True)
+class _Options:
+    threads: int | None
+    eager_kernels: bool
+
+
+def _open(bundle: Bundle, backend: BackendName, device: DeviceName, options: _Options) -> Scorer:
+    threads = options.threads
     match backend:
         case "torch":
             from istvt.runtime.backends.torch import TorchScorer
@@ -66,13 +81,14 @@ def _open(
             from istvt.runtime.backends.engines import EngineScorer
 
             _refuse_cpu(backend, device)
-            return EngineScorer(bundle, "rtx" if backend == "tensorrt_rtx" else "tensorrt")
+            flavour: Flavour = "rtx" if backend == "tensorrt_rtx" else "tensorrt"
+            return EngineScorer(bundle, flavour, eager_kernels=options.eager_kernels)
         case "openvino":
             from istvt.runtime.backends.openvino import OpenVinoScorer
 
             return OpenVinoScorer(bundle, device=device, threads=threads)
         case "auto":
-            return _open_first_that_works(bundle, device=device, threads=threads)
+            return _open_first_that_works(bundle, device, options)
 
 
 def _open_onnxruntime(bundle: Bundle, *, device: DeviceName, threads: int | None) -> Scorer:
@@ -94,13 +110,13 @@ def _refuse_cpu(backend: str, device: DeviceName) -> None:
         raise BackendError(f"{backend} runs on NVIDIA GPUs only: use --device cuda")
 
 
-def _open_first_that_works(bundle: Bundle, *, device: DeviceName, threads: int | None) -> Scorer:
+def _open_first_that_works(bundle: Bundle, device: DeviceName, options: _Options) -> Scorer:
     reasons = []
     for backend, its_device in AUTO_ORDER:
         if device not in ("auto", its_device):
             continue
         try:
-            scorer = _open(bundle, backend, device=its_device, threads=threads)
+            scorer = _open(bundle, backend, its_device, options)
         except RuntimeEnvironmentError as error:
             reasons.append(_passed_over(backend, its_device, error))
             continue

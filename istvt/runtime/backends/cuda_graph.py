@@ -32,15 +32,18 @@ class CudaGraph:
         self._stream = ctypes.c_void_p(stream)
         driver.call("cuStreamBeginCapture_v2", self._stream, CAPTURE_THREAD_LOCAL)
         graph = ctypes.c_void_p()
-        try:
-            queue()
-        finally:  # a stream left capturing takes no other work
-            status = driver.status_of("cuStreamEndCapture", self._stream, ctypes.byref(graph))
-        driver.check("cuStreamEndCapture", status)
         self._executable = ctypes.c_void_p()
-        flags = ctypes.c_ulonglong(0)
-        driver.call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, flags)
-        driver.call("cuGraphDestroy", graph)
+        try:
+            try:
+                queue()
+            finally:  # a stream left capturing takes no other work
+                status = driver.status_of("cuStreamEndCapture", self._stream, ctypes.byref(graph))
+            driver.check("cuStreamEndCapture", status)
+            made, flags = ctypes.byref(self._executable), ctypes.c_ulonglong(0)
+            driver.call("cuGraphInstantiateWithFlags", made, graph, flags)
+        finally:
+            if graph:
+                driver.status_of("cuGraphDestroy", graph)
 
     def launch(self) -> None:
         """Queue the captured work."""

@@ -19,9 +19,16 @@ from istvt.records import UInt8Array
 
 logger = logging.getLogger(__name__)
 
+# Parts of the texts of cuGetErrorString, which every library passes on.
 LOST_SIGNS = (
-    *("illegal", "misaligned", "launch failed", "launch failure", "launch timed out", "lost"),
-    *("ecc", "nvlink", "hardware stack", "unavailable", "device-side assert", "unloading"),
+    *("illegal memory access", "illegal instruction", "misaligned address", "launch failure"),
+    *("launch timed out", "device-side assert", "context is destroyed", "shared address space"),
+    *("invalid program counter", "hardware stack", "uncorrectable ecc", "nvlink"),
+    *("unavailable", "driver shutting down", "unknown error"),
+)
+# CUDA's, ONNX Runtime's arena's, TensorRT's, cuBLAS's and cuDNN's.
+MEMORY_SIGNS = (
+    *("out of memory", "outofmemory", "bad alloc", "failed to allocate memory", "alloc failed"),
 )
 
 
@@ -109,9 +116,9 @@ def device_error(action: str, reason: str) -> BackendError:
     """Turn what CUDA says went wrong into our error."""
     text = f"{action} failed on the GPU: {reason}"
     lowered = reason.lower().replace("_", " ")
-    if "out of memory" in lowered or "bad alloc" in lowered:
+    if any(sign in lowered for sign in MEMORY_SIGNS):
         return DeviceMemoryError(
-            f"{text}; build the engines for a smaller --max-batch, or close other programs"
+            f"{text}; close other programs on it (engines of a smaller --max-batch take less)"
         )
     if any(sign in lowered for sign in LOST_SIGNS):
         return DeviceLostError(

@@ -129,7 +129,11 @@ def _primary_context(driver: Any, index: int) -> tuple[Any, Any]:
 
 def _call(driver: Any, name: str, *arguments: Any) -> Any:
     """Call the driver: its functions give (status, results...)."""
-    status, *results = getattr(driver, name)(*arguments)
+    try:
+        status, *results = getattr(driver, name)(*arguments)
+    except ValueError as error:  # a status that these bindings are too old for
+        raise device_error(name, str(error)) from error
     if status != driver.CUresult.CUDA_SUCCESS:
-        raise device_error(name, str(getattr(status, "name", status)))
+        _, text = driver.cuGetErrorString(status)
+        raise device_error(name, f"{text.decode()} ({status.name})")
     return results[0] if len(results) == 1 else results or None

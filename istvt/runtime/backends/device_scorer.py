@@ -10,13 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from istvt.closing import ClosesOnExit
-from istvt.errors import BackendError
 from istvt.records import FloatArray, UInt8Array
 from istvt.runtime.backends.cuda_graph import CudaGraph, GraphsBySize, capture
 from istvt.runtime.backends.device import Device, letting_go
 from istvt.runtime.backends.feature_pool import FaceFeatures, FeaturePool
 from istvt.runtime.scorer import (
+    ClosingScorer,
     Features,
     ScorerInfo,
     check_faces,
@@ -48,7 +47,7 @@ class Runner(Protocol):
         ...
 
 
-class DeviceScorer(ClosesOnExit):
+class DeviceScorer(ClosingScorer):
     """See `Scorer`; a handle is a `FaceFeatures`."""
 
     def __init__(
@@ -60,7 +59,6 @@ class DeviceScorer(ClosesOnExit):
         self._face_bytes = preset.image_size**2 * 3
         self._row_bytes = preset.num_patches * preset.embed_dim * FLOAT_BYTES
         self._graphs = GraphsBySize[CudaGraph](can_capture=window.can_be_captured)
-        self._is_closed = False
         with device.active():
             self._pool = FeaturePool(device, self._row_bytes)
             self._stages = _Stages(device, encoder.max_batch * self._face_bytes)
@@ -91,11 +89,13 @@ class DeviceScorer(ClosesOnExit):
             batches = [windows[start : start + limit] for start in range(0, len(windows), limit)]
             return np.concatenate([self._score_batch(batch) for batch in batches])
 
-    def close(self) -> None:
-        """See `Scorer.close`; a lost device raises nothing here."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+    def synchronize(self) -> None:
+        """See `Scorer.synchronize`."""
+        with self._active():
+            self._device.synchronize()
+
+    def free(self) -> None:
+        """See `ClosingScorer.free`; a lost device raises nothing here."""
         with letting_go(), self._device.active():
             self._device.synchronize()  # what is queued still reads and writes what is freed here
             for graph in self._graphs.made():
@@ -108,8 +108,7 @@ class DeviceScorer(ClosesOnExit):
         self._device.close()
 
     def _active(self) -> AbstractContextManager[None]:
-        if self._is_closed:  # its pinned memory is gone: a copy there would end the process
-            raise BackendError("the scorer is closed: open another one")
+        self.check_open()  # pinned memory that is gone would end the process
         return self._device.active()
 
     def _encode_batch(self, faces: UInt8Array) -> list[FaceFeatures]:

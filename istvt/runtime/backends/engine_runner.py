@@ -40,13 +40,15 @@ class EngineRunner:
         device: Device,
         *,
         runtime_cache: Path | None = None,
+        eager_kernels: bool = False,
     ) -> None:
         self._trt, self._device, self._record = trt, device, record
         self._errors: list[str] = []
         self._log = make_logger(trt, self._errors)
-        self._cache_path = runtime_cache
+        self._cache_path, self._eager_kernels = runtime_cache, eager_kernels
+        # None: of the sizes that share one. Before the cache, which is to outlive them.
+        self._contexts: dict[int | None, Any] = {}
         self._cache: Any = None
-        self._contexts: dict[int | None, Any] = {}  # None: of the sizes that share one
         self._scratch_at: int | None = None
         self.max_batch = record.max_batch
         self.can_be_captured = record.flavour == "tensorrt"
@@ -131,6 +133,9 @@ class EngineRunner:
     def _make_rtx_context(self) -> Any:
         config = self._engine.create_runtime_config()
         config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if self._eager_kernels:
+            strategies = self._trt.DynamicShapesKernelSpecializationStrategy
+            config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
         self._cache = config.create_runtime_cache()
         if self._cache_path is not None and self._cache_path.is_file():
             self._cache.deserialize(self._cache_path.read_bytes())  # of another GPU: stays empty

@@ -6,7 +6,6 @@ from istvt.errors import EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.engine_record import (
     GRAPHS,
-    GraphName,
     Place,
     engine_path,
     open_engine,
@@ -18,10 +17,10 @@ from istvt.export.flavour import (
     Flavour,
     check_rtx_gpu,
     cuda_of,
+    installed_version,
     load_tensorrt,
     rtx_capabilities,
 )
-from istvt.runtime.backends.device import Device
 from istvt.runtime.backends.device_scorer import DeviceScorer
 from istvt.runtime.backends.engine_runner import EngineRunner
 from istvt.runtime.backends.open_device import open_device
@@ -38,17 +37,35 @@ class EngineScorer(DeviceScorer):
         BackendError: there is no GPU.
     """
 
-    def __init__(self, bundle: Bundle, flavour: Flavour) -> None:
+    def __init__(self, bundle: Bundle, flavour: Flavour, *, eager_kernels: bool = False) -> None:
         _check_there(bundle, flavour)
-        self._trt = load_tensorrt(flavour)
+        # TensorRT is loaded when its engines are known to fit: TensorRT-RTX cannot be after it.
+        version = installed_version(flavour) or load_tensorrt(flavour).__version__
         gpu = open_device()
         info = ScorerInfo.of_bundle(bundle, MODULES[flavour], device="cuda")
         runners: list[EngineRunner] = []
         try:
             if flavour == "rtx":
-                check_rtx_gpu(gpu.compute_capability, gpu.name, rtx_capabilities(self._trt))
-            for graph in GRAPHS:
-                runners.append(self._load(bundle, graph, flavour, gpu))
+                known = rtx_capabilities(load_tensorrt(flavour))
+                check_rtx_gpu(gpu.compute_capability, gpu.name, known)
+            place = Place(
+                version=version,
+                cuda=cuda_of(flavour),
+                driver=gpu.driver,
+                compute_capability=gpu.compute_capability,
+            )
+            engines = [open_engine(bundle, graph, flavour, place=place) for graph in GRAPHS]
+            trt = load_tensorrt(flavour)
+            with gpu.active():
+                for graph, (record, content) in zip(GRAPHS, engines, strict=True):
+                    cache = bundle.folder / ENGINES_FOLDER / f"{graph}-{flavour}.runtime-cache"
+                    runners.append(
+                        EngineRunner(
+                            *(trt, content, record, gpu),
+                            runtime_cache=cache,
+                            eager_kernels=eager_kernels,
+                        )
+                    )
             encoder, window = runners
             super().__init__(info, gpu, encoder=encoder, window=window)
         except BaseException:
@@ -57,20 +74,6 @@ class EngineScorer(DeviceScorer):
                     runner.close()
             gpu.close()
             raise
-
-    def _load(
-        self, bundle: Bundle, graph: GraphName, flavour: Flavour, gpu: Device
-    ) -> EngineRunner:
-        place = Place(
-            version=self._trt.__version__,
-            cuda=cuda_of(flavour),
-            driver=gpu.driver,
-            compute_capability=gpu.compute_capability,
-        )
-        record, content = open_engine(bundle, graph, flavour, place=place)
-        cache = bundle.folder / ENGINES_FOLDER / f"{graph}-{flavour}.runtime-cache"
-        with gpu.active():
-            return EngineRunner(self._trt, content, record, gpu, runtime_cache=cache)
 
 
 def _check_there(bundle: Bundle, flavour: Flavour) -> None:

@@ -71,8 +71,8 @@ class OnnxRuntimeScorer(ArrayScorer):
             raise BackendError(f"ONNX Runtime failed while running: {error}") from error
         return result
 
-    def close(self) -> None:
-        """See `Scorer.close`."""
+    def free(self) -> None:
+        """See `ClosingScorer.free`."""
         self._sessions.clear()
 
 

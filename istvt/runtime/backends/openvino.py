@@ -52,8 +52,8 @@ class OpenVinoScorer(ArrayScorer):
             raise BackendError(f"OpenVINO failed while running: {error}") from error
         return np.concatenate(rows)
 
-    def close(self) -> None:
-        """See `Scorer.close`."""
+    def free(self) -> None:
+        """See `ClosingScorer.free`."""
         self._requests.clear()
 
     def _precision(self, bundle: Bundle) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from istvt.closing import ClosesOnExit
 from istvt.errors import BackendError
 from istvt.export.bundle import Bundle
 from istvt.extras import require
@@ -20,6 +19,7 @@ from istvt.runtime.backends.torch_cuda import (
     torch_precision,
 )
 from istvt.runtime.scorer import (
+    ClosingScorer,
     DeviceName,
     Features,
     ScorerInfo,
@@ -31,12 +31,12 @@ from istvt.runtime.scorer import (
 CUDNN = {"enabled": True, "allow_tf32": False}  # `flags` turns cuDNN off where it is not named
 
 
-class TorchScorer(ClosesOnExit):
+class TorchScorer(ClosingScorer):
     """ISTVT in fp32 on the CPU; on a CUDA device in the bundle's precision, fused and captured.
 
     Raises:
         MissingExtraError: PyTorch is not installed.
-        BackendError: CUDA was asked for and is not there.
+        BackendError: CUDA was asked for and is not there, or cannot run the model.
     """
 
     def __init__(self, bundle: Bundle, *, device: DeviceName, threads: int | None = None) -> None:
@@ -61,6 +61,8 @@ class TorchScorer(ClosesOnExit):
                     self._fusion.enter_context(fused(self._model))
                 self._score = WindowPasses(torch, self._model.score)
         self.info = ScorerInfo.of_bundle(bundle, "torch", device=self._device, precision=precision)
+        if self._device == "cuda":
+            self._capture_one()
 
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`; a handle is a tensor `(h*w, C)` on the device."""
@@ -79,14 +81,28 @@ class TorchScorer(ClosesOnExit):
             logits: FloatArray = self._score(stacked).float().cpu().numpy()
         return logits
 
-    def close(self) -> None:
-        """See `Scorer.close`."""
+    def synchronize(self) -> None:
+        """See `Scorer.synchronize`."""
+        if self._device == "cuda":
+            with self._torch_errors():
+                self._torch.cuda.synchronize()
+
+    def free(self) -> None:
+        """See `ClosingScorer.free`."""
         self._fusion.close()
         del self._model, self._score
+
+    def _capture_one(self) -> None:
+        """Make the graph of a single window now: where that cannot be, another backend is taken."""
+        preset = self.info.preset
+        (face,) = self.encode(np.zeros((1, *2 * [preset.image_size], 3), dtype=np.uint8))
+        for _ in range(2):
+            self.score([[face] * preset.num_frames])
 
     @contextmanager
     def _torch_errors(self) -> Iterator[None]:
         """Run without gradients and in full fp32; turn what PyTorch raises into our error."""
+        self.check_open()
         convolutions = self._torch.backends.cudnn
         try:
             with self._torch.inference_mode(), convolutions.flags(**CUDNN):

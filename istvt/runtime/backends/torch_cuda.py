@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
-from istvt.errors import BackendError
+from istvt.errors import BackendError, DeviceLostError
 from istvt.runtime.backends.cuda_graph import GraphsBySize
 from istvt.runtime.backends.device import device_error
 
@@ -46,7 +46,9 @@ def fused(model: Any) -> AbstractContextManager[None]:
 
     try:
         _try_out(model, (ops.temporal_attention, ops.spatial_attention))
-    except Exception as error:  # noqa: BLE001  a compiler's, linker's or driver's, of any kind
+    except Exception as error:
+        if isinstance(cuda_error(error), DeviceLostError):
+            raise  # nothing else would run either
         logger.warning(
             "PyTorch runs without the fused attention, whose kernels cannot be started here: %s",
             " ".join(str(error).split()) or repr(error),
@@ -65,7 +67,7 @@ def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
         kernel(qkv).cpu()  # waits for it
 
 
-def cuda_error(error: RuntimeError, action: str = "PyTorch") -> BackendError:
+def cuda_error(error: Exception, action: str = "PyTorch") -> BackendError:
     """Turn what PyTorch raises into our error.
 
     Its advice on debugging is left out: it comes with every error, and names a device-side assert.
@@ -75,6 +77,9 @@ def cuda_error(error: RuntimeError, action: str = "PyTorch") -> BackendError:
 
 class WindowPasses:
     """Calls `score`, from the second call of a fixed batch size on as a CUDA graph.
+
+    What cannot be captured is an error and not run as it is: PyTorch's allocator goes on as if the
+    capture went on (`CUDAGraph::capture_end` gives up before it ends that, in 2.13).
 
     Args:
         torch: the package.
@@ -88,7 +93,7 @@ class WindowPasses:
     def __call__(self, features: Any) -> Any:
         """Give logits that stay valid until the next call."""
         batch = len(features)
-        captured = self._graphs.find(batch, lambda: self._try_capture(features))
+        captured = self._graphs.find(batch, lambda: self._capture(features))
         if captured is None:
             logits = self._score(features)
             self._graphs.note_pass(batch)
@@ -98,23 +103,13 @@ class WindowPasses:
         graph.replay()
         return logits
 
-    def _try_capture(self, features: Any) -> tuple[Any, Any, Any] | None:
-        """Make a graph, or none where the model cannot be captured, which is told."""
-        cuda = self._torch.cuda
-        try:
-            with cuda.stream(cuda.current_stream()):  # a failed capture leaves its own stream on
-                return self._capture(features)
-        except RuntimeError as error:
-            ours = cuda_error(error, "capturing in PyTorch")
-            if type(ours) is not BackendError:  # memory or device: going without would not help
-                raise
-            logger.warning("window passes run without a CUDA graph: %s", ours)
-            return None
-
     def _capture(self, features: Any) -> tuple[Any, Any, Any]:
-        source = features.clone()
-        graph = self._torch.cuda.CUDAGraph()
-        self._torch.cuda.synchronize()
-        with self._torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            logits = self._score(source)
+        cuda, source = self._torch.cuda, features.clone()
+        graph = cuda.CUDAGraph()
+        cuda.synchronize()
+        try:
+            with cuda.graph(graph, capture_error_mode="thread_local"):
+                logits = self._score(source)
+        except RuntimeError as error:
+            raise RuntimeError(f"a window pass cannot be captured: {error}") from error
         return graph, source, logits

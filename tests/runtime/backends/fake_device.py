@@ -111,6 +111,9 @@ class FakeTensorRT:
     class ExecutionContextAllocationStrategy:
         USER_MANAGED = "managed"
 
+    class DynamicShapesKernelSpecializationStrategy:
+        EAGER = "eager"
+
     class CudaGraphStrategy:
         WHOLE_GRAPH_CAPTURE = "whole"
 
@@ -172,7 +175,7 @@ class FakeEngine:
 
 
 class FakeConfig:
-    cuda_graph_strategy = None
+    cuda_graph_strategy = dynamic_shapes_kernel_specialization_strategy = None
 
     def __init__(self, trt):
         self.trt = trt

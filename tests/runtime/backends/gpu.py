@@ -37,6 +37,7 @@ def pretend_gpu(patch, *, device=None, **failure) -> Gpu:
     patch.setattr(engines, "open_device", lambda: device)
     patch.setattr(engines, "load_tensorrt", lambda flavour: gpu.tensorrt)
     patch.setattr(engines, "cuda_of", lambda flavour: "13")
+    patch.setattr(engines, "installed_version", lambda flavour: FakeTensorRT.__version__)
     patch.setattr(onnxruntime_gpu, "open_device", lambda: device)
     return gpu
 

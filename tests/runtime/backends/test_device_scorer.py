@@ -14,8 +14,9 @@ from istvt.errors import (
     EngineError,
     MissingExtraError,
 )
+from istvt.export.bundle import open_bundle
 from istvt.presets import TINY
-from istvt.runtime.backends import cuda_graph, engine_runner, onnxruntime_gpu
+from istvt.runtime.backends import cuda_graph, engine_runner, engines, onnxruntime_gpu
 from istvt.runtime.backends.choose import open_scorer
 from istvt.runtime.backends.feature_pool import SLOTS_OF_A_SLAB
 from tests.runtime.backends import gpu
@@ -300,8 +301,16 @@ def test_a_first_engine_is_let_go_where_the_second_cannot_be_had(
 ):
     its_gpu = gpu.pretend_gpu(monkeypatch)
     bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "tensorrt")
-    (bundle.folder / "engines" / "window-tensorrt.json").unlink()
-    with pytest.raises(EngineError, match="has no sidecar"):
+    make, made = engines.EngineRunner, []
+
+    def make_one(*arguments, **named):
+        if made:
+            raise EngineError("the second")
+        made.append(make(*arguments, **named))
+        return made[0]
+
+    monkeypatch.setattr(engines, "EngineRunner", make_one)
+    with pytest.raises(EngineError, match="the second"):
         open_scorer(bundle, backend="tensorrt")
     assert its_gpu.device.buffers == {}
     assert its_gpu.device.is_closed
@@ -348,6 +357,40 @@ def test_an_engine_that_does_not_fit_is_told_or_passed_over_aloud(
         assert scorer.info.device == "cpu"
     assert f"{backend} on cuda does not run here: " in caplog.text
     assert remedy in caplog.text
+
+
+def test_an_old_engine_of_tensorrt_does_not_stand_in_the_way_of_tensorrt_rtx(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    """Once TensorRT is loaded, TensorRT-RTX cannot be."""
+    its_gpu = gpu.pretend_gpu(monkeypatch)
+    folder = tmp_path / "both.istvt"
+    bundle = gpu.with_engines(tiny_bundle, folder, "tensorrt", compute_capabilities=(86,))
+    gpu.with_engines(bundle, tmp_path / "rtx.istvt", "rtx")
+    loaded = []
+
+    def load(flavour):
+        loaded.append(flavour)
+        return its_gpu.tensorrt
+
+    monkeypatch.setattr(engines, "load_tensorrt", load)
+    with open_scorer(open_bundle(tmp_path / "rtx.istvt")) as scorer:
+        assert scorer.info.backend == "tensorrt_rtx"
+    assert set(loaded) == {"rtx"}
+
+
+@pytest.mark.parametrize(("eager", "strategy"), [(False, None), (True, "eager")])
+def test_kernels_are_awaited_where_that_is_asked(
+    tiny_bundle, tmp_path, monkeypatch, eager, strategy
+):
+    its_gpu = gpu.pretend_gpu(monkeypatch)
+    bundle = gpu.with_engines(tiny_bundle, tmp_path / "m.istvt", "rtx")
+    with open_scorer(bundle, backend="tensorrt_rtx", eager_kernels=eager):
+        found = {
+            context.config.dynamic_shapes_kernel_specialization_strategy
+            for context in its_gpu.tensorrt.contexts
+        }
+    assert found == {strategy}
 
 
 @pytest.mark.parametrize("capability", [70, 90])

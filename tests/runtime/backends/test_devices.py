@@ -15,6 +15,28 @@ from istvt.errors import (
 )
 from istvt.runtime.backends import device_cuda_python, device_pycuda, open_device
 from istvt.runtime.backends.cuda_graph import CudaGraph
+from istvt.runtime.backends.device import device_error
+
+# What cuGetErrorString gives for what names in cuda.h.
+TEXTS = {
+    "CUDA_ERROR_OUT_OF_MEMORY": "out of memory",
+    "CUDA_ERROR_DEINITIALIZED": "driver shutting down",
+    "CUDA_ERROR_ECC_UNCORRECTABLE": "uncorrectable ECC error encountered",
+    "CUDA_ERROR_ILLEGAL_ADDRESS": "an illegal memory access was encountered",
+    "CUDA_ERROR_ILLEGAL_STATE": "the operation cannot be performed in the present state",
+    "CUDA_ERROR_LAUNCH_TIMEOUT": "the launch timed out and was terminated",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED": "context is destroyed",
+    "CUDA_ERROR_ASSERT": "device-side assert triggered",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR": "hardware stack error",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION": "an illegal instruction was encountered",
+    "CUDA_ERROR_MISALIGNED_ADDRESS": "misaligned address",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE": "operation not supported on global/shared address space",
+    "CUDA_ERROR_INVALID_PC": "invalid program counter",
+    "CUDA_ERROR_LAUNCH_FAILED": "unspecified launch failure",
+    "CUDA_ERROR_INVALID_VALUE": "invalid argument",
+    "CUDA_ERROR_UNKNOWN": "unknown error",
+}
+HARMLESS = ("CUDA_ERROR_ILLEGAL_STATE", "CUDA_ERROR_INVALID_VALUE")
 
 
 class FakeDriver:
@@ -29,6 +51,9 @@ class FakeDriver:
 
     def __init__(self, **statuses):
         self.statuses, self.calls = statuses, []
+
+    def cuGetErrorString(self, status):
+        return 0, TEXTS.get(status.name, "it is broken").encode()
 
     def __getattr__(self, name):
         results = {
@@ -120,7 +145,7 @@ def test_a_lost_device_is_closed_without_an_error(monkeypatch, caplog):
     gpu.allocate(16)
     driver.statuses = dict.fromkeys(names, LOST)
     gpu.close()
-    assert f"freed: cuMemFree failed on the GPU: {LOST}" in caplog.text
+    assert f"freed: cuMemFree failed on the GPU: {TEXTS[LOST]} ({LOST})" in caplog.text
 
 
 def test_leaving_the_context_hides_no_error(monkeypatch):
@@ -133,21 +158,40 @@ def test_leaving_the_context_hides_no_error(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize(
-    ("call", "status", "error"),
-    [
-        ("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY", DeviceMemoryError),
-        ("cuMemAlloc", "CUDA_ERROR_ECC_UNCORRECTABLE", DeviceLostError),
-        ("cuMemAlloc", "CUDA_ERROR_ILLEGAL_ADDRESS", DeviceLostError),
-        ("cuMemAlloc", "CUDA_ERROR_INVALID_VALUE", BackendError),
-    ],
-)
-def test_the_drivers_errors_become_ours(monkeypatch, call, status, error):
-    cuda_python(monkeypatch, **{call: status})
+@pytest.mark.parametrize("status", TEXTS)
+def test_the_drivers_errors_become_ours(monkeypatch, status):
+    cuda_python(monkeypatch, cuMemAlloc=status)
+    error = BackendError if status in HARMLESS else DeviceLostError
+    error = DeviceMemoryError if "MEMORY" in status else error
     gpu = device_cuda_python.CudaPythonDevice()
     with pytest.raises(error, match=status) as told:
         gpu.allocate(10)
     assert type(told.value) is error
+
+
+def test_a_status_that_the_bindings_do_not_know_is_an_error_of_ours(monkeypatch):
+    driver = cuda_python(monkeypatch)
+    gpu = device_cuda_python.CudaPythonDevice()
+
+    def call(size):
+        raise ValueError("12345 is not a valid CUresult")
+
+    driver.cuMemAlloc = call
+    with pytest.raises(BackendError, match="12345"):
+        gpu.allocate(10)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9",
+        "Error Code 2: OutOfMemory (Requested size was 1024 bytes.)",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "std::bad_alloc",
+    ],
+)
+def test_every_librarys_want_of_memory_is_known(text):
+    assert isinstance(device_error("running", text), DeviceMemoryError)
 
 
 def test_no_gpu_is_told(monkeypatch):
@@ -321,6 +365,8 @@ class FakeLibrary:
     def __getattr__(self, name):
         def call(*arguments):
             self.calls.append(name)
+            if name == "cuStreamEndCapture" and name not in self.statuses:
+                arguments[1]._obj.value = 5
             if name == "cuGetErrorString":
                 arguments[1]._obj.value = b"operation not permitted when stream is capturing"
             return self.statuses.get(name, 0)
@@ -355,7 +401,11 @@ def test_a_capture_ends_even_where_its_work_fails():
 
     with pytest.raises(EngineBroke):
         CudaGraph(7, work, library=library)
-    assert library.calls[-1] == "cuStreamEndCapture"
+    assert library.calls[-2:] == ["cuStreamEndCapture", "cuGraphDestroy"]
+    unfit = FakeLibrary(cuGraphInstantiateWithFlags=1)
+    with pytest.raises(BackendError, match="cuGraphInstantiate"):
+        CudaGraph(7, lambda: None, library=unfit)
+    assert unfit.calls[-1] == "cuGraphDestroy"
     refused = FakeLibrary(cuStreamEndCapture=901)
     with pytest.raises(BackendError, match=r"cuStreamEndCapture failed.*not permitted"):
         CudaGraph(7, lambda: None, library=refused)

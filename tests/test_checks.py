@@ -116,6 +116,26 @@ class InferenceSession:
     assert "onnxruntime-gpu" in cuda.fix
 
 
+def test_a_provider_gets_its_libraries_before_it_is_tried(fake: Fake) -> None:
+    """As the backend does: pip puts CUDA's libraries where no loader looks."""
+    fake(
+        "onnxruntime",
+        """
+__version__ = "9.9"
+loaded = []
+def set_default_logger_severity(level): pass
+def get_available_providers(): return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+def preload_dlls(): loaded.append("CUDA")
+class InferenceSession:
+    def __init__(self, model, providers): self.providers = providers
+    def get_providers(self): return self.providers if loaded else ["CPUExecutionProvider"]
+    def run(self, names, feeds): return [feeds["x"].clip(0)]
+""",
+    )
+    cpu, cuda, _ = check("onnxruntime")
+    assert (cpu.status, cuda.status) == (Status.PASS, Status.PASS)
+
+
 def test_a_wrong_result_fails(fake: Fake) -> None:
     fake(
         "onnxruntime",

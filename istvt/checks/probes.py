@@ -111,10 +111,14 @@ def probe_onnxruntime() -> list[Finding]:
     """Run one node on each provider that is built in; a fall-back to another one is a failure."""
     import onnxruntime as ort
 
+    from istvt.runtime.backends.onnxruntime_gpu import preload
+
     ort.set_default_logger_severity(4)
     built_in = ort.get_available_providers()
 
     def run(provider: str) -> str:
+        if provider != ORT_PROVIDERS["cpu"]:
+            preload(ort, provider)
         session = ort.InferenceSession(RELU_ONNX, providers=[provider])
         if session.get_providers()[0] != provider:
             raise RuntimeError(f"{provider} did not start, its libraries or GPU are missing")

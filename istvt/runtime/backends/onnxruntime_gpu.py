@@ -5,8 +5,9 @@ I/O binding to raw addresses keeps faces, features and logits on the device, on 
 
 import ctypes
 import logging
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +48,7 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
                 f"this ONNX Runtime has no {provider}: pip uninstall onnxruntime, then "
                 "pip install 'istvt[gpu]'; or use --device cpu"
             )
-        _preload(runtime, provider)
+        preload(runtime, provider)
         gpu = open_device()
         try:
             preset = bundle.config.preset
@@ -85,20 +86,26 @@ def has_provider(provider: str) -> bool:
     return provider in require("onnxruntime", extra="cpu").get_available_providers()
 
 
-def _preload(runtime: ModuleType, provider: str) -> None:
-    """Load what pip installs where no loader looks.
+def preload(runtime: ModuleType, provider: str) -> None:
+    """Load what pip installs where no loader looks; a provider opens without it only by luck.
 
     Raises:
         MissingExtraError: there is no TensorRT of the version that its provider needs.
     """
     if hasattr(runtime, "preload_dlls"):
-        runtime.preload_dlls()  # CUDA and cuDNN alone
-    if provider != TENSORRT_PROVIDER:
-        return
+        with redirect_stdout(StringIO()) as said:  # it prints, where results may go
+            runtime.preload_dlls()  # CUDA and cuDNN alone
+        if said.getvalue():
+            logger.info("ONNX Runtime: %s", " ".join(said.getvalue().split()))
+    if provider == TENSORRT_PROVIDER:
+        _load_tensorrt()
+
+
+def _load_tensorrt() -> Any:
     with suppress(ImportError):
         import_module("tensorrt_libs")  # loads all that lies beside it
     try:
-        ctypes.CDLL(TENSORRT_LIBRARY)
+        return ctypes.CDLL(TENSORRT_LIBRARY)
     except OSError as error:
         raise MissingExtraError(
             f"ONNX Runtime's {TENSORRT_PROVIDER} needs TensorRT 10, and not 11: {error}; "
@@ -119,12 +126,18 @@ def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str,
         }
     return {
         **common,
-        **_cache_options(bundle.folder / ENGINES_FOLDER / "onnxruntime"),
+        **_cache_options(bundle.folder / ENGINES_FOLDER / f"onnxruntime-{_tensorrt_version()}"),
         # "1" is refused: onnxruntime_pybind_state.cc takes these two words alone.
         "trt_fp16_enable": "True" if bundle.precision in ("fp16", "int8") else "False",
         **({"trt_bf16_enable": "True"} if bundle.precision == "bf16" else {}),
         **({"trt_int8_enable": "True"} if bundle.precision == "int8" else {}),
     }
+
+
+def _tensorrt_version() -> int:
+    """Ask the library: 101601 for 10.16.1. ONNX Runtime opens no engine of another's."""
+    version: int = _load_tensorrt().getInferLibVersion()
+    return version
 
 
 def _cache_options(folder: Path) -> dict[str, str]:

@@ -416,6 +416,13 @@ def test_the_cpu_is_refused(tiny_bundle, backend):
         open_scorer(tiny_bundle, backend=backend, device="cpu")
 
 
+@pytest.fixture
+def tensorrt_10(monkeypatch):
+    library = SimpleNamespace(getInferLibVersion=lambda: 101601)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+
+
+@pytest.mark.usefixtures("tensorrt_10")
 def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle, tmp_path):
     bundle = replace(tiny_bundle, folder=tmp_path)
     cuda = onnxruntime_gpu.provider_options("CUDAExecutionProvider", bundle, stream=77)
@@ -428,7 +435,7 @@ def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle
     tensorrt = onnxruntime_gpu.provider_options(provider, bundle, stream=77)
     assert tensorrt["user_compute_stream"] == "77"
     assert tensorrt["trt_engine_cache_enable"] == tensorrt["trt_timing_cache_enable"] == "True"
-    assert (tmp_path / "engines" / "onnxruntime").is_dir()
+    assert (tmp_path / "engines" / "onnxruntime-101601").is_dir(), "no engine fits another"
     assert onnxruntime_gpu.profile_options(provider, "faces", 64, (96, 96, 3)) == {
         "trt_profile_min_shapes": "faces:1x96x96x3",
         "trt_profile_opt_shapes": "faces:1x96x96x3",
@@ -446,6 +453,7 @@ def test_the_providers_are_given_the_stream_and_tensorrt_its_batches(tiny_bundle
         ("int8", {"trt_fp16_enable": "True", "trt_int8_enable": "True"}),
     ],
 )
+@pytest.mark.usefixtures("tensorrt_10")
 def test_tensorrts_provider_may_use_the_types_of_the_graphs(
     tiny_bundle, tmp_path, caplog, precision, flags
 ):
@@ -486,6 +494,14 @@ def test_tensorrts_provider_is_given_the_library_that_pip_installs(
         match="came to the GPU" if is_installed else told,
     ):
         open_scorer(tiny_bundle, backend="onnxruntime-tensorrt", device="cuda")
+
+
+def test_what_onnx_runtime_prints_does_not_reach_the_results(capsys, caplog):
+    caplog.set_level("INFO")
+    runtime = SimpleNamespace(preload_dlls=lambda: print("Failed to load\nlibcublasLt"))  # noqa: T201
+    onnxruntime_gpu.preload(runtime, onnxruntime_gpu.CUDA_PROVIDER)
+    assert capsys.readouterr().out == ""
+    assert "ONNX Runtime: Failed to load libcublasLt" in caplog.text
 
 
 def fail_to_open():

@@ -14,7 +14,7 @@ PTX_VERSIONS = {80: 80, 86: 80, 87: 80, 89: 80, 90: 80, 120: 87}
 TARGETS = tuple(PTX_VERSIONS)
 
 ARGUMENTS = ("qkv", "num_columns", "mixed")  # pointer, int32, pointer
-SCRATCH_POINTERS = 2  # that Triton 3.7 to 3.9 put behind them
+SCRATCH_POINTERS = 2  # that Triton 3.6 to 3.9 put behind them
 ALIGNMENT_BYTES = 16  # of both pointers; TensorRT and CUDA give 256
 PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more must say so to the driver
 
@@ -118,6 +118,6 @@ def _without_scratch(ptx: str, metadata: Any) -> str:
     if extra != SCRATCH_POINTERS:
         raise RuntimeEnvironmentError(
             f"the PTX has {extra} parameters more than the kernel: expected {SCRATCH_POINTERS}; "
-            "is this another version of Triton than 3.7 to 3.9?"
+            "is this another version of Triton than 3.6 to 3.9?"
         )
     return drop_parameters(ptx, extra)

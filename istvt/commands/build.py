@@ -13,7 +13,7 @@ from istvt.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from istvt.export.build import Precision
     from istvt.export.engine import EngineOptions
-    from istvt.export.engine_record import EngineRecord
+    from istvt.export.engine_parity import CheckedEngines
 
 ENGINES = ("auto", "rtx", "tensorrt", "none")
 PLUGIN_CHOICES = ("auto", "on", "off")
@@ -57,7 +57,8 @@ def export(
 ) -> int:
     """Write a bundle: ONNX graphs, held against PyTorch before they are kept, and engines.
 
-    With a bundle as --model, only its engines are built again, for this machine.
+    With a bundle as --model, only its engines are built again, for this machine, and held against
+    its graphs.
     """
     precision = _precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8)
     if clips is not None and precision != "int8":
@@ -97,7 +98,8 @@ def _export_run(
             build_progress=bars,
         )
     typer.echo(format_parity(exported.parity))
-    _show_engines(exported.engines)
+    if exported.engines is not None:
+        _show_engines(exported.engines)
     typer.echo(f"\nwrote {target} ({precision}); next:")
     for command in ("score CLIP.mp4", "stream --camera 0", "bench"):
         typer.echo(f"  istvt {command} --model {target}")
@@ -111,21 +113,24 @@ def _build_in_bundle(folder: Path, engines: "EngineOptions | None") -> int:
             "'istvt[rtx]' or 'istvt[tensorrt]', then give --engine rtx or --engine tensorrt"
         )
     from istvt.export.bundle import ENGINES_FOLDER, open_bundle
-    from istvt.export.engines import build_engines
+    from istvt.export.engine_parity import rebuild_engines
+    from istvt.export.parity import format_parity
 
     bundle = open_bundle(folder)
     with stage_bars() as bars:
-        built = build_engines(bundle, engines, progress=bars)
-    _show_engines(tuple(built))
+        checked = rebuild_engines(bundle, engines, progress=step_lines, build_progress=bars)
+    if checked.parity:
+        typer.echo(format_parity(checked.parity))
+    _show_engines(checked)
     typer.echo(f"\nwrote {folder / ENGINES_FOLDER}")
     return ExitCode.DONE
 
 
-def _show_engines(engines: "tuple[EngineRecord, ...]") -> None:
+def _show_engines(engines: "CheckedEngines") -> None:
     from istvt.export.engine_record import GRAPHS
     from istvt.export.flavour import TITLES
 
-    for graph, record in zip(GRAPHS, engines, strict=False):
+    for graph, record in zip(GRAPHS, engines.records, strict=True):
         targets = ", ".join(map(str, record.compute_capabilities)) or "80 and later"
         typer.echo(
             f"{graph} engine: {TITLES[record.flavour]} {record.version}, {record.precision}, "
@@ -135,8 +140,8 @@ def _show_engines(engines: "tuple[EngineRecord, ...]") -> None:
         if record.window_ms:
             times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in record.window_ms.items())
             typer.echo(f"  {times}: kept the one with {record.way}")
-    if engines and not engines[0].gpu:
-        typer.echo("the engines were built without a GPU and have not been run")
+    if engines.unchecked:
+        typer.echo(f"the engines have not been run here: {engines.unchecked}")
 
 
 def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> "Precision | None":

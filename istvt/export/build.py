@@ -15,9 +15,8 @@ from istvt.export import bundle as bundles
 from istvt.export.bundle import Bundle
 from istvt.export.engine import EngineOptions
 from istvt.export.engine_monitor import BuildProgress
-from istvt.export.engine_record import EngineRecord
-from istvt.export.engines import build_engines, check_builder, run_here
-from istvt.export.flavour import MODULES
+from istvt.export.engine_parity import CheckedEngines, build_and_check
+from istvt.export.engines import check_builder
 from istvt.export.graph import export_encoder, export_window
 from istvt.export.parity import ParityResult, SampleWindows, gate, random_windows
 from istvt.export.precision import lower_graphs, quantize_graphs
@@ -39,7 +38,7 @@ class Exported:
 
     bundle: Bundle
     parity: tuple[ParityResult, ...]
-    engines: tuple[EngineRecord, ...] = ()
+    engines: CheckedEngines | None = None
 
 
 def export_run(
@@ -68,7 +67,7 @@ def export_run(
         DataError: INT8 is asked for and there is nothing to calibrate on.
         UsageError: `out` is something else than a bundle.
         GateError: a graph does not say what the model says.
-        EngineError: an engine cannot be built.
+        EngineError: an engine cannot be built, or not run on the GPU that it was built on.
     """
     check_out(out)
     if engines is not None:
@@ -106,7 +105,7 @@ def export_run(
         for name in finished.files:
             (folder / name).chmod(0o644)  # onnx gives weights to their writer alone
     bundle = replace(finished, folder=out)
-    return Exported(bundle=bundle, parity=tuple(steps.results), engines=tuple(built))
+    return Exported(bundle=bundle, parity=tuple(steps.results), engines=built)
 
 
 def _convert(
@@ -131,19 +130,15 @@ def _build_engines(
     progress: BuildProgress,
     *,
     earlier: Path,
-) -> list[EngineRecord]:
-    """Build from an earlier bundle's measurements; compare what is built where a GPU can run it."""
+) -> CheckedEngines | None:
+    """Build from an earlier bundle's measurements."""
     if options is None:
-        return []
+        return None
     for cache in (earlier / bundles.ENGINES_FOLDER).glob("*.timing-cache"):
         target = draft.folder / bundles.ENGINES_FOLDER / cache.name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(cache, target)
-    built = build_engines(draft, options, progress=progress)
-    if run_here(built):
-        steps.run(draft, MODULES[options.flavour], device="cuda")
-        gate(steps.results)
-    return built
+    return build_and_check(draft, options, steps, progress=progress)
 
 
 def write_graphs(

@@ -117,6 +117,7 @@ def build_engine(
         raise EngineError(explain_parser(parser, graph, options.flavour))
     _decompose_attention(trt, network, options.flavour)
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it rounds fp32 factors to 10 bits
     _set_profile(builder, config, network, max_batch)
     _set_targets(trt, config, options)
     if options.workspace_mb is not None:

@@ -1,14 +1,14 @@
 """A bundle's graphs in, its engines with their sidecars out, under `engines/`."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TypeVar
 
 import numpy as np
 
-from istvt.errors import EngineError, RuntimeEnvironmentError
+from istvt.errors import DeviceLostError, EngineError, RuntimeEnvironmentError
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.engine import (
     BuiltEngine,
@@ -99,6 +99,7 @@ def build_engines(
     Raises:
         MissingExtraError: the library is not installed.
         EngineError: a graph cannot be built.
+        DeviceLostError: the GPU stopped working under an engine that was tried.
     """
     check_builder(options)
     gpu = _find_gpu(options.flavour)
@@ -128,15 +129,6 @@ def check_builder(options: EngineOptions) -> None:
     gpu.close()
     if options.flavour == "rtx" and not options.compute_capabilities:
         check_rtx_gpu(gpu.compute_capability, f"this machine's {gpu.name}", rtx_capabilities(trt))
-
-
-def run_here(engines: Iterable[EngineRecord]) -> bool:
-    """Tell whether this process can reach a GPU, and the engines were built for it."""
-    gpu = _find_gpu("rtx")
-    if gpu is None:
-        return False
-    gpu.close()
-    return all(record.fits(gpu.compute_capability) for record in engines)
 
 
 class _Work:
@@ -170,6 +162,8 @@ class _Work:
                 measured[way] = self._on_gpu(time_pass_ms, *built)
                 if measured[way] == min(measured.values()):
                     kept = built
+        except DeviceLostError:
+            raise
         except RuntimeEnvironmentError as error:
             logger.warning("the engine has %s, more cannot be had: %s", kept[0].way, error)
         return replace(kept[0], window_ms=measured), kept[1]

@@ -32,8 +32,15 @@ class ParitySteps:
         self._windows, self._progress = windows, progress
         self._last: tuple[str, FloatArray] | None = None
 
+    @property
+    def have_begun(self) -> bool:
+        """Whether there is something to compare the next step with."""
+        return self._last is not None
+
     def run(self, draft: Bundle, backend: str, *, device: str = "cpu", gates: bool = True) -> None:
-        """Compare what a backend says of the draft with the step before, and go on from it.
+        """Compare what a backend says of the draft with the step before.
+
+        The next is compared with this one if it gates, else with the same as this one.
 
         Args:
             draft: as it is now.
@@ -41,7 +48,7 @@ class ParitySteps:
             device: `cpu` or `cuda`.
             gates: False where the backend computes as the machine allows, not as the graphs say.
         """
-        with open_scorer(draft, backend=backend, device=device) as scorer:
+        with open_scorer(draft, backend=backend, device=device, eager_kernels=True) as scorer:
             self._compare(f"{backend} {scorer.info.precision}", scorer, gates=gates)
 
     def run_rounded(self, draft: Bundle) -> None:
@@ -57,4 +64,5 @@ class ParitySteps:
             origin = self._windows.origin
             result = compare(self._last, found, origin=origin, tolerance=tolerance)
             self.results.append(result)
-        self._last = found
+        if gates:
+            self._last = found

@@ -29,6 +29,8 @@ def test_a_bundle_is_given_engines(bundle):
     assert done.returncode == 0, done.stderr
     assert "window engine: TensorRT-RTX" in done.stdout
     assert "compute capability 86, 89, batch 1 to 16" in done.stdout
+    was_run = "→ tensorrt_rtx" in done.stdout
+    assert was_run != ("the engines have not been run here: " in done.stdout)
     assert sorted(path.name for path in (bundle / "engines").iterdir()) == [
         "encoder-rtx.engine",
         "encoder-rtx.json",

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import threading
-from dataclasses import replace
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ import onnx
 import pytest
 
 from istvt.errors import BackendError, EngineError
-from istvt.export import engines, flavour
+from istvt.export import engine_parity, engines, flavour
 from istvt.export.build import export_run
 from istvt.export.bundle import open_bundle
 from istvt.export.engine import (
@@ -65,7 +64,7 @@ def test_the_graphs_that_were_built_were_held_against_pytorch(exported):
 
 def test_engines_hold_the_weights_in_their_precision(tiny_run, exported):
     weights = exported.bundle.window.with_name("window.onnx.data").stat().st_size
-    record = exported.engines[1]
+    record = exported.engines.records[1]
     assert record.num_bytes > weights
     assert record.num_bytes < weights + 6e6
 
@@ -141,6 +140,18 @@ def test_tensorrt_may_build_attention_of_any_type_of_several_kernels(
     assert set(found) == {expected}
 
 
+def test_fp32_is_not_rounded_to_tf32(tiny_bundle, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def look(trt, config, options):
+        raise Seen(config.get_flag(trt.BuilderFlag.TF32))
+
+    monkeypatch.setattr("istvt.export.engine._set_targets", look)
+    with pytest.raises(Seen, match="False"):
+        build_engine(tiny_bundle.encoder, RTX, max_batch=2)
+
+
 def test_ctrl_c_stops_a_build_and_raises_after_it(tiny_bundle):
     def press(stage, done, total):
         os.kill(os.getpid(), signal.SIGINT)
@@ -163,14 +174,13 @@ def test_building_again_replaces_engines_and_leaves_the_bundle_whole(tiny_bundle
 
 
 def test_engines_for_another_gpu_are_kept_and_not_run(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "open_device", lambda: FakeDevice(compute_capability=120))
+    for module in (engines, engine_parity):
+        monkeypatch.setattr(module, "open_device", lambda: FakeDevice(compute_capability=120))
     out = tmp_path / "model.istvt"
     exported = export_run(tiny_run, out, engines=EngineOptions("rtx", (89,)))
     assert not [step for step in exported.parity if "tensorrt" in step.candidate]
     assert engine_path(out, "window", "rtx").is_file()
-    here = [replace(record, compute_capabilities=(89, 120)) for record in exported.engines]
-    assert engines.run_here(here)
-    assert not engines.run_here([*here[:1], *exported.engines[1:]])
+    assert "other GPUs than this one, of compute capability 120" in exported.engines.unchecked
 
 
 def test_what_cannot_be_built_here_is_told_before_the_work(tiny_run, tmp_path):
@@ -287,7 +297,7 @@ def test_the_paper_preset_builds(tmp_path, precision):
     run = tmp_path / "paper"
     save_run(run, random_model(PAPER), config_of(PAPER))
     exported = export_run(run, tmp_path / "paper.istvt", precision=precision, engines=RTX)
-    encoder, window = exported.engines
+    encoder, window = exported.engines.records
     weights = exported.bundle.window.with_name("window.onnx.data").stat().st_size
     assert weights < window.num_bytes < 1.1 * weights + 6e6
     assert encoder.num_bytes < 8e6

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from istvt.errors import EngineError, UsageError
+from istvt.errors import DeviceLostError, EngineError, UsageError
 from istvt.export import plugin
 from istvt.export.engine_record import engine_path, read_record
 from istvt.export.functions import (
@@ -203,6 +203,8 @@ def tensorrt(monkeypatch):
     def time_ms(trt, record, content, gpu, preset):
         if behaviour[content] == "run":
             raise EngineError("it is too old for plugins")
+        if behaviour[content] == "lose":
+            raise DeviceLostError("an illegal memory access was encountered")
         return behaviour[content]
 
     monkeypatch.setattr(engines, "build_engine", build)
@@ -285,6 +287,12 @@ def test_auto_goes_without_a_plugin_that_cannot_be_had(
     assert window.way == kept
     assert list(window.window_ms)[-1] == kept
     assert f"engine has {kept}, more cannot be had: it is too old" in caplog.text
+
+
+def test_a_gpu_that_is_lost_under_a_plugin_ends_the_build(tiny_bundle, tmp_path, tensorrt):
+    tensorrt[b"temporal"] = "lose"
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        build(_over(tiny_bundle, tmp_path))
 
 
 def test_on_does_not_go_without(tiny_bundle, tmp_path, tensorrt):

@@ -1,0 +1,195 @@
+"""Engines over a stand-in for the GPU: held against the bundle's graphs, and kept only if right."""
+
+import shutil
+
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from istvt.errors import DeviceLostError, EngineError, GateError, UsageError
+from istvt.export import engine_parity, engines
+from istvt.export.build import export_run
+from istvt.export.bundle import open_bundle
+from istvt.export.engine import BuiltEngine, EngineOptions
+from istvt.export.engine_parity import rebuild_engines
+from istvt.export.engine_record import GRAPHS, engine_path, read_record
+from istvt.export.parity import Tolerance, random_windows
+from istvt.export.steps import ParitySteps
+from istvt.presets import TINY
+from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT
+from tests.runtime.backends.gpu import pretend_gpu
+
+RTX, TENSORRT = EngineOptions("rtx"), EngineOptions("tensorrt", plugin="off")
+
+
+class Machine:
+    """What can go wrong: no GPU, engines of another graph, or a GPU that breaks on its way."""
+
+    def __init__(self, patch):
+        self.patch, self.graphs, self.gpu = patch, {}, None
+
+    def has(self, *, gpu, **failure):
+        for module in (engine_parity, engines):
+            self.patch.setattr(module, "open_device", self._open if gpu else self._refuse)
+        self.gpu = pretend_gpu(self.patch, **failure) if gpu else None
+
+    def _open(self):
+        return FakeDevice()
+
+    def _refuse(self):
+        raise EngineError("there is no NVIDIA driver here")
+
+    def build(self, graph, options, **named):
+        """An engine of the stand-in holds the path of its graph."""
+        path = self.graphs.get(graph.name, graph)
+        return BuiltEngine(str(path).encode(), 10, {}, {}, 0.5)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    built = Machine(monkeypatch)
+    monkeypatch.setattr(engines, "build_engine", built.build)
+    monkeypatch.setattr(engines, "load_tensorrt", lambda flavour: FakeTensorRT(FakeDevice()))
+    monkeypatch.setattr(engines, "check_targets", lambda trt, options: None)
+    built.has(gpu=True)
+    return built
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    return open_bundle(shutil.copytree(tiny_bundle.folder, tmp_path / "model.istvt"))
+
+
+@pytest.fixture
+def wrong_window(tiny_bundle, tmp_path_factory):
+    """The window's graph with another bias at its end."""
+    graph = onnx.load(tiny_bundle.window)
+    (bias,) = [value for value in graph.graph.initializer if value.name.endswith("head.1.bias")]
+    moved = numpy_helper.to_array(bias) + 0.5
+    bias.CopyFrom(numpy_helper.from_array(moved.astype("float32"), bias.name))
+    path = tmp_path_factory.mktemp("wrong") / "window.onnx"
+    onnx.save(graph, path)
+    return path
+
+
+def content_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def steps_of(folder):
+    return [(row["reference"], row["candidate"]) for row in open_bundle(folder).parity]
+
+
+def test_engines_are_held_against_the_graphs_and_it_is_written_down(bundle, machine, tmp_path):
+    told = []
+    before = content_of(bundle.folder)
+    checked = rebuild_engines(bundle, RTX, progress=told.append)
+    (step,) = checked.parity
+    assert (step.reference, step.candidate) == ("onnxruntime fp32", "tensorrt_rtx fp32")
+    assert (step.windows, step.origin, step.passed) == (4, "random pixels", True)
+    assert told == ["parity of onnxruntime fp32", "parity of tensorrt_rtx fp32"]
+    assert checked.unchecked == ""
+    after = content_of(bundle.folder)
+    changed = [path for path, content in before.items() if after[path] != content]
+    assert [path.name for path in changed] == ["bundle.json"]
+    assert open_bundle(bundle.folder).parity == (*bundle.parity, step.to_dict())
+    assert read_record(engine_path(bundle.folder, "window", "rtx")) == checked.records[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.istvt"]
+
+
+def test_kernels_are_those_that_a_stream_ends_up_with(bundle, machine):
+    rebuild_engines(bundle, RTX)
+    strategies = {
+        context.config.dynamic_shapes_kernel_specialization_strategy
+        for context in machine.gpu.tensorrt.contexts
+    }
+    assert strategies == {FakeTensorRT.DynamicShapesKernelSpecializationStrategy.EAGER}
+
+
+def test_engines_that_say_something_else_leave_the_bundle_as_it_was(
+    bundle, machine, wrong_window, tmp_path
+):
+    rebuild_engines(bundle, RTX)
+    before = content_of(tmp_path)
+    machine.graphs["window.onnx"] = wrong_window
+    with pytest.raises(GateError, match=r"old bundle was kept:\n(?s:.)*tensorrt_rtx fp32.*FAIL"):
+        rebuild_engines(open_bundle(bundle.folder), RTX)
+    assert content_of(tmp_path) == before
+
+
+def test_what_cannot_be_built_leaves_the_bundle_as_it_was(bundle, machine, tmp_path, monkeypatch):
+    before = content_of(tmp_path)
+
+    def fail_late(graph, options, **named):
+        if graph.name == "window.onnx":
+            raise EngineError("no kernel")
+        return machine.build(graph, options)
+
+    monkeypatch.setattr(engines, "build_engine", fail_late)
+    with pytest.raises(EngineError, match="no kernel"):
+        rebuild_engines(bundle, RTX)
+    assert content_of(tmp_path) == before
+
+
+def test_each_library_has_its_row_and_an_earlier_one_goes(bundle, machine):
+    own = steps_of(bundle.folder)
+    for options in (RTX, TENSORRT, RTX):
+        rebuild_engines(open_bundle(bundle.folder), options)
+    tensorrt, rtx = (("onnxruntime fp32", f"{name} fp32") for name in ("tensorrt", "tensorrt_rtx"))
+    assert steps_of(bundle.folder) == [*own, tensorrt, rtx]
+    for flavour in ("rtx", "tensorrt"):
+        assert all(engine_path(bundle.folder, graph, flavour).is_file() for graph in GRAPHS)
+    machine.has(gpu=False)
+    checked = rebuild_engines(open_bundle(bundle.folder), RTX)
+    assert checked.unchecked == "there is no NVIDIA driver here"
+    assert checked.parity == ()
+    assert steps_of(bundle.folder) == [*own, tensorrt], "that row spoke of engines that are gone"
+
+
+def test_a_gpu_that_was_there_and_does_not_run_them_is_an_error(bundle, machine, tmp_path):
+    before = content_of(tmp_path)
+    machine.has(gpu=True, fails_at="run", says="an illegal memory access was encountered")
+    with pytest.raises(DeviceLostError):
+        rebuild_engines(bundle, RTX)
+    machine.has(gpu=True, fails_at="load")
+    with pytest.raises(EngineError, match="loading the engine"):
+        rebuild_engines(bundle, RTX)
+    assert content_of(tmp_path) == before
+
+
+def test_an_export_whose_engines_do_not_run_keeps_the_old_bundle(tiny_run, machine, tmp_path):
+    out = tmp_path / "model.istvt"
+    exported = export_run(tiny_run, out, engines=TENSORRT)
+    assert exported.parity[-1].candidate == "tensorrt fp32"
+    assert exported.parity[-1].reference == "onnxruntime fp32", "OpenVINO may compute in bf16"
+    assert exported.engines.parity == exported.parity[-1:]
+    before = content_of(tmp_path)
+    machine.has(gpu=True, fails_at="context", says="an illegal memory access was encountered")
+    with pytest.raises(DeviceLostError):
+        export_run(tiny_run, out, engines=TENSORRT)
+    assert content_of(tmp_path) == before
+
+
+def test_what_does_not_gate_is_no_reference(tiny_bundle):
+    steps = ParitySteps(random_windows(TINY, count=1), lambda step: None)
+    assert not steps.have_begun
+    steps.run(tiny_bundle, "torch")
+    steps.run(tiny_bundle, "onnxruntime", gates=False)
+    steps.run(tiny_bundle, "onnxruntime")
+    assert [step.reference for step in steps.results] == ["torch fp32"] * 2
+    assert steps.results[0].tolerance == Tolerance()
+
+
+def test_files_are_copied_where_they_cannot_be_linked(bundle, machine, monkeypatch):
+    def refuse(source, target):
+        raise OSError("Operation not supported")
+
+    monkeypatch.setattr(engine_parity.os, "link", refuse)
+    assert rebuild_engines(bundle, RTX).parity[0].passed
+    assert open_bundle(bundle.folder).digest == bundle.digest
+
+
+def test_a_mount_is_told_before_the_work(bundle, machine, monkeypatch):
+    monkeypatch.setattr(engine_parity.os.path, "ismount", lambda path: True)
+    with pytest.raises(UsageError, match="mount the folder around it"):
+        rebuild_engines(bundle, RTX)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from istvt.benchmarks.environment import describe_environment
 from istvt.benchmarks.process import Loaded, Turn, Worker, WorkerProcess
@@ -17,13 +17,17 @@ from istvt.benchmarks.report import BenchModel, BenchReport, Row, row_of
 from istvt.benchmarks.worker import NAIVE, Job
 from istvt.errors import BackendError, UsageError
 from istvt.export.bundle import Bundle
+from istvt.export.engine_record import GRAPHS, engine_path
+from istvt.export.flavour import MODULES
 from istvt.extras import require
 from istvt.presets import CropRecipe, ModelConfig, ModelPreset
-from istvt.runtime.scorer import DeviceName, check_device
+from istvt.runtime.scorer import BackendName, DeviceName, check_device
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 
-BACKENDS = ("torch", "onnxruntime", "openvino")
+BACKENDS = tuple(name for name in get_args(BackendName) if name != "auto")
+ALWAYS_MEASURED = ("torch", "onnxruntime", "openvino")
+ENGINE_BACKENDS = tuple(MODULES.values())  # they run a bundle's engines
 ROUNDS, SECONDS = 5, 1.0
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.2
 
@@ -31,7 +35,7 @@ QUICK_ROUNDS, QUICK_SECONDS = 2, 0.2
 def run_bench(
     bundle: Bundle,
     *,
-    backends: Sequence[str] = BACKENDS,
+    backends: Sequence[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
     rounds: int = ROUNDS,
@@ -46,7 +50,7 @@ def run_bench(
 
     Args:
         bundle: written to disk with its manifest; the processes open it themselves.
-        backends: of `BACKENDS`.
+        backends: of `BACKENDS`; those of `default_backends` where None.
         device: `cpu`, `cuda` or `auto`, for every row.
         threads: CPU threads for the model; all cores where None.
         rounds: turns of each row.
@@ -59,6 +63,8 @@ def run_bench(
         UsageError: an unknown backend or device, or nothing to measure.
     """
     checked = check_request(backends=backends, device=device, rounds=rounds, seconds=seconds)
+    if backends is None:
+        backends = default_backends(bundle, device=checked)
     jobs = [
         Job(subject, str(bundle.folder), checked, threads)
         for subject in (NAIVE, *dict.fromkeys(backends))
@@ -85,15 +91,15 @@ def run_bench(
 
 
 def check_request(
-    *, backends: Sequence[str], device: str, rounds: int, seconds: float
+    *, backends: Sequence[str] | None, device: str, rounds: int, seconds: float
 ) -> DeviceName:
     """Refuse what `run_bench` cannot measure, before anything long begins; give the device.
 
     Raises:
         UsageError: an unknown backend or device, or nothing to measure.
     """
-    unknown = [name for name in backends if name not in BACKENDS]
-    if unknown or not backends:
+    unknown = [name for name in backends or () if name not in BACKENDS]
+    if unknown or backends == []:
         raise UsageError(
             f"cannot measure {', '.join(unknown) or 'no backend'}: "
             f"choose from {', '.join(BACKENDS)}"
@@ -101,6 +107,16 @@ def check_request(
     if rounds < 1 or not 0 < seconds < float("inf"):
         raise UsageError(f"{rounds} rounds of {seconds} s together: both must be above 0")
     return check_device(device)
+
+
+def default_backends(bundle: Bundle, *, device: DeviceName) -> tuple[str, ...]:
+    """List what is measured where nothing is named: some always, some where engines are built."""
+    with_engines = (
+        backend
+        for flavour, backend in MODULES.items()
+        if all(engine_path(bundle.folder, graph, flavour).is_file() for graph in GRAPHS)
+    )
+    return (*ALWAYS_MEASURED, *(with_engines if device != "cpu" else ()))
 
 
 @contextmanager

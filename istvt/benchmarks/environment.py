@@ -11,7 +11,10 @@ from pathlib import Path
 
 from istvt.machine import count_cores
 
-PACKAGES = ("istvt", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino")
+PACKAGES = (
+    *("istvt", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("tensorrt", "tensorrt-rtx"),
+)
 
 # What the runtimes' kernels are chosen by, as Linux names them: x86-64 first, then Arm.
 INSTRUCTION_SETS = (

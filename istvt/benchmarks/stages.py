@@ -15,7 +15,7 @@ import numpy as np
 from istvt.benchmarks.timing import FrameTime
 from istvt.presets import ModelPreset
 from istvt.records import UInt8Array
-from istvt.runtime.scorer import Features, Scorer, ScorerInfo
+from istvt.runtime.scorer import Features, Scorer
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -26,7 +26,6 @@ class StreamedFrame:
     def __init__(self, scorer: Scorer, *, clock: Clock = time.perf_counter) -> None:
         self.device, self.precision = scorer.info.device, scorer.info.precision
         self._scorer, self._clock = scorer, clock
-        self._wait = _device_wait(scorer.info)
         faces = noise_faces(scorer.info.preset)
         self._features: deque[Features] = deque(scorer.encode(faces), maxlen=len(faces))
         self._faces = _one_by_one(faces)
@@ -36,7 +35,7 @@ class StreamedFrame:
         face = next(self._faces)
         start = self._clock()
         self._features.extend(self._scorer.encode(face))
-        self._wait()
+        self._scorer.synchronize()
         encoded = self._clock()
         self._scorer.score([tuple(self._features)])
         return FrameTime(encoder_s=encoded - start, window_s=self._clock() - encoded)
@@ -50,12 +49,3 @@ def noise_faces(preset: ModelPreset) -> UInt8Array:
 
 def _one_by_one(faces: UInt8Array) -> Iterator[UInt8Array]:
     return cycle([faces[i : i + 1] for i in range(len(faces))])
-
-
-def _device_wait(info: ScorerInfo) -> Callable[[], None]:
-    """Give what waits for the encoder: PyTorch only queues work on a CUDA device."""
-    if info.backend == "torch" and info.device == "cuda":
-        import torch
-
-        return torch.cuda.synchronize
-    return lambda: None

@@ -7,21 +7,24 @@ from istvt.benchmarks.environment import Environment
 from istvt.benchmarks.report import STAGES, BenchModel, BenchReport, Latency, Row, naive_row
 
 BUSY_LOAD_PER_CORE = 0.5
+NAME_WIDTH = 13
 
 
 def format_report(report: BenchReport) -> str:
     """Lay a report out: what, where, one line a row, then each stage's percentiles."""
     measured = [(row, row.stages) for row in report.rows if row.stages]
+    width = max(NAME_WIDTH, *(len(row.name) + 1 for row in report.rows))
     lines = [
         *_header(report),
         "",
-        f"{'':<13}{'runs on':<11}{'encoder':>9}{'window':>9}{'frame':>9}{'p95':>9}"
+        f"{'':<{width}}{'runs on':<11}{'encoder':>9}{'window':>9}{'frame':>9}{'p95':>9}"
         f"{'windows/s':>11}{'MiB':>8}{'vs naive':>10}{'frames':>8}",
-        *(_line(row, row.stages) for row in report.rows),
+        *(_line(row, row.stages, width) for row in report.rows),
     ]
     if measured:
-        lines += ["", f"{'':<13}{'stage':<11}{'p50 ms':>9}{'p90 ms':>9}{'p95 ms':>9}{'p99 ms':>9}"]
-        lines += [line for row, stages in measured for line in _stage_lines(row, stages)]
+        columns = "".join(f"{name:>9}" for name in ("p50 ms", "p90 ms", "p95 ms", "p99 ms"))
+        lines += ["", f"{'':<{width}}{'stage':<11}{columns}"]
+        lines += [line for row, stages in measured for line in _stage_lines(row, stages, width)]
     return "\n".join([*lines, "", *_notes(report)])
 
 
@@ -55,24 +58,24 @@ def _header(report: BenchReport) -> Iterable[str]:
         yield f"busy:     load average {load:.1f} on {cores} cores before it began; expect noise"
 
 
-def _line(row: Row, stages: Mapping[str, Latency] | None) -> str:
+def _line(row: Row, stages: Mapping[str, Latency] | None, width: int) -> str:
     if not stages:
-        return f"{row.name:<13}not measured: {row.reason}"
+        return f"{row.name:<{width}}not measured: {row.reason}"
     p50s = "".join(f"{stages[stage].p50_ms:>9.2f}" for stage in STAGES)
     ratio = "-" if row.speedup is None else f"{row.speedup:.2f}x"
     memory = "-" if row.peak_rss_mib is None else f"{row.peak_rss_mib:.0f}"
     return (
-        f"{row.name:<13}{row.device + ' ' + row.precision:<11}{p50s}"
+        f"{row.name:<{width}}{row.device + ' ' + row.precision:<11}{p50s}"
         f"{stages['frame'].p95_ms:>9.2f}{row.windows_per_s:>11.2f}{memory:>8}"
         f"{ratio:>10}{row.calls:>8}"
     )
 
 
-def _stage_lines(row: Row, stages: Mapping[str, Latency]) -> Iterable[str]:
+def _stage_lines(row: Row, stages: Mapping[str, Latency], width: int) -> Iterable[str]:
     for name, stage in zip((row.name, "", ""), STAGES, strict=True):
         found = stages[stage]
         figures = (found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms)
-        yield f"{name:<13}{stage:<11}" + "".join(f"{figure:>9.2f}" for figure in figures)
+        yield f"{name:<{width}}{stage:<11}" + "".join(f"{figure:>9.2f}" for figure in figures)
 
 
 def _notes(report: BenchReport) -> Iterable[str]:

@@ -63,7 +63,13 @@ def open_subject(job: Job) -> Subject:
     from istvt.benchmarks.stages import StreamedFrame
     from istvt.runtime.backends.choose import open_scorer
 
-    scorer = open_scorer(bundle, backend=job.subject, device=job.device, threads=job.threads)
+    scorer = open_scorer(
+        bundle,
+        backend=job.subject,
+        device=job.device,
+        threads=job.threads,
+        eager_kernels=True,
+    )
     return StreamedFrame(scorer)
 
 

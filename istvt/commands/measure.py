@@ -26,7 +26,10 @@ def bench(
     model: options.ModelOption = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="torch, onnxruntime or openvino; may be repeated. Default: all."),
+        typer.Option(
+            help="torch, onnxruntime, openvino, onnxruntime-tensorrt, tensorrt_rtx or tensorrt; "
+            "may be repeated. Default: the first three, and those whose engines the bundle has."
+        ),
     ] = None,
     device: options.DeviceOption = "auto",
     threads: options.ThreadsOption = None,
@@ -56,12 +59,16 @@ def bench(
         rounds = benches.QUICK_ROUNDS if quick else benches.ROUNDS
     if seconds is None:
         seconds = benches.QUICK_SECONDS if quick else benches.SECONDS
-    backends = backend or benches.BACKENDS
-    benches.check_request(backends=backends, device=device, rounds=rounds, seconds=seconds)
-    with _bundle_or_preset(model, preset) as (bundle, is_random), stage_bars() as progress:
+    named = backend or []
+    benches.check_request(backends=named or None, device=device, rounds=rounds, seconds=seconds)
+    needs_engines = [name for name in named if name in benches.ENGINE_BACKENDS]
+    with (
+        _bundle_or_preset(model, preset, needs_engines) as (bundle, is_random),
+        stage_bars() as progress,
+    ):
         report = benches.run_bench(
             bundle,
-            backends=backends,
+            backends=named or None,
             device=device,
             threads=threads,
             rounds=rounds,
@@ -71,7 +78,7 @@ def bench(
         )
     typer.echo(format_report(report))
     _write(report, json=json, png=png)
-    return _exit_code(report, named=backend or [])
+    return _exit_code(report, named=named)
 
 
 def checks() -> int:
@@ -84,11 +91,17 @@ def checks() -> int:
 
 
 @contextmanager
-def _bundle_or_preset(model: Path | None, preset: str | None) -> "Iterator[tuple[Bundle, bool]]":
+def _bundle_or_preset(
+    model: Path | None, preset: str | None, needs_engines: list[str]
+) -> "Iterator[tuple[Bundle, bool]]":
     """Give what to measure and whether its weights are random; print which and why."""
     if model is not None and preset is not None:
         raise UsageError("give either --model or --preset: a bundle has its own preset")
-    bundle = None if preset else _bundle_if_any(model)
+    if preset is not None and needs_engines:
+        raise UsageError(
+            f"{needs_engines[0]} runs engines, which a preset has none of: give --model a bundle"
+        )
+    bundle = None if preset else _bundle_if_any(model, is_needed=bool(needs_engines))
     if bundle is not None:
         yield bundle, False
         return
@@ -101,11 +114,11 @@ def _bundle_or_preset(model: Path | None, preset: str | None) -> "Iterator[tuple
         yield bundle, True
 
 
-def _bundle_if_any(model: Path | None) -> "Bundle | None":
+def _bundle_if_any(model: Path | None, *, is_needed: bool) -> "Bundle | None":
     try:
         return options.open_bundle(model)
     except ModelNotFoundError:
-        if model is not None or os.environ.get(locate.MODEL_VARIABLE):
+        if is_needed or model is not None or os.environ.get(locate.MODEL_VARIABLE):
             raise
         return None
 

@@ -87,13 +87,21 @@ def make_pipeline(
     policy: "VerdictPolicy",
     *,
     is_live: bool,
+    times_encoder: bool = False,
 ) -> "Pipeline":
     """Put the parts of one source together."""
     from istvt.faces.track import FaceTracker
     from istvt.runtime.pipeline import Pipeline
 
     tracker = FaceTracker(detector, detect_every=None) if is_live else FaceTracker(detector)
-    return Pipeline(scorer, tracker, bundle.config, verdicts=policy, scores=bundle.policy)
+    return Pipeline(
+        scorer,
+        tracker,
+        bundle.config,
+        verdicts=policy,
+        scores=bundle.policy,
+        times_encoder=times_encoder,
+    )
 
 
 def check_writable(path: Path) -> None:

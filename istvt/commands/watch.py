@@ -108,7 +108,9 @@ def stream(
         _open_text(json) as lines,
     ):
         detector = options.open_detector(bundle, min_face_px=min_face_px)
-        pipeline = options.make_pipeline(bundle, scorer, detector, policy, is_live=opened.is_live)
+        pipeline = options.make_pipeline(
+            bundle, scorer, detector, policy, is_live=opened.is_live, times_encoder=stats
+        )
         footer = f"{Path(opened.name).name}  {scorer.info.backend} {scorer.info.precision}"
         sinks: list[Sink] = [
             tracks,

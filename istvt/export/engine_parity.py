@@ -103,8 +103,11 @@ def _write_manifest(draft: Bundle, options: EngineOptions, checked: CheckedEngin
     backend = MODULES[options.flavour]
     kept = [row for row in draft.parity if row["candidate"].split()[0] != backend]
     rows = (*kept, *(result.to_dict() for result in checked.parity))
-    (draft.folder / MANIFEST_FILE).unlink()  # it is the old bundle's too
+    manifest = draft.folder / MANIFEST_FILE
+    written = manifest.stat()
+    manifest.unlink()  # it is the old bundle's too
     replace(draft, parity=rows).write_manifest()
+    os.utime(manifest, ns=(written.st_atime_ns, written.st_mtime_ns))  # the model is no newer
 
 
 def _link(source: str, target: str) -> str:

@@ -38,6 +38,14 @@ class Pipeline:
     """Follows one source; scores the faces of a frame in one batch.
 
     Memory is flat: a track keeps T features at most, and is forgotten when it has ended.
+
+    Args:
+        scorer, tracker: what encodes and scores, and what finds faces.
+        config: of the model.
+        verdicts, scores: how scores become verdicts, and logits scores.
+        timers: take the stages' times.
+        times_encoder: wait for the device after each `encode`, for its time to be in that stage
+            and not in `score`; without it the device is not waited for.
     """
 
     def __init__(
@@ -49,8 +57,10 @@ class Pipeline:
         verdicts: VerdictPolicy,
         scores: ScorePolicy,
         timers: StageTimers | None = None,
+        times_encoder: bool = False,
     ) -> None:
         self.timers = timers or StageTimers()
+        self._times_encoder = times_encoder
         self._scorer = scorer
         self._tracker = tracker
         self._config = config
@@ -89,6 +99,8 @@ class Pipeline:
             crops = [cut_face(frame.image, face.face, self._config.crop) for face in faces]
         with self.timers.time("encode"):
             features = self._scorer.encode(np.stack(crops))
+            if self._times_encoder:
+                self._scorer.synchronize()
         windows = self._push(frame, faces, features)
         if windows:
             with self.timers.time("score"):

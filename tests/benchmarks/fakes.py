@@ -32,26 +32,39 @@ class FakeClock:
 
 
 class FakeScorer(ClosesOnExit):
-    """Takes `encode_s` a face and `score_s` a window; counts faces, remembers windows."""
+    """Takes `encode_s` a face and `score_s` a window; counts faces, remembers windows.
 
-    def __init__(self, clock: FakeClock, *, encode_s: float, score_s: float) -> None:
+    With `queues`, encoding takes its time where somebody waits for it, as on a GPU.
+    """
+
+    def __init__(
+        self, clock: FakeClock, *, encode_s: float, score_s: float, queues: bool = False
+    ) -> None:
         self.info = ScorerInfo("fake", "cpu", "fp32", bundle_digest="", preset=TINY)
         self.faces_encoded = 0
         self.windows: list[tuple[int, ...]] = []
         self._clock, self._encode_s, self._score_s = clock, encode_s, score_s
+        self._queues, self._queued_s = queues, 0.0
 
     def encode(self, faces: UInt8Array) -> list[Features]:
         check_faces(faces, TINY)
         first = self.faces_encoded
         self.faces_encoded += len(faces)
-        self._clock.now_s += self._encode_s * len(faces)
+        self._queued_s += self._encode_s * len(faces)
+        if not self._queues:
+            self.synchronize()
         return list(range(first, self.faces_encoded))
 
     def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
         check_windows(windows, TINY)
+        self.synchronize()
         self.windows += [tuple(window) for window in windows]
         self._clock.now_s += self._score_s * len(windows)
         return np.zeros(len(windows), dtype=np.float32)
+
+    def synchronize(self) -> None:
+        self._clock.now_s += self._queued_s
+        self._queued_s = 0.0
 
 
 class FakeWorker:

@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from istvt.benchmarks.bench import run_bench
+from istvt.benchmarks.bench import default_backends, run_bench
 from istvt.benchmarks.process import WorkerProcess
+from istvt.benchmarks.table import format_report
 from istvt.benchmarks.worker import Job
 from istvt.errors import UsageError
+from istvt.runtime.scorer import BackendName
 from tests.benchmarks.fakes import FakeHouse, FakeWorker, empty_bundle, frame
 
 # The machine is twice as slow in the second round and ten times in the third.
@@ -121,6 +124,35 @@ def test_a_process_that_crashes_is_a_row_with_its_reason(tmp_path: Path) -> None
     )
     assert "SIGABRT" in report.rows[1].reason
     assert report.rows[2].speedup == pytest.approx(6.0)
+
+
+def test_backends_whose_engines_lie_in_the_bundle_are_measured_too(tmp_path: Path) -> None:
+    bundle = empty_bundle(tmp_path)
+    always = ("torch", "onnxruntime", "openvino")
+    assert default_backends(bundle, device="auto") == always
+    (tmp_path / "engines").mkdir()
+    for name in ("encoder-rtx", "window-rtx", "encoder-tensorrt"):
+        (tmp_path / "engines" / f"{name}.engine").touch()
+    assert default_backends(bundle, device="auto") == (*always, "tensorrt_rtx")
+    (tmp_path / "engines" / "window-tensorrt.engine").touch()
+    both = (*always, "tensorrt_rtx", "tensorrt")
+    assert default_backends(bundle, device="cuda") == both
+    assert default_backends(bundle, device="cpu") == always, "engines run on GPUs"
+    house = FakeHouse({name: [[frame(100)]] for name in ("naive", *both)})
+    report = run_bench(bundle, rounds=1, start=house)
+    assert [row.name for row in report.rows] == ["naive", *both]
+
+
+def test_every_backend_but_auto_can_be_named(tmp_path: Path) -> None:
+    names = [name for name in get_args(BackendName) if name != "auto"]
+    house = FakeHouse({name: [[frame(100)]] for name in ("naive", *names)})
+    report = run_bench(empty_bundle(tmp_path), backends=names, rounds=1, start=house)
+    assert [row.name for row in report.rows] == ["naive", *names]
+    lines = format_report(report).splitlines()
+    (header,) = (line for line in lines if "runs on" in line)
+    rows = [line for line in lines if "cpu fp32" in line]
+    assert len(rows) == len(names) + 1
+    assert {row.index("cpu fp32") for row in rows} == {header.index("runs on")}
 
 
 def test_an_interruption_closes_every_worker(tmp_path: Path) -> None:

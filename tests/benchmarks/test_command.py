@@ -104,6 +104,14 @@ def test_a_named_model_that_is_not_there_is_an_error(
     assert asked == []
 
 
+def test_engines_need_a_bundle(asked: list[dict[str, object]]) -> None:
+    with pytest.raises(UsageError, match=r"tensorrt runs engines.*give --model a bundle"):
+        measure.bench(preset="tiny", backend=["torch", "tensorrt"])
+    with pytest.raises(ModelNotFoundError, match="no bundle here"):
+        measure.bench(backend=["tensorrt_rtx"])
+    assert asked == []
+
+
 def test_model_and_preset_exclude_each_other(asked: list[dict[str, object]]) -> None:
     with pytest.raises(UsageError, match="--preset"):
         measure.bench(model=Path("a.istvt"), preset="tiny")
@@ -173,6 +181,22 @@ def test_measures_every_backend_for_real(tiny_bundle: object, tmp_path: Path) ->
     for row in rows:
         assert_is_plausible(row)
     assert "measure (8)" in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx", "onnxruntime-tensorrt"])
+def test_a_backend_that_is_not_here_is_one_row(tiny_bundle: object, backend: str) -> None:
+    arguments = ("--model", str(tiny_bundle.folder), "--quick", "--backend", backend)  # type: ignore[attr-defined]
+    run = subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == ExitCode.ENVIRONMENT, run.stderr
+    (row,) = (line for line in run.stdout.splitlines() if "not measured: " in line)
+    assert row.startswith(f"{backend} ")
 
 
 def assert_is_plausible(row: dict[str, Any]) -> None:

@@ -7,9 +7,12 @@ from istvt.presets import TINY
 from tests.benchmarks.fakes import FakeClock, FakeScorer
 
 
-def test_times_one_face_and_one_window() -> None:
+@pytest.mark.parametrize("queues", [False, True])
+def test_times_one_face_and_one_window(queues: bool) -> None:
     clock = FakeClock()
-    measured = StreamedFrame(FakeScorer(clock, encode_s=0.002, score_s=0.03), clock=clock)
+    scorer = FakeScorer(clock, encode_s=0.002, score_s=0.03, queues=queues)
+    measured = StreamedFrame(scorer, clock=clock)
+    measured()  # which also waits for the window that the scorer began with
     time = measured()
     assert time.encoder_s == pytest.approx(0.002)
     assert time.window_s == pytest.approx(0.03)

@@ -12,9 +12,11 @@ import pytest
 
 from istvt.benchmarks import worker
 from istvt.benchmarks.timing import FrameTime
-from istvt.benchmarks.worker import Job, peak_rss_mib, serve
+from istvt.benchmarks.worker import Job, open_subject, peak_rss_mib, serve
 from istvt.errors import BackendError
-from tests.benchmarks.fakes import frame
+from istvt.export import bundle as bundles
+from istvt.runtime.backends import choose
+from tests.benchmarks.fakes import FakeClock, FakeScorer, frame
 
 LOAD = {"do": "load", "subject": "torch", "bundle": "b", "device": "cpu", "threads": 2}
 
@@ -49,6 +51,21 @@ def test_what_does_not_run_here_is_an_answer(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(worker, "open_subject", refuse)
     assert answers(LOAD) == [{"error": "no such device"}]
+
+
+def test_figures_are_of_the_kernels_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT-RTX runs others while it compiles those."""
+    asked: list[dict[str, object]] = []
+
+    def open_scorer(bundle: object, **options: object) -> FakeScorer:
+        asked.append(options)
+        return FakeScorer(FakeClock(), encode_s=0.0, score_s=0.0)
+
+    monkeypatch.setattr(choose, "open_scorer", open_scorer)
+    monkeypatch.setattr(bundles, "open_bundle", lambda folder: None)
+    open_subject(Job(subject="tensorrt_rtx", bundle="b", device="auto", threads=2))
+    expected = {"backend": "tensorrt_rtx", "device": "auto", "threads": 2, "eager_kernels": True}
+    assert asked == [expected]
 
 
 def test_measuring_before_loading_is_a_bug() -> None:

@@ -82,7 +82,7 @@ def steps_of(folder):
 
 def test_engines_are_held_against_the_graphs_and_it_is_written_down(bundle, machine, tmp_path):
     told = []
-    before = content_of(bundle.folder)
+    before, age_ns = content_of(bundle.folder), (bundle.folder / "bundle.json").stat().st_mtime_ns
     checked = rebuild_engines(bundle, RTX, progress=told.append)
     (step,) = checked.parity
     assert (step.reference, step.candidate) == ("onnxruntime fp32", "tensorrt_rtx fp32")
@@ -92,6 +92,7 @@ def test_engines_are_held_against_the_graphs_and_it_is_written_down(bundle, mach
     after = content_of(bundle.folder)
     changed = [path for path, content in before.items() if after[path] != content]
     assert [path.name for path in changed] == ["bundle.json"]
+    assert changed[0].stat().st_mtime_ns == age_ns, "another bundle may be the newest model"
     assert open_bundle(bundle.folder).parity == (*bundle.parity, step.to_dict())
     assert read_record(engine_path(bundle.folder, "window", "rtx")) == checked.records[1]
     assert [path.name for path in tmp_path.iterdir()] == ["model.istvt"]

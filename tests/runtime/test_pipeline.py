@@ -1,5 +1,7 @@
 """The pipeline over fakes: squares on black are faces, and bright ones are fake."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from istvt.records import Frame, VerdictKind
 from istvt.runtime.pipeline import MAX_FACES_A_BATCH, Pipeline
 from istvt.runtime.policy import VerdictPolicy
 from istvt.runtime.session import TrackList, run_session
+from istvt.runtime.stages import StageTimers
 from tests.fakes import FakeDetector, FakeScorer
 
 DARK, BRIGHT = 40, 220
@@ -46,11 +49,13 @@ class MadeSource:
             raise self.breaks
 
 
-def make_pipeline(sampling=Sampling()):
+def make_pipeline(sampling=Sampling(), **options):
     config = ModelConfig(TINY, CropRecipe(TINY.image_size), sampling)
     scorer = FakeScorer(TINY)
     tracker = FaceTracker(FakeDetector(), detect_every=1)
-    pipeline = Pipeline(scorer, tracker, config, verdicts=VerdictPolicy(), scores=ScorePolicy())
+    pipeline = Pipeline(
+        scorer, tracker, config, verdicts=VerdictPolicy(), scores=ScorePolicy(), **options
+    )
     return pipeline, scorer
 
 
@@ -240,6 +245,27 @@ def test_every_stage_is_timed():
     run_session(source, pipeline, policy=VerdictPolicy())
     stages = {row.stage: row.calls for row in pipeline.timers.summary()}
     assert stages == {"read": 11, "cut": 10, "faces": 10, "crop": 10, "encode": 10, "score": 5}
+
+
+@pytest.mark.parametrize(("times_encoder", "waits"), [(True, 10), (False, 0)])
+def test_the_encoder_is_waited_for_in_its_own_stage_and_only_to_time_it(times_encoder, waits):
+    class Timers(StageTimers):
+        running = None
+
+        @contextmanager
+        def time(self, stage):
+            self.running = stage
+            with super().time(stage):
+                yield
+            self.running = None
+
+    timers = Timers()
+    pipeline, scorer = make_pipeline(timers=timers, times_encoder=times_encoder)
+    waited_in = []
+    scorer.synchronize = lambda: waited_in.append((timers.running, len(scorer.encoded_batches)))
+    for frame in frames_of([picture((0, 1, DARK))] * 10):
+        pipeline.feed(frame)
+    assert waited_in == [("encode", number) for number in range(1, waits + 1)]
 
 
 @pytest.mark.parametrize("gone_for", [3, 40])

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from istvt.data.manifest import EXAMPLES, Manifest, Note, Video, note
+from istvt.data.manifest import EXAMPLES, Label, Manifest, Note, Video, note
 from istvt.errors import DataError
 
 COMPARED_BYTES = 1 << 20
@@ -34,6 +34,40 @@ def require_splits(manifest: Manifest, splits: Iterable[str]) -> None:
             f"{manifest.root}, read as {manifest.layout}, has no video in {', '.join(empty)}; it "
             f"has {found or 'none at all'}{left_out}"
         )
+
+
+def lacking_labels(
+    videos: Iterable[Video], splits: Iterable[str], *, with_fakes: bool = True
+) -> tuple[str, ...]:
+    """Name, as `val/fake`, the labels of which a split has no video.
+
+    Args:
+        videos: of any splits.
+        splits: which are needed.
+        with_fakes: off, only real videos are needed: fakes are blended of them.
+    """
+    there = {(video.split, video.label) for video in videos}
+    needed = Label if with_fakes else (Label.REAL,)
+    parts = ((split, label) for split in splits for label in needed)
+    return tuple(f"{s}/{label.name.lower()}" for s, label in parts if (s, label) not in there)
+
+
+def require_labels(manifest: Manifest, splits: Iterable[str], *, with_fakes: bool = True) -> None:
+    """Refuse, before anything is read, a split that has no video of a label.
+
+    Raises:
+        DataError: names what is missing, and what there is.
+    """
+    lacking = lacking_labels(manifest.videos, splits, with_fakes=with_fakes)
+    if not lacking:
+        return
+    found = ", ".join(dict.fromkeys(f"{v.split}/{v.label.name.lower()}" for v in manifest.videos))
+    has_reals = not any(part.endswith("real") for part in lacking)
+    raise DataError(
+        f"{manifest.root}, read as {manifest.layout}, has no video in {', '.join(lacking)}; it has "
+        f"{found or 'none at all'}: add some"
+        + (", or make fakes of the real ones with --fakes self-blended" if has_reals else "")
+    )
 
 
 def refuse_conflicts(videos: Iterable[Video]) -> None:
@@ -98,7 +132,9 @@ def shared_identities(videos: Sequence[Video]) -> tuple[str, ...]:
 
 
 def refuse_copies(videos: Sequence[Video]) -> None:
-    """Keep a video out of two splits; two are the same if their size and first MiB are.
+    """Keep a video out of two splits, and from being real and fake.
+
+    Two are the same if their size and first MiB are; a link is what it leads to.
 
     Raises:
         DataError: names the copies.
@@ -108,14 +144,15 @@ def refuse_copies(videos: Sequence[Video]) -> None:
         of_size[video.path.stat().st_size].append(video)
     of_content: dict[str, list[Video]] = defaultdict(list)
     for size, alike in of_size.items():
-        for video in alike if size and _spans_splits(alike) else ():
+        for video in alike if size and len(_places(alike)) > 1 else ():
             of_content[f"{size} {_digest(video.path)}"].append(video)
-    copies = [alike for alike in of_content.values() if _spans_splits(alike)]
+    copies = [alike for alike in of_content.values() if len(_places(alike)) > 1]
     if copies:
-        shown = "; ".join(" = ".join(str(v.path) for v in alike) for alike in copies[:EXAMPLES])
+        shown = "; ".join(" = ".join(_with_place(v) for v in alike) for alike in copies[:EXAMPLES])
         raise DataError(
-            f"{len(copies)} videos are in more than one split: {shown}. What is measured on a "
-            "video that was trained on says nothing: take it out of one of them"
+            f"{len(copies)} videos are in more than one split, or real and fake at once: {shown}. "
+            "What is measured on a video that was trained on, or has two labels, says nothing: "
+            "leave it one place"
         )
 
 
@@ -139,8 +176,12 @@ def _in_many_splits(shown: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(sorted(identity for identity, where in splits.items() if len(where) > 1))
 
 
-def _spans_splits(videos: Sequence[Video]) -> bool:
-    return len({video.split for video in videos}) > 1
+def _places(videos: Sequence[Video]) -> set[tuple[str, Label]]:
+    return {(video.split, video.label) for video in videos}
+
+
+def _with_place(video: Video) -> str:
+    return f"{video.path} ({video.split}/{video.label.name.lower()})"
 
 
 def _digest(path: Path) -> str:

@@ -10,8 +10,9 @@ Nothing in it depends on where it lies or when it was made.
 """
 
 import csv
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -53,7 +54,7 @@ class Prepared:
     Attributes:
         manifest: every video, also those that gave nothing.
         entries: what came of each of them, in the same order.
-        digest: of the manifest and the index; equal digests mean equal faces and labels.
+        digest: see `digest_of_entries`; of all entries.
     """
 
     folder: Path
@@ -80,6 +81,25 @@ def faults_of(entries: Sequence[VideoFaces | Unread], num_frames: int) -> tuple[
         for entry in entries
     )
     return tuple(Skipped(video.path, reason) for video, reason in reasons if reason is not None)
+
+
+def digest_of_entries(entries: Iterable[VideoFaces | Unread], root: Path) -> str:
+    """Sum up labels, people, methods and faces; equal digests mean equal windows of equal faces.
+
+    It covers where faces were seen and how long they are packed, but no date, order or place: it
+    stays where videos are copied, moved with their data folder, or read again.
+
+    Args:
+        entries: those of a prepared folder, or some of them, as of one split.
+        root: the data folder, which the names of videos are taken below; `Manifest.root`.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for one in sorted(_digest_of_entry(entry, root) for entry in entries):
+        digest.update(one)
+    return digest.hexdigest()
 
 
 def is_prepared(folder: Path) -> bool:
@@ -134,7 +154,8 @@ def write_prepared(
         "digests": digests,
     }
     _write_json(folder / PREPARED_FILE, facts)
-    return Prepared(folder, recipe, manifest, tuple(entries), _join(digests))
+    digest = digest_of_entries(entries, manifest.root)
+    return Prepared(folder, recipe, manifest, tuple(entries), digest)
 
 
 def open_prepared(folder: Path) -> Prepared:
@@ -156,7 +177,7 @@ def open_prepared(folder: Path) -> Prepared:
     manifest = Manifest(read.root, read.layout, read.videos, notes)
     entries = _read_index(folder, manifest.videos)
     recipe = FaceRecipe.from_dict(facts["recipe"])
-    return Prepared(folder, recipe, manifest, entries, _join(facts["digests"]))
+    return Prepared(folder, recipe, manifest, entries, digest_of_entries(entries, manifest.root))
 
 
 def _write_index(path: Path, entries: Sequence[VideoFaces | Unread]) -> None:
@@ -228,5 +249,17 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _join(digests: dict[str, str]) -> str:
-    return "-".join(digests[name][:16] for name in (MANIFEST_FILE, INDEX_FILE))
+def _digest_of_entry(entry: VideoFaces | Unread, root: Path) -> bytes:
+    video = entry.video
+    facts: list[object] = [
+        shown_below(video.path, root),
+        *(int(video.label), video.split, sorted(video.identities), video.method),
+        video.source and shown_below(video.source, root),
+    ]
+    if isinstance(entry, Unread):
+        return hashlib.sha256(json.dumps([*facts, "unread"]).encode()).digest()
+    facts += [entry.frames_read, entry.broken, entry.num_bytes]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for name in INDEXED:
+        digest.update(np.ascontiguousarray(getattr(entry, name)).tobytes())
+    return digest.digest()

@@ -1,15 +1,18 @@
 """What splits may not share: files, people, sources."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from istvt.data.checks import (
     COMPARED_BYTES,
+    lacking_labels,
     note_shared,
     refuse_conflicts,
     refuse_copies,
     refuse_shared,
+    require_labels,
     require_splits,
     shared_identities,
 )
@@ -32,7 +35,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_copy_in_another_split_is_refused(data: Path) -> None:
     (data / "val" / "real" / "other_name.mp4").write_text("train fake")
-    with pytest.raises(DataError, match=r"1 videos .*train/fake/0\.mp4 = .*other_name\.mp4"):
+    with pytest.raises(DataError, match=r"1 videos .*train/fake/0\.mp4 .*= .*other_name\.mp4"):
         refuse_copies(read_folder(data, splits=SPLITS).videos)
 
 
@@ -40,7 +43,7 @@ def test_only_the_same_size_and_start_are_a_copy(data: Path) -> None:
     (data / "train" / "real" / "a.mp4").write_bytes(b"a" * (COMPARED_BYTES + 9))
     (data / "val" / "real" / "a.mp4").write_bytes(b"b" * (COMPARED_BYTES + 9))
     (data / "val" / "real" / "b.mp4").write_bytes(b"a" * (COMPARED_BYTES + 8))
-    (data / "train" / "fake" / "same.mp4").write_text("train real")  # in the same split
+    (data / "train" / "real" / "same.mp4").write_text("train real")  # in the same split
     for split in SPLITS:
         (data / split / "real" / "empty.mp4").touch()
     refuse_copies(read_folder(data, splits=SPLITS).videos)
@@ -101,3 +104,35 @@ def test_an_empty_split_is_refused_with_what_there_is() -> None:
         DataError, match=r"no video in val; it has 1 train/real\n  missing-video: 1"
     ):
         require_splits(manifest, SPLITS)
+
+
+def test_a_video_is_not_real_and_fake_at_once(data: Path) -> None:
+    fakes = data / "train" / "fake"
+    (fakes / "other_name.mp4").write_text("train real")
+    with pytest.raises(DataError, match=r"other_name\.mp4 \(train/fake\)") as raised:
+        refuse_copies(read_folder(data, splits=SPLITS).videos)
+    assert "train/real/0.mp4 (train/real)" in str(raised.value)
+    (fakes / "other_name.mp4").unlink()
+    (fakes / "link.mp4").symlink_to(data / "train" / "real" / "0.mp4")
+    with pytest.raises(DataError, match=r"1 videos .*link\.mp4 \(train/fake\)"):
+        refuse_copies(read_folder(data, splits=SPLITS).videos)
+
+
+def test_a_split_without_a_label_is_refused_before_anything_is_read() -> None:
+    train = (Video(Path("a.mp4"), Label.REAL, "train"), Video(Path("b.mp4"), Label.FAKE, "train"))
+    val = Video(Path("c.mp4"), Label.REAL, "val")
+    whole = Manifest(Path("d"), "folder", (*train, val, replace(val, label=Label.FAKE)))
+    require_labels(whole, SPLITS)
+    assert lacking_labels(whole.videos, SPLITS) == ()
+    reals = Manifest(Path("d"), "folder", (*train, val))
+    require_labels(reals, SPLITS, with_fakes=False)
+    with pytest.raises(
+        DataError,
+        match=r"no video in val/fake; it has train/real, train/fake, val/real: .*--fakes self-ble",
+    ):
+        require_labels(reals, SPLITS)
+    fakes = Manifest(Path("d"), "folder", train[1:])
+    for with_fakes, lacking in ((True, "train/real, val/real, val/fake"), (False, "train/real")):
+        with pytest.raises(DataError, match=f"no video in {lacking}") as raised:
+            require_labels(fakes, SPLITS, with_fakes=with_fakes)
+        assert "self-blended" not in str(raised.value)

@@ -16,7 +16,7 @@ import pytest
 from istvt.data import readers
 from istvt.data.manifest import Label, Manifest, Video
 from istvt.data.prepare import prepare
-from istvt.data.prepared import begin_prepared, open_prepared
+from istvt.data.prepared import begin_prepared, digest_of_entries, open_prepared
 from istvt.data.recipe import FaceRecipe
 from istvt.errors import DataError, RuntimeEnvironmentError
 from istvt.lock import locked
@@ -298,3 +298,29 @@ def test_a_kill_at_any_moment_changes_nothing_in_the_end(videos, tmp_path):
     assert content_of(out) == content_of(whole)
     assert len(open_prepared(out).videos) == 16
     assert not list(out.rglob(".[!l]*"))
+
+
+def test_equal_digests_mean_equal_faces_and_labels(videos, tmp_path):
+    """A copy with other dates is the same data; another label, split, person or face is not."""
+    shutil.copytree(videos, tmp_path / "one")
+    manifest = manifest_of(tmp_path / "one", "cut", "face", "gap")
+    first = prepare(manifest, tmp_path / "out", RECIPE)
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
+    copied = prepare(manifest_of(tmp_path / "two", "cut", "face", "gap"), tmp_path / "2", RECIPE)
+    assert [a.shard.name for a in first.videos] != [b.shard.name for b in copied.videos]
+    assert first.digest == open_prepared(tmp_path / "out").digest == copied.digest
+    root = manifest.root
+    assert digest_of_entries(reversed(first.entries), root) == first.digest
+    assert digest_of_entries(first.entries[1:], root) != first.digest
+    changes = (
+        {"label": Label.FAKE},
+        {"split": "val"},
+        {"identities": ("ann",)},
+        {"method": "swap"},
+        {"source": root / "face.mp4"},
+    )
+    face = first.videos[0]
+    others = [replace(face, video=replace(face.video, **change)) for change in changes]
+    others += [replace(face, times_s=face.times_s + 1), replace(face, num_bytes=1)]
+    digests = {digest_of_entries([one], root) for one in (face, *others)}
+    assert len(digests) == len(others) + 1

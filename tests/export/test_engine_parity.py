@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from istvt.errors import DeviceLostError, EngineError, GateError, UsageError
 from istvt.export import engine_parity, engines
 from istvt.export.build import export_run
-from istvt.export.bundle import open_bundle
+from istvt.export.bundle import Bundle, open_bundle
 from istvt.export.engine import BuiltEngine, EngineOptions
 from istvt.export.engine_parity import rebuild_engines
 from istvt.export.engine_record import GRAPHS, engine_path, read_record
@@ -128,6 +128,23 @@ def test_what_cannot_be_built_leaves_the_bundle_as_it_was(bundle, machine, tmp_p
 
     monkeypatch.setattr(engines, "build_engine", fail_late)
     with pytest.raises(EngineError, match="no kernel"):
+        rebuild_engines(bundle, RTX)
+    assert content_of(tmp_path) == before
+
+
+def test_an_interruption_after_all_is_written_leaves_the_bundle_as_it_was(
+    bundle, machine, tmp_path, monkeypatch
+):
+    before = content_of(tmp_path)
+
+    write = Bundle.write_manifest
+
+    def interrupt(draft):
+        write(draft)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bundle, "write_manifest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
         rebuild_engines(bundle, RTX)
     assert content_of(tmp_path) == before
 

@@ -43,6 +43,15 @@ NOTES = {
     "dropped-identity": "videos are left out, since they would put a person into two splits",
     "dropped-test-list": "videos of the official test list are left out, since they show people "
     "of train or val: figures are not comparable with those on the whole list",
+    "unnamed": "videos name nobody: each is taken for another person",
+    "moved-group": "groups were moved into a split that would have lacked a label: more data may "
+    "move them back",
+    "held-out-by-files": "splits hold out people by the files that are there, since those that the "
+    "test list gives have too few: more files may change who they are",
+    "moved-split": "videos are in another split than those this folder was prepared with: runs of "
+    "before may have been trained on what is now held out",
+    "moved-data": "videos lay below another folder when they were prepared",
+    "unreadable-name": "names are not UTF-8, nor can be written to a list: rename them; left out",
     "unknown-column": "columns are not read",
 }
 
@@ -135,7 +144,7 @@ class Manifest:
 
 def note(kind: str, items: Iterable[object]) -> tuple[Note, ...]:
     """Give one note of all items, in order, or none where there are none."""
-    names = sorted(str(item) for item in items)
+    names = sorted(str(item).encode(errors="backslashreplace").decode() for item in items)
     return (Note(kind, len(names), tuple(names[:EXAMPLES])),) if names else ()
 
 

@@ -14,20 +14,25 @@ the faces it is tested on, and without them hardly a fake is left. So there are 
 - `keep`: the test split is the official list, as published figures are. Nothing shared with it is
   left out, and a note says how many people are. Val is still held out from train by person.
 
+Who is held out follows from the swaps in the test list, which comes with the data set and shows who
+is swapped with whom: nobody changes the split as more files come. A lot by the hash of a name would
+tear the circles of people who are swapped with one another, and cost most of the fakes. Where the
+list gives nobody, or too few of their files are there, the files decide, with a note.
+
 Source: Li et al., Celeb-DF, CVPR 2020.
 """
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from istvt.data.checks import note_shared
-from istvt.data.layouts.divide import split_by_rank
-from istvt.data.layouts.hold_out import hold_out
+from istvt.data.layouts.divide import divide
+from istvt.data.layouts.hold_out import hold_out, parts_have_labels
 from istvt.data.layouts.scan import scan
-from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
+from istvt.data.manifest import SPLITS, Label, Manifest, Note, Video, in_order, note
 from istvt.errors import DataError, UsageError
 
 SharedIdentities = Literal["drop", "keep"]
@@ -68,9 +73,9 @@ def read_celebdf(
     listed = _read_list(data / TEST_LIST)
     missing = listed - {video.path for video in videos}
     if shared_identities == "drop":
-        placed = _split_people(videos, listed, seed)
+        placed, chosen = _split_people(videos, listed, seed)
     else:
-        placed = _split_officially(videos, listed, seed, splits)
+        placed, chosen = _split_officially(videos, listed, seed, splits)
     dropped = {video.path for video in videos} - {video.path for video in placed}
     notes = (
         *(note_shared(placed, data) if shared_identities == "keep" else ()),
@@ -78,6 +83,7 @@ def read_celebdf(
         *note("unknown-file", (path.relative_to(data) for path in unknown)),
         *note("dropped-test-list", (path.relative_to(data) for path in dropped & listed)),
         *note("dropped-identity", (path.relative_to(data) for path in dropped - listed)),
+        *chosen,
     )
     return Manifest(data, "celebdf", in_order(v for v in placed if v.split in splits), notes)
 
@@ -85,20 +91,21 @@ def read_celebdf(
 def _list_videos(data: Path) -> tuple[list[Video], list[Path]]:
     """List the videos, still without a split, and what has another name."""
     videos, unknown = [], []
-    for folder, label in LABELS.items():
+    for folder in LABELS:
         part = scan(data / folder)
         unknown += part.paths(part.others + part.folders)
-        for path in part.paths(part.videos):
-            name = NAMES[folder].fullmatch(path.stem)
-            if name is None:
-                unknown.append(path)
-            else:
-                videos.append(Video(path, label, "", name.groups(), _method(label)))
+        known = [_parse(path) for path in part.paths(part.videos)]
+        videos += [video for video in known if video is not None]
+        unknown += [p for p, v in zip(part.paths(part.videos), known, strict=True) if v is None]
     return _with_sources(videos, data / "Celeb-real"), unknown
 
 
-def _method(label: Label) -> str:
-    return FAKE_FOLDER if label is Label.FAKE else ""
+def _parse(path: Path) -> Video | None:
+    """Read a video's label and people from its name, unless that is another one."""
+    label = LABELS[path.parent.name]
+    name = NAMES[path.parent.name].fullmatch(path.stem)
+    method = FAKE_FOLDER if label is Label.FAKE else ""
+    return None if name is None else Video(path, label, "", name.groups(), method)
 
 
 def _with_sources(videos: Sequence[Video], real: Path) -> list[Video]:
@@ -141,26 +148,30 @@ def _read_list(path: Path) -> set[Path]:
     return listed
 
 
-def _split_people(videos: Sequence[Video], listed: Collection[Path], seed: int) -> list[Video]:
+def _split_people(
+    videos: Sequence[Video], listed: Collection[Path], seed: int
+) -> tuple[list[Video], tuple[Note, ...]]:
     """Hold people out for test and for val; a video that fits nowhere is left out."""
     named = [video for video in videos if video.identities]
-    test = _hold_out(named, seed, "test")
-    free = [v for v in named if v.path not in listed and test.isdisjoint(v.identities)]
-    val = _hold_out(free, seed, "val")
-    placed = [replace(v, split="test") for v in named if test.issuperset(v.identities)]
-    return placed + _split_rest(free, val) + _split_unnamed(videos, listed, seed)
+    test = _hold_out(named, listed, seed, "test")
+    free = [v for v in named if v.path not in listed and test.people.isdisjoint(v.identities)]
+    val = _hold_out(free, listed, seed, "val", besides=test.people)
+    placed = [replace(v, split="test") for v in named if test.people.issuperset(v.identities)]
+    placed += _split_rest(free, val.people) + _split_unnamed(videos, listed, seed)
+    return placed, _note_choices(test, val)
 
 
 def _split_officially(
     videos: Sequence[Video], listed: Collection[Path], seed: int, splits: Collection[str]
-) -> list[Video]:
+) -> tuple[list[Video], tuple[Note, ...]]:
     """Take the list as test, and hold people out for val alone."""
     placed = [replace(v, split="test") for v in videos if v.identities and v.path in listed]
     placed += _split_unnamed(videos, listed, seed)
     free = [video for video in videos if video.identities and video.path not in listed]
     if set(splits) <= {"test"}:
-        return placed + [replace(video, split="train") for video in free]
-    return placed + _split_rest(free, _hold_out(free, seed, "val"))
+        return placed + [replace(video, split="train") for video in free], ()
+    val = _hold_out(free, listed, seed, "val")
+    return placed + _split_rest(free, val.people), _note_choices(val)
 
 
 def _split_rest(videos: Sequence[Video], val: frozenset[str]) -> list[Video]:
@@ -171,14 +182,43 @@ def _split_rest(videos: Sequence[Video], val: frozenset[str]) -> list[Video]:
 def _split_unnamed(videos: Sequence[Video], listed: Collection[Path], seed: int) -> list[Video]:
     """Place the videos of YouTube-real, each of which shows another person."""
     unnamed = [video for video in videos if not video.identities]
-    free = [video.path.stem for video in unnamed if video.path not in listed]
-    split_of = split_by_rank(free, seed, splits=("train", "val"))
+    free = {video.path.stem: (video.label,) for video in unnamed if video.path not in listed}
+    split_of = divide(free, seed, splits=("train", "val")).split_of
     return [
         replace(v, split="test" if v.path in listed else split_of[v.path.stem]) for v in unnamed
     ]
 
 
-def _hold_out(videos: Sequence[Video], seed: int, split: str) -> frozenset[str]:
+@dataclass(frozen=True)
+class _HeldOut:
+    """People of a split, and whether the list gave them."""
+
+    people: frozenset[str]
+    split: str
+    is_by_list: bool
+
+
+def _note_choices(*chosen: _HeldOut) -> tuple[Note, ...]:
+    return note("held-out-by-files", (one.split for one in chosen if not one.is_by_list))
+
+
+def _hold_out(
+    videos: Sequence[Video],
+    listed: Iterable[Path],
+    seed: int,
+    split: str,
+    *,
+    besides: frozenset[str] = frozenset(),
+) -> _HeldOut:
+    """Choose people by the test list, or else by the videos that are to be split.
+
+    Those `besides` are held out already.
+    """
+    parsed = (_parse(path) for path in sorted(listed))
+    on_list = [v for v in parsed if v and v.identities and besides.isdisjoint(v.identities)]
+    people = hold_out(on_list, seed)
+    if people and parts_have_labels(videos, people):
+        return _HeldOut(people, split, is_by_list=True)
     people = hold_out(videos, seed)
     if not people:
         count = len({person for video in videos for person in video.identities})
@@ -187,4 +227,4 @@ def _hold_out(videos: Sequence[Video], seed: int, split: str) -> frozenset[str]:
             f"for {split} with real and fake videos of them alone: more of the data set is needed, "
             "or a CSV with splits of your own"
         )
-    return people
+    return _HeldOut(people, split, is_by_list=False)

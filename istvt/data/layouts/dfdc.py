@@ -4,19 +4,21 @@
     a.mp4  b.mp4  ...
 
 either in the folder itself or in each `dfdc_train_part_*` below it. An original and all fakes made
-from it form a group, wherever they lie; groups go to train, val and test 8 : 1 : 1 in the order of
-a hash. The file's own `split` is `train` for every video and is not read. The data set does not
-name its people, so a group's original stands for them: two groups may show one person.
+from it form a group, wherever they lie; groups go to train, val and test by a hash of the name of
+the original, 8 : 1 : 1 on average. The file's own `split` is `train` for every video and is not
+read. The data set does not name its people, so a group's original stands for them: two groups may
+show one person.
 
 Source: Dolhansky et al., The DeepFake Detection Challenge (DFDC) Dataset, arXiv 2006.07397.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from istvt.data.layouts.divide import split_by_rank
+from istvt.data.layouts.divide import divide
 from istvt.data.layouts.scan import Listing, scan
 from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
 from istvt.errors import DataError
@@ -63,7 +65,11 @@ def read_dfdc(data: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) ->
     entries = [_read_metadata(part.folder / METADATA) for part in parts]
     every = [entry for its in entries for entry in its]
     _check_labels(every)
-    split_of = split_by_rank((entry.original for entry in every), seed, splits=SPLITS)
+    labels_of: dict[str, set[Label]] = defaultdict(set)
+    for entry in every:
+        labels_of[entry.original].add(entry.label)
+    division = divide(labels_of, seed, splits=SPLITS)
+    split_of = division.split_of
     there, missing, unknown = _look_for(data, parts, entries)
     path_of = {entry.name: entry.path for entry in there}
     videos = [
@@ -82,6 +88,7 @@ def read_dfdc(data: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) ->
         *note("missing-video", _below(data, missing)),
         *note("unknown-file", _below(data, unknown)),
         *note("no-original", _below(data, orphans)),
+        *note("moved-group", division.moved),
         *note("original-as-identity", {name for video in videos for name in video.identities}),
     )
     return Manifest(data, "dfdc", in_order(videos), notes)

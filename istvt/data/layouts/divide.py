@@ -1,12 +1,24 @@
-"""Groups of videos that belong together in, the split of each group out; the same for a seed."""
+"""Groups of videos that belong together in, the split of each group out; the same for a seed.
+
+A group's split follows from its name alone, so that it stays where it is when others are added.
+"""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 from istvt.data.manifest import Video
 
 HELD_OUT = 0.1  # of the groups, for val and again for test
+
+
+@dataclass(frozen=True)
+class Division:
+    """The split of each name, and the names that were moved into one that would lack a label."""
+
+    split_of: dict[str, str]
+    moved: frozenset[str]
 
 
 def rank(name: str, seed: int) -> bytes:
@@ -14,34 +26,44 @@ def rank(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
 
-def split_by_rank(names: Iterable[str], seed: int, *, splits: Sequence[str]) -> dict[str, str]:
-    """Give the first split all but a tenth of the names for each of the others.
+def divide(
+    labels_of: Mapping[str, Collection[Hashable]], seed: int, *, splits: Sequence[str]
+) -> Division:
+    """Give the first split all names but those of a tenth of a hash's range for each of the others.
 
-    From as many names as splits on, each split gets one at least; below that, the first ones do.
+    Where a split would be left without a label, the name nearest to its part of the range is moved
+    into it, from where it can be spared; the first split may take the last one of a later one.
+
+    Args:
+        labels_of: the labels of each name's videos.
+        seed: another one gives other splits.
+        splits: in order.
     """
-    ordered = sorted(set(names), key=lambda name: rank(name, seed))
-    held = max(1, round(HELD_OUT * len(ordered)))
-    found = dict.fromkeys(ordered, splits[0])
-    end = len(ordered)
-    for split in splits[1:]:
-        start = max(1, end - held)
-        found.update(dict.fromkeys(ordered[start:end], split))
-        end = start
-    return found
+    place = {name: int.from_bytes(rank(name, seed)[:8], "big") / 2**64 for name in labels_of}
+    starts = [0.0, *(1 - HELD_OUT * left for left in range(len(splits) - 1, 0, -1))]
+    at = {name: sum(place[name] >= start for start in starts) - 1 for name in labels_of}
+    counts = Counter((at[name], label) for name in labels_of for label in labels_of[name])
+    moved: set[str] = set()
 
+    def is_spare(name: str) -> bool:
+        return all(counts[at[name], label] > 1 for label in labels_of[name])
 
-def split_alike(
-    kinds: Mapping[str, Hashable], seed: int, *, splits: Sequence[str]
-) -> dict[str, str]:
-    """Split names by rank within each kind, so that small kinds reach every split too."""
-    of_kind: dict[Hashable, list[str]] = defaultdict(list)
-    for name, kind in kinds.items():
-        of_kind[kind].append(name)
-    return {
-        name: split
-        for names in of_kind.values()
-        for name, split in split_by_rank(names, seed, splits=splits).items()
-    }
+    for split in range(len(splits)):
+        middle = (starts[split] + [*starts, 1.0][split + 1]) / 2
+        for label in sorted({label for its in labels_of.values() for label in its}, key=str):
+            if counts[split, label]:
+                continue
+            able = [
+                n for n in labels_of if label in labels_of[n] and (is_spare(n) or at[n] > split)
+            ]
+            if not able:
+                continue
+            name = min(able, key=lambda n: (not is_spare(n), abs(place[n] - middle), n))
+            counts.subtract((at[name], its) for its in labels_of[name])
+            at[name] = split
+            counts.update((split, its) for its in labels_of[name])
+            moved.add(name)
+    return Division({name: splits[at[name]] for name in labels_of}, frozenset(moved))
 
 
 def group_videos(videos: Collection[Video]) -> list[list[Video]]:

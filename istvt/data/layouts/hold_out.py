@@ -44,6 +44,14 @@ def hold_out(videos: Sequence[Video], seed: int) -> frozenset[str]:
     return best[2]
 
 
+def parts_have_labels(videos: Sequence[Video], people: Collection[str]) -> bool:
+    """Say whether these people alone, and the others alone, have videos of each label there is."""
+    group = frozenset(people)
+    inside = {video.label for video in videos if group.issuperset(video.identities)}
+    outside = {video.label for video in videos if group.isdisjoint(video.identities)}
+    return bool(inside) and inside == outside == {video.label for video in videos}
+
+
 def _grow(
     start: str, together: dict[str, Counter[str]], order: dict[str, bytes]
 ) -> Iterator[frozenset[str]]:

@@ -6,8 +6,9 @@
 
 `label` is real or fake, or 0 or 1 (1 is fake); several identities are joined by `;` or `+`; paths
 are relative to the CSV's folder. Without a column `split`, the videos that share a person or a
-source form a group; groups go to train, val and test 8 : 1 : 1 in the order of a hash, those with
-both labels, with real and with fake videos alone apart, so that each split gets of each.
+source form a group, named after its first person, else its first source; groups go to train, val
+and test by a hash of that name, 8 : 1 : 1 on average. A video that names nobody, and is tied to
+nobody by its source, is taken for another person, and counted.
 """
 
 import os
@@ -16,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from istvt.data.checks import note_shared
-from istvt.data.layouts.divide import group_videos, split_alike
+from istvt.data.checks import note_shared, note_shared_names
+from istvt.data.layouts.divide import divide, group_videos
 from istvt.data.layouts.scan import scan
-from istvt.data.manifest import SPLITS, Manifest, Video, in_order, note, parse_table
+from istvt.data.manifest import SPLITS, Manifest, Note, Video, in_order, note, parse_table
 from istvt.errors import DataError
 
 
@@ -36,7 +37,8 @@ def read_table(path: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) -
     """
     listed, notes = parse_table(path)
     if not listed[0].split:
-        listed = _divide(path, listed, seed)
+        listed, more = _divide(path, listed, seed)
+        notes += more
     asked = [video for video in listed if video.split in splits]
     on_disk = _find({video.path for video in asked})
     missing = [video.path for video in asked if video.path not in on_disk]
@@ -47,10 +49,11 @@ def read_table(path: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) -
         )
     videos = in_order(video for video in asked if video.path in on_disk)
     notes += note_shared(listed, path.parent) + note("missing-video", missing)
+    notes += note_shared_names([video for video in listed if not video.identities])
     return Manifest(path.parent, "csv", videos, notes)
 
 
-def _divide(path: Path, videos: Sequence[Video], seed: int) -> list[Video]:
+def _divide(path: Path, videos: Sequence[Video], seed: int) -> tuple[list[Video], tuple[Note, ...]]:
     """Give every group a split."""
     groups = {_name(path.parent, group): group for group in group_videos(videos)}
     if len(groups) < len(SPLITS):
@@ -59,14 +62,24 @@ def _divide(path: Path, videos: Sequence[Video], seed: int) -> list[Video]:
             f"are {len(groups)} groups: {len(SPLITS)} are needed to keep people apart; add the "
             f"column, with {', '.join(SPLITS)}"
         )
-    labels = {name: frozenset(video.label for video in group) for name, group in groups.items()}
-    split_of = split_alike(labels, seed, splits=SPLITS)
-    return [replace(v, split=split_of[name]) for name, group in groups.items() for v in group]
+    labels_of = {name: {video.label for video in group} for name, group in groups.items()}
+    division = divide(labels_of, seed, splits=SPLITS)
+    placed = [
+        replace(v, split=division.split_of[name]) for name, group in groups.items() for v in group
+    ]
+    unnamed = [v for group in groups.values() if not _people(group) for v in group]
+    notes = note("unnamed", (os.path.relpath(video.path, path.parent) for video in unnamed))
+    return placed, notes + note("moved-group", division.moved)
 
 
 def _name(root: Path, group: Sequence[Video]) -> str:
-    """Name a group by its first video, so that it does not depend on where the data lies."""
-    return min(os.path.relpath(video.path, root) for video in group)
+    """Name a group by what others that join it share, not by where the data lies."""
+    people = {f"identity {person}" for person in _people(group)}
+    return min(people or {f"path {os.path.relpath(v.source or v.path, root)}" for v in group})
+
+
+def _people(group: Iterable[Video]) -> set[str]:
+    return {person for video in group for person in video.identities}
 
 
 def _find(paths: Iterable[Path]) -> set[Path]:

@@ -1,7 +1,7 @@
 """Celeb-DF: inverted labels, the official list, and people who are never in two splits."""
 
 from collections.abc import Iterable
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
@@ -48,8 +48,33 @@ def test_what_is_dropped_is_counted(celebdf: Path) -> None:
     assert {one.kind: one.count for one in manifest.notes} == {
         "dropped-test-list": len(dropped & LISTED),
         "dropped-identity": len(dropped - LISTED),
+        "held-out-by-files": 1,
     }
     assert 0 < len(dropped & LISTED) < len(dropped)
+
+
+def test_nobody_changes_the_split_as_more_files_come(celebdf: Path) -> None:
+    """The list names who is swapped with whom, so that the files that are there decide nothing."""
+    circles = [[f"id{i}" for i in range(first, first + 4)] for first in (0, 4, 8)]
+    pairs = [pair for circle in circles for pair in permutations(circle, 2)]
+    fakes = [f"Celeb-synthesis/{a}_{b}_{i:04}.mp4" for a, b in pairs for i in range(4)]
+    reals = [f"Celeb-real/id{i}_{j:04}.mp4" for i in range(12) for j in range(4)]
+    listed = [f"0 {name}" for name in fakes[::4]] + [f"1 {name}" for name in reals[::4]]
+    (celebdf / LIST).write_text("\n".join(listed))
+    for path in celebdf.rglob("*.mp4"):
+        path.unlink()
+    few = touch(celebdf, [name for i, name in enumerate((*fakes, *reals)) if i % 4 in (1, 3)])
+    for options in (LayoutOptions(), LayoutOptions(shared_identities="keep")):
+        before = {v.path: v.split for v in read_layout(few, options).videos}
+        assert set(SPLITS) - {"test"} <= set(before.values())
+        more = ("Celeb-synthesis/id0_id5_0001.mp4", "Celeb-synthesis/id9_id2_0003.mp4")
+        after = read_layout(touch(few, (*fakes[1::4], *reals, *more)), options)
+        assert "held-out-by-files" not in {one.kind for one in after.notes}
+        assert len(after.videos) > len(before)
+        assert {v.path: v.split for v in after.videos if v.path in before} == before
+        for name in (*fakes[1::4], *reals, *more):
+            if name not in {p.relative_to(celebdf).as_posix() for p in before}:
+                (celebdf / name).unlink()
 
 
 def test_the_label_comes_from_the_folder(celebdf: Path) -> None:

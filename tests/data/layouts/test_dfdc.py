@@ -10,7 +10,7 @@ import pytest
 from istvt.data.layouts.dfdc import read_dfdc
 from istvt.data.manifest import SPLITS, Label
 from istvt.errors import DataError
-from tests.data.layouts.trees import touch
+from tests.data.layouts.trees import make_dfdc, touch
 
 
 def change(folder: Path, **entries: Any) -> None:
@@ -31,9 +31,26 @@ def test_an_original_and_its_fakes_are_in_one_split(dfdc: Path) -> None:
     assert all(len(where) == 1 for where in splits.values())
 
 
-def test_a_tenth_of_the_originals_each_is_held_out(dfdc: Path) -> None:
-    reals = [v.split for v in read_dfdc(dfdc).videos if v.label is Label.REAL]
-    assert [reals.count(split) for split in SPLITS] == [16, 2, 2]
+def test_a_tenth_of_the_originals_each_is_held_out(tmp_path: Path) -> None:
+    data = make_dfdc(tmp_path / "dfdc", parts=1, originals=2000)
+    reals = [v.split for v in read_dfdc(data).videos if v.label is Label.REAL]
+    assert [reals.count(split) / 2000 for split in SPLITS] == pytest.approx(
+        [0.8, 0.1, 0.1], abs=0.02
+    )
+
+
+def test_nobody_changes_the_split_as_more_parts_come(tmp_path: Path) -> None:
+    data = make_dfdc(tmp_path / "dfdc", parts=5, originals=200)
+    before = {v.path: v.split for v in read_dfdc(data).videos}
+    after = {v.path: v.split for v in read_dfdc(make_dfdc(data, 6, 200)).videos}
+    assert len(after) == len(before) * 6 / 5
+    assert {path: after[path] for path in before} == before
+
+
+def test_a_few_originals_reach_every_split_and_say_so(tmp_path: Path) -> None:
+    manifest = read_dfdc(make_dfdc(tmp_path / "dfdc", parts=1, originals=3))
+    assert {(v.split, v.label) for v in manifest.videos} == {(s, x) for s in SPLITS for x in Label}
+    assert "moved-group" in {one.kind for one in manifest.notes}
 
 
 def test_the_seed_alone_decides(dfdc: Path) -> None:

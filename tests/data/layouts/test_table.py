@@ -53,7 +53,7 @@ def test_without_splits_people_and_sources_stay_together(tmp_path: Path) -> None
     path = write(tmp_path, "path,label,identity,source", *rows)
     manifest = read_table(path)
     assert {v.split for v in manifest.videos} == set(SPLITS)
-    assert manifest.notes == ()
+    assert [(n.kind, n.count) for n in manifest.notes] == [("unnamed", 20)]
     of_name = {v.path.stem: v.split for v in manifest.videos}
     for i in range(10):
         assert len({of_name[f"{i}{x}"] for x in "abcd"}) == 1
@@ -64,13 +64,42 @@ def test_without_splits_people_and_sources_stay_together(tmp_path: Path) -> None
 
 def test_without_people_each_split_gets_of_each_label(tmp_path: Path) -> None:
     rows = [f"{i}.mp4,real" for i in range(30)] + [f"f{i}.mp4,fake" for i in range(3)]
-    counts = {
-        (c.split, c.label): c.videos
-        for c in read_table(write(tmp_path, "path,label", *rows)).summary()
+    manifest = read_table(write(tmp_path, "path,label", *rows))
+    assert {(c.split, c.label) for c in manifest.summary()} == {
+        (split, label) for split in SPLITS for label in Label
     }
-    assert counts == {
-        **{("train", Label.REAL): 24, ("val", Label.REAL): 3, ("test", Label.REAL): 3},
-        **{(split, Label.FAKE): 1 for split in SPLITS},
+    notes = {one.kind: one.count for one in manifest.notes}
+    assert notes["unnamed"] == 33
+    assert notes["moved-group"] >= 1
+
+
+def test_who_is_not_named_is_said(tmp_path: Path) -> None:
+    """The files of FaceForensics++ in a table of two columns: their names alone tell the people."""
+    reals = [f"{i:03}.mp4,real" for i in range(40)]
+    fakes = [f"fakes/{i:03}_{i + 1:03}.mp4,fake" for i in range(0, 40, 2)]
+    manifest = read_table(write(tmp_path, "path,label", *reals, *fakes))
+    notes = {one.kind: one.count for one in manifest.notes}
+    assert notes["unnamed"] == 60
+    assert notes["shared-name"] > 5
+    named = [f"{row},{row[:3]}" for row in reals] + [f"{r},{r[6:9]};{r[10:13]}" for r in fakes]
+    assert read_table(write(tmp_path, "path,label,identity", *named)).notes == ()
+    some = [f"{row[:-3]}" if row.startswith("03") else row for row in named]
+    (first, *_) = read_table(write(tmp_path, "path,label,identity", *some)).notes
+    assert (first.kind, first.count) == ("unnamed", 10)
+
+
+def test_nobody_changes_the_split_as_more_files_come(tmp_path: Path) -> None:
+    rows = [f"b{i}_{j}.mp4,{x},p{i}," for i in range(60) for j, x in enumerate(("real", "fake"))]
+    rows += [f"n{i}.mp4,real,," for i in range(30)]
+    header = "path,label,identity,source"
+    before = read_table(write(tmp_path, header, *rows))
+    assert {one.kind for one in before.notes} == {"unnamed"}
+    rows += [f"a{i}.mp4,real,p{i}," for i in range(60)]  # sorts before all others of its person
+    rows += [f"a{i}_of_n{i}.mp4,fake,,n{i}.mp4" for i in range(30)]
+    rows += [f"new{i}.mp4,real,r{i}," for i in range(40)]
+    after = {v.path: v.split for v in read_table(write(tmp_path, header, *rows)).videos}
+    assert {v.path: after[v.path] for v in before.videos} == {
+        v.path: v.split for v in before.videos
     }
 
 

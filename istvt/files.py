@@ -30,8 +30,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     The old folder is moved aside before the new one takes its name, and removed last, so that at
     every moment at least one of the two is whole on disk. `recover_folder` ends a swap that a kill
-    cut in the middle.
+    cut in the middle. A link to a folder stays, and the folder that it shows is swapped.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
     _sweep(path)
@@ -53,6 +54,7 @@ def recover_folder(path: Path) -> None:
 
     Harmless in a reader: it renames only where nothing stands in the place.
     """
+    path = path.resolve()
     aside = _aside(path)
     if not path.exists() and aside.exists():
         with suppress(OSError):  # another process was faster, or the place is read-only

@@ -1,5 +1,6 @@
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,21 @@ def test_a_folder_is_swapped_whole(tmp_path):
         (temporary / "file").write_text(f"half {1 / 0}")
     assert (path / "file").read_text() == "second"
     assert names(path.parent) == ["model.istvt"]
+
+
+@pytest.mark.parametrize("way", ["dot", "link"])
+def test_a_folder_is_found_by_whatever_it_is_called(tmp_path, monkeypatch, way):
+    path, link = tmp_path / "model.istvt", tmp_path / "newest.istvt"
+    path.mkdir()
+    link.symlink_to(path)
+    monkeypatch.chdir(path)
+    called = Path() if way == "dot" else link
+    recover_folder(called)
+    with atomic_folder(called) as temporary:
+        (temporary / "file").touch()
+    assert names(path) == ["file"]
+    assert link.is_symlink()
+    assert names(tmp_path) == ["model.istvt", "newest.istvt"]
 
 
 def test_a_swap_cut_between_its_renames_gives_the_old_folder_back(tmp_path):

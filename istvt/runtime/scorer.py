@@ -60,7 +60,10 @@ class ScorerInfo:
 
 
 class Scorer(Protocol):
-    """What every runtime offers; a context manager that frees its memory at the end."""
+    """What every runtime offers; a context manager that frees its memory at the end.
+
+    For one thread at a time.
+    """
 
     info: ScorerInfo
 

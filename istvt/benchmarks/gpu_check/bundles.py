@@ -1,5 +1,6 @@
 """The model's bundle in each precision, written by one check for those that follow."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -15,7 +16,7 @@ PRECISIONS: tuple[BundlePrecision, ...] = get_args(BundlePrecision)
 
 
 def export(settings: Settings, *, precision: BundlePrecision) -> Outcome:
-    """Write the model's bundle for the checks that follow.
+    """Write the model's bundle for the checks that follow, where there is none yet.
 
     Raises:
         MissingExtraError: what exports is not installed.
@@ -26,12 +27,16 @@ def export(settings: Settings, *, precision: BundlePrecision) -> Outcome:
     from istvt.export.precision import lower_graphs
     from istvt.runs import save_weights
 
+    folder = bundle_folder(settings, precision)
+    if folder.is_dir():
+        return Outcome(_size_of(folder), note="an earlier part wrote it")
     preset = settings.preset
     model = make_model(preset)
-    folder = bundle_folder(settings, precision)
-    folder.mkdir()
+    unfinished = folder.with_suffix(".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
     config = ModelConfig(preset=preset, crop=CropRecipe(size_px=preset.image_size))
-    draft = Bundle(folder=folder, config=config, precision=precision)
+    draft = Bundle(folder=unfinished, config=config, precision=precision)
     export_encoder(model, draft.encoder)
     export_window(model, draft.window, inlined=draft.inlined_window)
     save_weights(draft.weights, model)
@@ -39,20 +44,25 @@ def export(settings: Settings, *, precision: BundlePrecision) -> Outcome:
         lower_graphs(draft, precision)
     finished = replace(draft.with_digests(), created="for this check")
     finished.write_manifest()
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    return Outcome({"bundle_mib": size / 2**20})
+    unfinished.rename(folder)
+    return Outcome(_size_of(folder))
 
 
 def open_exported(settings: Settings, precision: BundlePrecision) -> Bundle:
     """Open what `export` wrote.
 
     Raises:
-        CannotRunError: it wrote nothing.
+        CannotRunError: it did not get to its end.
     """
     folder = bundle_folder(settings, precision)
     if not folder.is_dir():
         raise CannotRunError(f"there is no bundle: see the check 'export {precision}'")
     return open_bundle(folder)
+
+
+def _size_of(folder: Path) -> dict[str, float]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {"bundle_mib": sum(path.stat().st_size for path in files) / 2**20}
 
 
 def bundle_folder(settings: Settings, precision: str) -> Path:

@@ -1,62 +1,108 @@
 """The process that runs checks: the name of one in, what it found out.
 
-Started by `istvt.benchmarks.gpu_check.run` as `python -m istvt.benchmarks.gpu_check.check`.
+Started by `istvt.benchmarks.gpu_check.run` as `python -m istvt.benchmarks.gpu_check.check`. What a
+check prints goes to a file of its own; so does where it stood when it crashed or hung.
 """
 
+import faulthandler
 import json
 import logging
+import os
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TextIO, TypeAlias
 
 from istvt.benchmarks.child import serve_standard_streams
 from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
-from istvt.errors import MissingExtraError
+from istvt.errors import DeviceMemoryError, MissingExtraError
+from istvt.runtime.backends.device import device_error
 
 Check: TypeAlias = Callable[[Settings], Outcome]
 
-logger = logging.getLogger(__name__)
+TRACE_CHARS = 6000
+PYTORCH_IS_FULL = "OutOfMemoryError"  # its process can go on
+HANGS_AT = 0.8  # of the time that a check is given, its stack is printed
 
 
 def run_check(check: Check, settings: Settings) -> dict[str, Any]:
     """Run a check; what it raises becomes its result.
 
     Returns:
-        Status, note, figures and seconds; `broken` where the process should not be used again.
+        Status, note, figures, trace and seconds; `broken` where the process should not be used
+        again.
     """
     start_s = time.perf_counter()
     broken = False
+    values: dict[str, Any]
     try:
-        with _warnings() as told:
+        with gather_warnings() as told:
             outcome = check(settings)
         note = "; ".join(filter(None, (outcome.note, *dict.fromkeys(told))))
         values = {"status": outcome.status, "note": note, "figures": {**outcome.figures}}
     except (CannotRunError, MissingExtraError) as error:
         values = {"status": "not run", "note": str(error), "figures": {}}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, it is a row
+        broken = type(error).__name__ != PYTORCH_IS_FULL
         if _is_out_of_memory(error):
-            values = {"status": "not run", "note": "the GPU's memory is too small", "figures": {}}
+            note = f"the GPU's memory is too small: {_first_line(error)}"
+            values = {"status": "not run", "note": note, "figures": {}}
         else:
-            logger.exception("the check failed")
-            broken = True
             note = f"{type(error).__name__}: {error}"
-            values = {"status": "fail", "note": note, "figures": {}}
+            trace = "".join(traceback.format_exception(error))[-TRACE_CHARS:]
+            values = {"status": "fail", "note": note, "figures": {}, "trace": trace}
     return {**values, "seconds": time.perf_counter() - start_s, "broken": broken}
 
 
-def serve(requests: TextIO, replies: TextIO) -> None:
+def serve(requests: Iterable[str], replies: TextIO) -> None:
     """Answer each line with one line."""
     for line in requests:
         request = json.loads(line)
+        _print_to(request["log"])
+        faulthandler.dump_traceback_later(HANGS_AT * request["timeout_s"])
         check: Check = import_module(request["module"]).CHECKS[request["check"]]
         answer = run_check(check, Settings(**request["settings"]))
+        faulthandler.cancel_dump_traceback_later()
         print(json.dumps(answer), file=replies, flush=True)
 
 
+def until_orphaned(requests: TextIO) -> Iterator[str]:
+    """Give lines as they come; where they end, end this process and what it started, at once.
+
+    A parent that was killed must not leave a kernel behind that hangs and holds the GPU.
+    """
+    lines = SimpleQueue[str]()
+
+    def read() -> None:
+        for line in requests:
+            lines.put(line)
+        if os.getpgrp() == os.getpid():  # as its parent starts it
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()
+
+
+def _print_to(log: str) -> None:
+    """Let all that this process and native libraries print go to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with Path(log).open("wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+
+
 @contextmanager
-def _warnings() -> Iterator[list[str]]:
+def gather_warnings() -> Iterator[list[str]]:
     """Gather what istvt warns of: a way that was given up must not look like one that was taken."""
     told: list[str] = []
     handler = logging.Handler(logging.WARNING)
@@ -69,9 +115,16 @@ def _warnings() -> Iterator[list[str]]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell PyTorch's error from others without importing it."""
-    return type(error).__name__ == "OutOfMemoryError"
+    """Tell an allocation that failed from other errors, whichever library says so."""
+    if isinstance(error, DeviceMemoryError) or type(error).__name__ == PYTORCH_IS_FULL:
+        return True
+    return isinstance(device_error("", str(error)), DeviceMemoryError)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 if __name__ == "__main__":
-    serve_standard_streams(serve)
+    faulthandler.enable()
+    serve_standard_streams(lambda requests, replies: serve(until_orphaned(requests), replies))

@@ -1,5 +1,6 @@
 """Work in, its times out: of kernels on the GPU's clock, of what a user waits for on the wall's."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ Work: TypeAlias = Callable[[], Any]
 
 WARM_UP_CALLS = 3
 AT_LEAST_ROUNDS, AT_MOST_ROUNDS = 5, 1000
+LONG_MS = 2.0  # of the GPU's time; what starts it, some 10 us, no longer counts
 LOOKS, SETTLED = 8, 0.05  # each a quarter of the time to measure in; settled is within so much
 
 
@@ -96,6 +98,22 @@ class HostClock:
 def make_clock(device: DeviceKind) -> Clock:
     """Give the clock of a device."""
     return CudaClock() if device == "cuda" else HostClock()
+
+
+def queue_several(work: Work, clock: Clock) -> tuple[Work, int]:
+    """Call work so many times over that its start does not count, and that launches run ahead.
+
+    Returns:
+        Work, and how many calls of the given one it is.
+    """
+    once_ms = min(clock.device_ms(work) for _ in range(WARM_UP_CALLS))
+    calls = max(1, math.ceil(LONG_MS / once_ms)) if once_ms > 0 else 1
+
+    def several() -> None:
+        for _ in range(calls):
+            work()
+
+    return several, calls
 
 
 def take_turns(

@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from istvt.benchmarks.gpu_check.result import CannotRunError
+from istvt.benchmarks.gpu_check.result import CannotRunError, Settings
 from istvt.errors import EngineError
 from istvt.export.bundle import Bundle
 from istvt.export.engine import EngineOptions, PluginUse, build_engine
 from istvt.export.engine_record import EngineRecord, engine_path, read_record, sidecar_of
 from istvt.export.engines import build_engines, check_builder
-from istvt.export.flavour import Flavour
+from istvt.export.flavour import TITLES, Flavour
+from istvt.export.kernels.compile import TARGETS
 from istvt.files import sha256_of_bytes
 from istvt.runtime.backends.open_device import open_device
 
@@ -18,11 +19,12 @@ FLAVOURS: dict[str, Flavour] = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt"}
 MAX_WINDOW_BATCH = 8
 
 
-def build(bundle: Bundle, backend: str, plugin: PluginName) -> None:
+def build(settings: Settings, bundle: Bundle, backend: str, plugin: PluginName) -> None:
     """Build a backend's engines; `temporal` builds that of the window again where there is one.
 
     Raises:
-        CannotRunError: the library does not build for this GPU, or is too old.
+        CannotRunError: the library does not build for this GPU or is too old, or the plugins that
+            are asked for have no kernels for it.
         MissingExtraError: the library, or what reaches the GPU's memory, is not installed.
         RuntimeEnvironmentError: it should build, and does not.
     """
@@ -35,10 +37,17 @@ def build(bundle: Bundle, backend: str, plugin: PluginName) -> None:
         check_builder(options)
     except EngineError as error:
         raise CannotRunError(str(error)) from error
-    if plugin != "temporal" or read_window_record(bundle, backend) is None:
-        build_engines(bundle, options)
-    if plugin == "temporal":
-        _put_in(bundle, options, PluginUse(("temporal",), gpu.compute_capability))
+    if plugin in ("temporal", "on") and gpu.compute_capability not in TARGETS:
+        known = ", ".join(map(str, TARGETS))
+        raise CannotRunError(
+            f"the plugins have no kernels for compute capability {gpu.compute_capability}, only "
+            f"for {known}"
+        )
+    with settings.building(f"{TITLES[flavour]} built its engines"):
+        if plugin != "temporal" or read_window_record(bundle, backend) is None:
+            build_engines(bundle, options)
+        if plugin == "temporal":
+            _put_in(bundle, options, PluginUse(("temporal",), gpu.compute_capability))
 
 
 def read_window_record(bundle: Bundle, backend: str) -> EngineRecord | None:

@@ -2,13 +2,22 @@
 
 import math
 import statistics
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from istvt.benchmarks.gpu_check.check import Check
-from istvt.benchmarks.gpu_check.clock import Work, make_clock, median_ratio, take_turns
+from istvt.benchmarks.gpu_check.clock import (
+    Clock,
+    Work,
+    make_clock,
+    median_ratio,
+    queue_several,
+    take_turns,
+)
 from istvt.benchmarks.gpu_check.guarded import Case, formula_of, shape_of, worst_error
-from istvt.benchmarks.gpu_check.rates import TORCH_NAMES
+from istvt.benchmarks.gpu_check.machine import require_bf16
+from istvt.benchmarks.gpu_check.rates import TORCH_NAMES, large_copy
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.export.kernels.spec import ITEM_BYTES, AttentionName, DtypeName, KernelSpec
 from istvt.extras import require
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCHES = (1, 8)
+COPIES = ("copy", "large copy")
 
 # T+1, heads, head_dim, columns: beside the preset's own, the longest window and odd ones.
 SHAPES = ((17, 8, 64, 362), (10, 3, 24, 129), (7, 2, 128, 5))
@@ -39,11 +49,14 @@ def launch(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
 def check_values(settings: Settings, *, attention: AttentionName, dtype: DtypeName) -> Outcome:
     """Compare with the formula in fp64, between guards, aligned and not."""
     require("torch", extra="gpu")
+    require_bf16(settings, dtype)
     if settings.device == "cuda":
         require("triton", extra="gpu")
+    sizes = [(shape_of(settings.preset), batch) for batch in BATCHES]  # those that are timed
+    sizes += [(shape, 2) for shape in SHAPES]
     cases = [
-        Case(KernelSpec(attention, *shape[:3], dtype), 2, shape[3], offset)
-        for shape in (shape_of(settings.preset), *SHAPES)
+        Case(KernelSpec(attention, *shape[:3], dtype), batch, shape[3], offset)
+        for shape, batch in sizes
         for offset in (0, ODD_OFFSET_ITEMS)
     ]
     start = partial(launch, attention)
@@ -54,12 +67,14 @@ def check_values(settings: Settings, *, attention: AttentionName, dtype: DtypeNa
 def measure_speed(
     settings: Settings, *, attention: AttentionName, dtype: DtypeName, batch: int
 ) -> Outcome:
-    """Time the kernel, the formula, and a copy of the same bytes, in turns.
+    """Time the kernel, the formula, a copy of the same bytes, and a large one, in turns.
 
     Each is called on one buffer after the other, until caches cannot hold them, and all of that as
-    one CUDA graph, so that no time of launches counts.
+    one CUDA graph, replayed until no time of launches counts. The kernel is held against the faster
+    of both copies: pieces of this size may be too small for all of the memory's rate.
     """
     torch = require("torch", extra="gpu")
+    require_bf16(settings, dtype)
     if settings.device == "cuda":
         require("triton", extra="gpu")
     num_rows, num_heads, head_dim, num_columns = shape_of(settings.preset)
@@ -78,20 +93,34 @@ def measure_speed(
         "formula": lambda: [formula_of(attention)(one) for one in qkv],
         "copy": lambda: [to.copy_(this) for to, this in zip(target, source, strict=True)],
     }
-    graphs = {name: clock.record(work) for name, work in works.items()}
-    times = take_turns(graphs, clock.device_ms, seconds=settings.seconds)
-    ours_us, formula_us, copy_us = (1e3 * statistics.median(ms) / count for ms in times.values())
+    graphs = {name: (clock.record(work), count * moved) for name, work in works.items()}
+    graphs["large copy"] = large_copy(settings)
+    times_us = _time_bytes(graphs, moved, clock, seconds=settings.seconds)
+    medians_us = {name: statistics.median(found) for name, found in times_us.items()}
     return Outcome(
         {
-            "ours_us": ours_us,
-            "pytorch_us": formula_us,
-            "copy_us": copy_us,
-            "ours_gb_per_s": moved / ours_us / 1e3,
-            "copy_gb_per_s": moved / copy_us / 1e3,
-            "of_copy_percent": 100 * median_ratio(times["copy"], times["ours"]),
-            "times_pytorch": median_ratio(times["formula"], times["ours"]),
+            "ours_us": medians_us["ours"],
+            "pytorch_us": medians_us["formula"],
+            "copy_us": medians_us["copy"],
+            "ours_gb_per_s": moved / medians_us["ours"] / 1e3,
+            "copy_gb_per_s": moved / medians_us["copy"] / 1e3,
+            "large_copy_gb_per_s": moved / medians_us["large copy"] / 1e3,
+            "of_copy_percent": 100
+            * min(median_ratio(times_us[name], times_us["ours"]) for name in COPIES),
+            "times_pytorch": median_ratio(times_us["formula"], times_us["ours"]),
         }
     )
+
+
+def _time_bytes(
+    works: Mapping[str, tuple[Work, int]], moved: int, clock: Clock, *, seconds: float
+) -> dict[str, list[float]]:
+    """Time works in turns, of which each moves so many bytes; give the µs for `moved` of them."""
+    queued = {name: queue_several(work, clock) for name, (work, _) in works.items()}
+    subjects = {name: work for name, (work, _) in queued.items()}
+    times_ms = take_turns(subjects, clock.device_ms, seconds=seconds)
+    shares = {name: moved / works[name][1] / calls for name, (_, calls) in queued.items()}
+    return {name: [1e3 * ms * shares[name] for ms in times_ms[name]] for name in works}
 
 
 def moved_bytes(spec: KernelSpec, batch: int, num_columns: int) -> int:

@@ -1,4 +1,4 @@
-"""What GPU there is."""
+"""What GPU there is, and what it can."""
 
 from istvt.benchmarks.gpu_check.check import Check
 from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
@@ -25,6 +25,20 @@ def look_at_gpu(settings: Settings) -> Outcome:
         },
         note=f"{about.name}; CUDA {torch.version.cuda}",
     )
+
+
+def require_bf16(settings: Settings, dtype: str) -> None:
+    """Leave out what no GPU before compute capability 8.0 has.
+
+    Raises:
+        CannotRunError: it is bf16 that is asked for, of such a GPU.
+    """
+    if dtype != "bf16" or settings.device != "cuda":
+        return
+    capability = require("torch", extra="gpu").cuda.get_device_capability()
+    if capability < (8, 0):
+        found = ".".join(map(str, capability))
+        raise CannotRunError(f"bf16 needs compute capability 8.0; this GPU has {found}")
 
 
 CHECKS: dict[str, Check] = {"gpu": look_at_gpu}

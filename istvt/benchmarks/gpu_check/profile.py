@@ -1,4 +1,7 @@
-"""Where the time of a window goes, kernel by kernel: what names the cause of a missed target."""
+"""Where the time of PyTorch's ways goes, kernel by kernel: the cause of a missed target.
+
+Kernels of a replayed CUDA graph are those of the way without one, so "fused" stands for both.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,31 +9,47 @@ from contextlib import ExitStack
 from functools import partial
 
 from istvt.benchmarks.gpu_check.check import Check
-from istvt.benchmarks.gpu_check.latency import BATCHES, frame_works, open_way
+from istvt.benchmarks.gpu_check.clock import WARM_UP_CALLS, Work
+from istvt.benchmarks.gpu_check.latency import BATCHES, compiling, frame_works, open_way
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
+from istvt.benchmarks.gpu_check.ways import WayName
 from istvt.extras import require
 
-CALLS, SHOWN, NAME_CHARS = 5, 8, 60
+PROFILED: dict[WayName, WayName] = {
+    "fused": "fused",
+    "fused, graph": "fused",
+    "fused, compiled": "fused, compiled",
+}
+STAGES = ("encoder", "window")
+CALLS, SHOWN, NAME_CHARS = 5, 6, 60
 
 
-def profile_window(settings: Settings, *, batch: int) -> Outcome:
-    """Profile the fused window in fp16, without a graph, so that kernels have their names."""
+def profile_way(settings: Settings, *, way: WayName, batch: int) -> Outcome:
+    """Profile both stages of a way in fp16."""
     torch = require("torch", extra="gpu")
-    profiler = torch.profiler
-    kind = profiler.ProfilerActivity
-    activity = kind.CUDA if settings.device == "cuda" else kind.CPU
     with torch.no_grad(), ExitStack() as stack:
-        stages = open_way(settings, way="fused", batch=batch, stack=stack)
-        score = frame_works(settings, stages)["window"]
-        score()
-        with profiler.profile(activities=[activity]) as profile:
-            for _ in range(CALLS):
-                score()
-            if settings.device == "cuda":
-                torch.cuda.synchronize()
-    clock = "self_device_time_total" if settings.device == "cuda" else "self_cpu_time_total"
-    times_us = {event.key: getattr(event, clock) / CALLS for event in profile.key_averages()}
-    return Outcome({"kernels_ms": sum(times_us.values()) / 1e3}, note=describe_shares(times_us))
+        stages = open_way(settings, way=way, batch=batch, stack=stack)
+        with compiling(settings, way):
+            works = frame_works(settings, stages)
+        times_us = {stage: _time_kernels(settings, works[stage]) for stage in STAGES}
+    figures = {f"{stage}_kernels_ms": sum(times_us[stage].values()) / 1e3 for stage in STAGES}
+    lines = [f"{stage}: {describe_shares(times_us[stage])}" for stage in STAGES]
+    return Outcome(figures, note="\n".join(lines))
+
+
+def _time_kernels(settings: Settings, work: Work) -> dict[str, float]:
+    torch = require("torch", extra="gpu")
+    kind = torch.profiler.ProfilerActivity
+    on_gpu = settings.device == "cuda"
+    for _ in range(WARM_UP_CALLS):
+        work()
+    with torch.profiler.profile(activities=[kind.CUDA if on_gpu else kind.CPU]) as profile:
+        for _ in range(CALLS):
+            work()
+        if on_gpu:
+            torch.cuda.synchronize()
+    clock = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    return {event.key: getattr(event, clock) / CALLS for event in profile.key_averages()}
 
 
 def describe_shares(times_us: Mapping[str, float]) -> str:
@@ -43,6 +62,13 @@ def describe_shares(times_us: Mapping[str, float]) -> str:
     return "; ".join(shares)
 
 
+def name_of(way: WayName, batch: int) -> str:
+    """Name the check that profiles a way."""
+    return f"{PROFILED[way]} batch {batch}"
+
+
 CHECKS: dict[str, Check] = {
-    f"fused window batch {batch}": partial(profile_window, batch=batch) for batch in BATCHES
+    name_of(way, batch): partial(profile_way, way=way, batch=batch)
+    for way in dict.fromkeys(PROFILED.values())
+    for batch in BATCHES
 }

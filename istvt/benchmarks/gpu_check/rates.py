@@ -4,7 +4,8 @@ import statistics
 from functools import partial
 
 from istvt.benchmarks.gpu_check.check import Check
-from istvt.benchmarks.gpu_check.clock import make_clock, take_turns
+from istvt.benchmarks.gpu_check.clock import Work, make_clock, queue_several, take_turns
+from istvt.benchmarks.gpu_check.machine import require_bf16
 from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.export.kernels.spec import DtypeName
 from istvt.extras import require
@@ -16,19 +17,25 @@ TORCH_NAMES: dict[DtypeName, str] = {"fp16": "float16", "bf16": "bfloat16", "fp3
 
 def measure_copy(settings: Settings) -> Outcome:
     """Copy within the device's memory; each byte counts twice, read and written."""
+    copy, moved = large_copy(settings)
+    times_ms = take_turns(
+        {"copy": copy}, make_clock(settings.device).device_ms, seconds=settings.seconds
+    )["copy"]
+    return Outcome({"gb_per_s": moved / statistics.median(times_ms) / 1e6})
+
+
+def large_copy(settings: Settings) -> tuple[Work, int]:
+    """Give a copy that no cache holds, and the bytes that it reads and writes."""
     torch = require("torch", extra="gpu")
     num_bytes = COPIED_BYTES[settings.device]
     source = torch.zeros(num_bytes, dtype=torch.uint8, device=settings.device)
     target = torch.ones_like(source)
-    clock = make_clock(settings.device)
-    times_ms = take_turns(
-        {"copy": lambda: target.copy_(source)}, clock.device_ms, seconds=settings.seconds
-    )["copy"]
-    return Outcome({"gb_per_s": 2 * num_bytes / statistics.median(times_ms) / 1e6})
+    return lambda: target.copy_(source), 2 * num_bytes
 
 
 def measure_products(settings: Settings, *, dtype: DtypeName) -> Outcome:
     """Multiply square matrices, and those of the model's widest layer at batch 8."""
+    require_bf16(settings, dtype)
     preset = settings.preset
     rows = 8 * (preset.num_frames + 1) * (preset.num_patches + 1)
     return Outcome(
@@ -58,11 +65,11 @@ def product_rate(
     m, k, n = shape or (MATRIX_SIZE[settings.device],) * 3
     kind = {"dtype": getattr(torch, TORCH_NAMES[dtype]), "device": settings.device}
     left, right = torch.randn(m, k, **kind), torch.randn(k, n, **kind)
+    product = torch.empty(m, n, **kind)
     clock = make_clock(settings.device)
-    times_ms = take_turns(
-        {"product": lambda: left @ right}, clock.device_ms, seconds=settings.seconds / 2
-    )["product"]
-    return 2 * m * k * n / statistics.median(times_ms) / 1e9
+    works, calls = queue_several(lambda: torch.matmul(left, right, out=product), clock)
+    times_ms = take_turns({"product": works}, clock.device_ms, seconds=settings.seconds / 2)
+    return calls * 2 * m * k * n / statistics.median(times_ms["product"]) / 1e9
 
 
 CHECKS: dict[str, Check] = {

@@ -3,6 +3,7 @@
 import datetime
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from istvt.benchmarks.gpu_check.targets import Target, judge
 from istvt.files import atomic_file
 
 SCHEMA_VERSION = 1
+LONG_NOTE_CHARS, SHOWN_TRACE_LINES = 100, 40
 JSON_FILE, MARKDOWN_FILE = "gpu-check.json", "gpu-check.md"
 
 UNITS = {
@@ -95,10 +97,12 @@ def to_markdown(report: Report) -> str:
     lines = ["# GPU check", "", *_header(report), ""]
     if report.targets:
         lines += ["## Targets", "", *_targets_table(report.targets), ""]
+        lines += _causes(report.targets)
     for part in report.parts:
         results = [result for result in report.results if result.part == part.name]
         if results:
             lines += [f"## {part.title}", "", *_part_lines(results), ""]
+    lines += _failures(report.results)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -139,14 +143,40 @@ def _targets_table(targets: Sequence[Target]) -> Iterable[str]:
     return _table(("target", "asked", "found", "", "from"), rows)
 
 
+def _causes(targets: Sequence[Target]) -> Iterable[str]:
+    """Say where the time goes of targets that were missed, once for each place."""
+    missed: dict[str, list[str]] = {}
+    for target in targets:
+        if target.status == "fail" and target.profile:
+            missed.setdefault(target.profile, []).append(target.name)
+    for profile, names in missed.items():
+        yield f"Where the time goes of: {'; '.join(names)}."
+        yield ""
+        yield from (f"- {_one_line(line)}" for line in profile.splitlines())
+        yield ""
+
+
+def _failures(results: Sequence[Result]) -> Iterable[str]:
+    """Show where each failure came from, as far as its process told."""
+    failed = [result for result in results if result.status == "fail" and result.trace]
+    if failed:
+        yield from ("## Failures", "")
+    for result in failed:
+        where = f" ({result.log})" if result.log else ""
+        lines = result.trace.rstrip().splitlines()[-SHOWN_TRACE_LINES:]
+        fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", result.trace)), 3)
+        yield from (f"### {result.part}: {result.check}{where}", "", fence, *lines, fence, "")
+
+
 def _part_lines(results: Sequence[Result]) -> Iterable[str]:
-    """Give a table for each set of figures, and a list of what was not run."""
+    """Give a table for each set of figures, long notes, and a list of what was not run."""
     shown = [result for result in results if result.status != "not run"]
     by_columns: dict[tuple[str, ...], list[Result]] = {}
     for result in shown:
         by_columns.setdefault(tuple(result.figures), []).append(result)
     missing = [result for result in results if result.status == "not run"]
     blocks = [_table(*_cells(group, columns)) for columns, group in by_columns.items()]
+    blocks += [_list_notes(shown)] if any(map(_has_long_note, shown)) else []
     blocks += [_list_by_reason(missing)] if missing else []
     for position, block in enumerate(blocks):
         yield from ("",) if position else ()
@@ -156,19 +186,30 @@ def _part_lines(results: Sequence[Result]) -> Iterable[str]:
 def _cells(
     results: Sequence[Result], columns: Sequence[str]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Give the header and the rows; a column of notes only where there are any."""
-    has_notes = any(result.note for result in results)
+    """Give the header and the rows; a column of notes only where there are any short ones."""
+    notes = ["" if _has_long_note(result) else result.note for result in results]
+    has_notes = any(notes)
     header = ("check", "", *map(label, columns), *(("note",) if has_notes else ()))
     rows = [
         (
             result.check,
             result.status,
             *(format_figure(result.figures[name]) for name in columns),
-            *((result.note,) if has_notes else ()),
+            *((note,) if has_notes else ()),
         )
-        for result in results
+        for result, note in zip(results, notes, strict=True)
     ]
     return header, rows
+
+
+def _has_long_note(result: Result) -> bool:
+    return len(result.note) > LONG_NOTE_CHARS
+
+
+def _list_notes(results: Sequence[Result]) -> Iterable[str]:
+    for result in filter(_has_long_note, results):
+        for line in result.note.splitlines():
+            yield f"- {result.check}: {_one_line(line)}"
 
 
 def _list_by_reason(results: Sequence[Result]) -> Iterable[str]:

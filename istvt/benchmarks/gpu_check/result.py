@@ -1,8 +1,10 @@
 """What one check found."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from istvt.export.kernels.spec import DtypeName
@@ -43,6 +45,20 @@ class Settings:
         """The model's sizes."""
         return preset_named(self.preset_name)
 
+    @property
+    def stage_file(self) -> Path:
+        """Holds what is being built or compiled, while it is."""
+        return Path(self.work) / "stage.txt"
+
+    @contextmanager
+    def building(self, what: str) -> Iterator[None]:
+        """Tell the parent what takes so long: a check that it then stops was not run."""
+        self.stage_file.write_text(what, encoding="utf-8")
+        try:
+            yield
+        finally:
+            self.stage_file.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -73,6 +89,8 @@ class Result:
     Attributes:
         note: of a row that was not run or failed, the reason.
         seconds: that it took, loading included.
+        trace: of a failed row, where in the code, as far as that is known.
+        log: what its process printed, a file's path within the folder of the report.
     """
 
     part: str
@@ -81,6 +99,8 @@ class Result:
     note: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    trace: str = ""
+    log: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Turn into what JSON can hold."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from istvt.benchmarks.gpu_check.result import Settings
     from istvt.model.istvt import ISTVT
 
-NUM_WINDOWS = 4
+NUM_WINDOWS = 8
 CELLS = 4  # along each side of a face
 
 

@@ -5,7 +5,7 @@ import os
 import time
 
 from istvt.benchmarks.gpu_check.result import CannotRunError, Outcome, Settings
-from istvt.errors import BackendError, MissingExtraError
+from istvt.errors import BackendError, DeviceMemoryError, MissingExtraError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -19,12 +19,23 @@ def raises(error: Exception):
     return check
 
 
+def looks_up_what_is_not_there(settings: Settings) -> Outcome:
+    return {}["missing"]
+
+
 def dies(settings: Settings) -> Outcome:
+    os.write(2, b"terminate called: what(): no such kernel\n")
     os.abort()
 
 
 def hangs(settings: Settings) -> Outcome:
     time.sleep(60)
+    return Outcome()
+
+
+def builds_for_ever(settings: Settings) -> Outcome:
+    with settings.building("TensorRT built its engines"):
+        time.sleep(60)
     return Outcome()
 
 
@@ -47,11 +58,18 @@ CHECKS = {
     "cannot": raises(CannotRunError("no such GPU")),
     "lacks a package": raises(MissingExtraError("abc is needed here")),
     "is too large": raises(OutOfMemoryError("CUDA out of memory")),
+    "fills the driver's memory": raises(DeviceMemoryError("cuMemAlloc failed on the GPU")),
+    "fills it in Triton": raises(RuntimeError("Triton Error [CUDA]: out of memory")),
+    "fills it in cuBLAS": raises(
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    ),
     "finds a broken backend": raises(BackendError("the engine gives zeros")),
     "raises": raises(ValueError("illegal memory access")),
+    "has a bug": looks_up_what_is_not_there,
     "comes after": chatters,
     "dies": dies,
     "comes after a death": chatters,
     "hangs": hangs,
+    "builds for ever": builds_for_ever,
     "comes last": chatters,
 }

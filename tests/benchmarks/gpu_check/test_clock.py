@@ -1,6 +1,9 @@
 """Turns, and ratios within them."""
 
 from itertools import count
+from types import SimpleNamespace
+
+import pytest
 
 from istvt.benchmarks.gpu_check import clock
 
@@ -36,6 +39,16 @@ def test_a_machine_that_never_settles_is_measured_all_the_same():
 def test_measuring_ends():
     times = clock.take_turns({"a": lambda: None}, lambda work: 0.0, seconds=30.0)
     assert len(times["a"]) == clock.AT_MOST_ROUNDS
+
+
+@pytest.mark.parametrize(("once_ms", "calls"), [(0.13, 16), (5.0, 1), (0.0, 1)])
+def test_short_work_is_repeated_until_its_start_no_longer_counts(once_ms, calls):
+    done = []
+    works = SimpleNamespace(device_ms=lambda work: once_ms)
+    several, number = clock.queue_several(lambda: done.append(1), works)
+    several()
+    assert (number, len(done)) == (calls, calls)
+    assert clock.LONG_MS >= 100 * 10e-3  # a launch takes some 10 us
 
 
 def test_a_machine_that_slows_down_leaves_the_ratio():

@@ -1,5 +1,6 @@
 """Checks of the kernels must be able to fail; their arithmetic is that of the shapes."""
 
+import math
 from functools import partial
 
 import pytest
@@ -55,18 +56,38 @@ def test_bytes_of_a_window():
     assert kernels.moved_bytes(spec, 8, 362) == 8 * kernels.moved_bytes(spec, 1, 362)
 
 
-def test_speed_figures_fit_each_other(monkeypatch):
-    durations = {"ours": 2.0, "formula": 6.0, "copy": 1.0}
+@pytest.mark.parametrize(("large_ms", "percent"), [(4.0, 50), (0.5, 25)])
+def test_speed_figures_fit_each_other(monkeypatch, large_ms, percent):
+    """The faster copy counts: that of pieces, or a large one."""
+    preset = SETTINGS.preset
+    spec = KernelSpec("temporal", preset.num_frames + 1, preset.num_heads, preset.head_dim, "fp16")
+    one = kernels.moved_bytes(spec, 8, preset.num_patches + 1)
+    count = max(2, math.ceil(kernels.ROTATING_BYTES["cpu"] / one))
+    durations = {"ours": 2.0, "formula": 6.0, "copy": 1.0, "large copy": large_ms}
+    monkeypatch.setattr(kernels, "large_copy", lambda settings: (lambda: None, count * one))
     monkeypatch.setattr(
         kernels,
         "take_turns",
         lambda works, time_ms, *, seconds: {name: [durations[name]] * 5 for name in works},
     )
+    monkeypatch.setattr(kernels, "queue_several", lambda work, clock: (work, 2))
     figures = kernels.measure_speed(SETTINGS, attention="temporal", dtype="fp16", batch=8).figures
-    assert figures["of_copy_percent"] == 50
+    assert figures["of_copy_percent"] == pytest.approx(percent)
     assert figures["times_pytorch"] == 3
     assert figures["copy_gb_per_s"] == pytest.approx(2 * figures["ours_gb_per_s"])
     moved = 1e3 * figures["ours_us"] * figures["ours_gb_per_s"]
-    preset = SETTINGS.preset
-    spec = KernelSpec("temporal", preset.num_frames + 1, preset.num_heads, preset.head_dim, "fp16")
-    assert moved == pytest.approx(kernels.moved_bytes(spec, 8, preset.num_patches + 1))
+    assert moved == pytest.approx(one)
+    assert figures["large_copy_gb_per_s"] * large_ms == pytest.approx(figures["copy_gb_per_s"])
+
+
+def test_values_are_checked_at_the_batches_that_are_timed(monkeypatch):
+    seen = []
+
+    def worst_error(case, launch, *, device):
+        seen.append((case.num_columns, case.batch))
+        return 0.5
+
+    monkeypatch.setattr(kernels, "worst_error", worst_error)
+    assert kernels.check_values(SETTINGS, attention="temporal", dtype="fp16").passed
+    columns = SETTINGS.preset.num_patches + 1
+    assert {batch for num_columns, batch in seen if num_columns == columns} >= set(kernels.BATCHES)

@@ -121,7 +121,7 @@ def test_pytorch_is_enough_for_all_that_needs_no_more(tmp_path):
 
 def run_with(monkeypatch, tmp_path, *results):
     out = StringIO()
-    monkeypatch.setattr(command, "ask_machine", lambda settings: GPU)
+    monkeypatch.setattr(command, "ask_machine", lambda settings, *, out: GPU)
     monkeypatch.setattr(command, "run_parts", lambda *arguments, **named: iter(results))
     return command.main(["--out", str(tmp_path)], out=out), out.getvalue()
 
@@ -140,14 +140,17 @@ def test_exit_codes(monkeypatch, tmp_path):
     passes = Result("model", "eager fp16", "pass")
     fails = Result("model", "fused fp16", "fail", "its process ended: killed by SIGSEGV")
     lacks = Result("scorers", "tensorrt fp16", "not run", "tensorrt is needed here")
-    late = Result("tuned", "x", "not run", "the time for all checks was over (580 s)")
+    late = Result("tuned", "x", "not run", "the time for all checks was over (540 s)")
+    slow = Result("builds", "x", "not run", "stopped while TensorRT built its engines, after 300 s")
     code, text = run_with(monkeypatch, tmp_path, passes, lacks)
     assert code == ExitCode.DONE
     assert "2 checks: 1 pass, 1 not run" in text
     assert run_with(monkeypatch, tmp_path, passes, late)[0] == ExitCode.INCOMPLETE
+    assert run_with(monkeypatch, tmp_path, passes, slow)[0] == ExitCode.INCOMPLETE
     assert run_with(monkeypatch, tmp_path, fails, late)[0] == ExitCode.GATE
-    assert run_with(monkeypatch, tmp_path, copy(81.0))[0] == ExitCode.DONE
-    code, text = run_with(monkeypatch, tmp_path, copy(79.0))
+    right = Result("kernels", "temporal fp16 values", "pass")
+    assert run_with(monkeypatch, tmp_path, right, copy(81.0))[0] == ExitCode.DONE
+    code, text = run_with(monkeypatch, tmp_path, right, copy(79.0))
     assert code == ExitCode.GATE
     assert "fail     target    temporal kernel at batch 8" in text
 
@@ -160,13 +163,23 @@ def test_files_are_written_after_each_check(monkeypatch, tmp_path):
         seen.append(len(json.loads((tmp_path / "gpu-check.json").read_text())["results"]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "ask_machine", lambda settings: GPU)
+    monkeypatch.setattr(command, "ask_machine", lambda settings, *, out: GPU)
     monkeypatch.setattr(command, "run_parts", lambda *arguments, **named: results())
     out = StringIO()
     assert command.main(["--out", str(tmp_path)], out=out) == ExitCode.INTERRUPTED
     assert seen == [1]
     assert "stopped; what was found is in" in out.getvalue()
     assert "| 90 |" in (tmp_path / "gpu-check.md").read_text()
+
+
+def test_the_clock_starts_with_the_command(monkeypatch, tmp_path):
+    """Ten minutes are ten minutes, whatever a cold import of PyTorch takes of them."""
+    now, given = iter([100.0]), {}
+    monkeypatch.setattr(command.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(command, "ask_machine", lambda settings, *, out: GPU)
+    monkeypatch.setattr(command, "run_parts", lambda *_, **named: given.update(named) or iter(()))
+    assert command.main(["--out", str(tmp_path)], out=StringIO()) == ExitCode.DONE
+    assert (given["since_s"], given["budget_s"], given["out"]) == (100.0, 540.0, tmp_path)
 
 
 def test_an_unknown_part_is_told(capsys):

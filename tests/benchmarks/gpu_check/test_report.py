@@ -62,6 +62,44 @@ def test_markdown():
     ]
 
 
+def test_a_failure_shows_where_it_came_from():
+    """Who reads the table cannot run it again."""
+    failed = Result(
+        "kernels",
+        "spatial values",
+        "fail",
+        "KeyError: 'x'",
+        trace="\n".join(["Traceback", *map(str, range(100)), "KeyError: 'x'"]),
+        log="logs/kernels-spatial-values.txt",
+    )
+    lines = to_markdown(report(results=[*RESULTS, failed])).splitlines()
+    start = lines.index("## Failures")
+    assert lines[start + 2] == "### kernels: spatial values (logs/kernels-spatial-values.txt)"
+    assert lines[-1] == "```"
+    assert lines[-2] == "KeyError: 'x'"
+    assert 30 < len(lines) - start < 60  # its end
+
+
+def test_a_long_note_is_no_cell():
+    note = f"encoder: {'a' * 100}\nwindow: {'b' * 100}"
+    lines = to_markdown(report(results=[Result("kernels", "fused", "measured", note)])).splitlines()
+    assert "| fused | measured |" in lines
+    assert lines[-2:] == [f"- fused: encoder: {'a' * 100}", f"- fused: window: {'b' * 100}"]
+
+
+def test_a_missed_target_says_where_the_time_goes():
+    results = [
+        Result("latency", "fused, graph batch 1", "pass", figures={"times_eager": 2.0}),
+        Result("latency", "compiled batch 1", "pass", figures={"times_eager": 2.0}),
+        Result("profile", "fused batch 1", "measured", "encoder: x\nwindow: y", {"a_ms": 1.0}),
+    ]
+    text = to_markdown(report(results=results))
+    targets, _, _ = text.partition("## The kernels")
+    (cause,) = [line for line in targets.splitlines() if line.startswith("Where the time goes")]
+    assert "times as fast as eager fp16; best fp16 frame" in cause
+    assert "- encoder: x\n- window: y\n" in targets
+
+
 def test_no_gpu_is_the_first_thing_said():
     text = to_markdown(report(gpu={"reason": "PyTorch sees no CUDA device"}, results=[]))
     assert "- GPU: none: PyTorch sees no CUDA device" in text

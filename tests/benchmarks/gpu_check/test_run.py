@@ -1,7 +1,15 @@
 """No check can end the others, and none is left out of the table."""
 
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from istvt.benchmarks.gpu_check import __main__ as command
 from istvt.benchmarks.gpu_check.parts import PARTS, Part
 from istvt.benchmarks.gpu_check.result import Settings
 from istvt.benchmarks.gpu_check.run import run_parts, skip_parts
@@ -16,8 +24,19 @@ def part(*, isolated: bool = False) -> Part:
 
 
 @pytest.fixture(scope="module")
-def results():
-    return {result.check: result for result in run_parts([part()], SETTINGS, budget_s=60)}
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return replace(SETTINGS, work=str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, out):
+    settings = replace(SETTINGS, work=str(tmp_path_factory.mktemp("work")))
+    return {result.check: result for result in run_parts([part()], settings, out=out, budget_s=60)}
 
 
 def test_each_check_gives_its_row(results):
@@ -30,12 +49,17 @@ def test_each_check_gives_its_row(results):
         "cannot": "not run",
         "lacks a package": "not run",
         "is too large": "not run",
+        "fills the driver's memory": "not run",
+        "fills it in Triton": "not run",
+        "fills it in cuBLAS": "not run",
         "finds a broken backend": "fail",
         "raises": "fail",
+        "has a bug": "fail",
         "comes after": "pass",
         "dies": "fail",
         "comes after a death": "pass",
         "hangs": "fail",
+        "builds for ever": "not run",
         "comes last": "pass",
     }
 
@@ -46,10 +70,32 @@ def test_reasons_say_what_happened(results):
     assert results["measures"].note == ""
     assert results["cannot"].note == "no such GPU"
     assert results["lacks a package"].note == "abc is needed here"
-    assert "memory is too small" in results["is too large"].note
+    assert results["is too large"].note == "the GPU's memory is too small: CUDA out of memory"
+    assert "memory is too small: Triton" in results["fills it in Triton"].note
     assert results["raises"].note == "ValueError: illegal memory access"
     assert "SIGABRT" in results["dies"].note
     assert "no answer from its process in 3 s" in results["hangs"].note
+    assert "stopped while TensorRT built its engines, after 3 s" in results["builds for ever"].note
+
+
+def test_a_failure_says_where(results, out):
+    """The table goes to who cannot run it again: a traceback, a native stack, where it hung."""
+    assert results["has a bug"].note == "KeyError: 'missing'"
+    assert 'return {}["missing"]' in results["has a bug"].trace
+    assert "no such kernel" in results["dies"].trace
+    assert "in dies" in results["dies"].trace
+    assert "in hangs" in results["hangs"].trace
+    assert results["dies"].log == "logs/fake-dies.txt"
+    assert "no such kernel" in (out / results["dies"].log).read_text()
+    assert results["hangs"].seconds >= 3
+
+
+def test_what_is_printed_is_kept_by_check(results, out):
+    assert results["comes after"].log == "logs/fake-comes-after.txt"
+    assert (out / results["comes after"].log).read_text() == "a native library says hello\n"
+    assert results["comes after"].trace == ""
+    assert results["passes"].log == ""
+    assert not (out / "logs" / "fake-passes.txt").exists()
 
 
 def test_settings_and_figures_pass_through(results):
@@ -64,26 +110,73 @@ def test_a_process_is_kept_until_it_may_be_broken(results):
     assert len(set(after)) == 4
 
 
-def test_isolated_checks_share_no_process(monkeypatch):
+def test_a_killed_parent_leaves_nothing_behind(settings):
+    """A hung kernel would hold the GPU until someone looks."""
+    code = f"""
+from pathlib import Path
+from istvt.benchmarks.gpu_check.parts import Part
+from istvt.benchmarks.gpu_check.run import run_parts
+from istvt.benchmarks.gpu_check.result import Settings
+part = Part("fake", "Fakes", "tests.benchmarks.gpu_check.fake_hang", 60)
+work = {settings.work!r}
+list(run_parts([part], Settings("cpu", "tiny", work), out=Path(work), budget_s=60))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
+    pids = Path(settings.work) / "pids"
+    until(lambda: pids.is_file() and pids.read_text().endswith("\n"))
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert all(map(is_alive, started))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    until(lambda: not any(map(is_alive, started)))
+
+
+def until(holds):
+    end_s = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def is_alive(pid):
+    """Tell a process from none, and from one that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_isolated_checks_share_no_process(monkeypatch, settings, tmp_path):
     keep = {name: fake_checks.CHECKS[name] for name in ("passes", "measures")}
     monkeypatch.setattr(fake_checks, "CHECKS", keep)
-    first, second = run_parts([part(isolated=True)], SETTINGS, budget_s=60)
+    first, second = run_parts([part(isolated=True)], settings, out=tmp_path, budget_s=60)
     assert first.figures["pid"] != second.figures["pid"]
 
 
-def test_what_time_does_not_allow_is_listed(monkeypatch):
+def test_what_time_does_not_allow_is_listed(monkeypatch, settings, tmp_path):
     monkeypatch.setattr(fake_checks, "CHECKS", {"passes": None, "hangs": None, "measures": None})
-    first, cut, late = run_parts([part()], SETTINGS, budget_s=2.0)
+    first, cut, late = run_parts([part()], settings, out=tmp_path, budget_s=2.0)
     assert (first.status, cut.status, late.status) == ("pass", "not run", "not run")
     assert "it was stopped: run 'fake' alone" in cut.note
     assert "(2 s): run 'fake' alone" in late.note
 
 
+def test_the_time_begins_before_the_checks(settings, tmp_path):
+    late = list(
+        run_parts([part()], settings, out=tmp_path, budget_s=10, since_s=2.0, clock=lambda: 13.0)
+    )
+    assert {result.status for result in late} == {"not run"}
+    assert command.BUDGET_S <= 550
+
+
 def test_little_time_goes_to_what_is_worth_most():
     names = [part.name for part in PARTS]
-    assert names[:6] == ["rates", "kernels", "driver", "model", "scorers", "latency"]
+    assert names[:6] == ["rates", "kernels", "driver", "model", "latency", "scorers"]
     builds = [part.timeout_s for part in PARTS if any("tensorrt" in name for name in part.checks)]
     assert min(builds) >= 300
+    last = list(PARTS[-1].checks)
+    assert "tensorrt, plugin auto fp16" in last
+    assert "onnxruntime-tensorrt fp16" in last
 
 
 def test_without_a_gpu_everything_is_listed():

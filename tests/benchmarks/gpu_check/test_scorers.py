@@ -1,13 +1,14 @@
 """What is not to be had is not run, what is to be had and fails is a failure; engines, memory."""
 
 from dataclasses import replace
+from itertools import accumulate
 from types import SimpleNamespace
 
 import pytest
 
-from istvt.benchmarks.gpu_check import bundles, engines, formats, memory, scorers
+from istvt.benchmarks.gpu_check import builds, bundles, engines, formats, memory, scorers
 from istvt.benchmarks.gpu_check.check import run_check
-from istvt.benchmarks.gpu_check.result import Settings
+from istvt.benchmarks.gpu_check.result import Outcome, Settings
 from istvt.errors import BackendError, DeviceLostError, EngineError, MissingExtraError
 from istvt.export.engine import BuiltEngine
 from istvt.export.engine_record import (
@@ -35,7 +36,7 @@ def settings(tiny_bundle, tmp_path):
 
 
 def run(name, settings):
-    return run_check((scorers.CHECKS | formats.CHECKS)[name], settings)
+    return run_check((scorers.CHECKS | formats.CHECKS | builds.CHECKS)[name], settings)
 
 
 def raises(error):
@@ -51,6 +52,7 @@ def gpu(monkeypatch):
     gpu = SimpleNamespace(compute_capability=90, close=lambda: None)
     monkeypatch.setattr(engines, "open_device", lambda: gpu)
     monkeypatch.setattr(engines, "check_builder", lambda options: None)
+    return gpu
 
 
 @pytest.mark.parametrize("error", [BackendError, DeviceLostError, EngineError])
@@ -89,6 +91,92 @@ def test_a_gpu_that_the_builder_refuses_is_not_run(settings, monkeypatch, gpu):
     assert (answer["status"], answer["note"]) == ("not run", "it knows no Hopper")
 
 
+@pytest.mark.parametrize("capability", [75, 100, 103, 110, 121])
+def test_a_gpu_without_our_plugins_is_not_run_with_them(settings, monkeypatch, gpu, capability):
+    gpu.compute_capability = capability
+    monkeypatch.setattr(engines, "build_engines", raises(EngineError("a build was tried")))
+    for plugin in ("temporal", "on"):
+        answer = run(f"tensorrt, plugin {plugin} fp16", settings)
+        assert answer["status"] == "not run"
+        assert f"no kernels for compute capability {capability}" in answer["note"]
+    assert run("tensorrt, plugin off fp16", settings)["note"] == "EngineError: a build was tried"
+
+
+@pytest.mark.parametrize("backend", ["tensorrt_rtx", "onnxruntime-tensorrt"])
+def test_a_build_says_that_it_is_one(settings, monkeypatch, gpu, backend):
+    """What is stopped meanwhile took too long on this machine; it did not fail."""
+    seen = []
+
+    def look(*arguments, **named):
+        seen.append(settings.stage_file.read_text())
+        raise EngineError("seen enough")
+
+    monkeypatch.setattr(scorers, "PROVIDERS", {})
+    builds_when_opened = backend.startswith("onnxruntime")
+    monkeypatch.setattr(
+        *((scorers, "open_scorer") if builds_when_opened else (engines, "build_engines")), look
+    )
+    run(f"{backend} fp16", settings)
+    assert len(seen) == 1
+    assert "built its engines" in seen[0]
+    assert not settings.stage_file.exists()
+
+
+@pytest.mark.parametrize("backend", ["torch", "tensorrt_rtx"])
+def test_kernels_settle_before_they_are_judged(settings, monkeypatch, gpu, backend):
+    asked = []
+    monkeypatch.setattr(engines, "build_engines", lambda *arguments: [])
+    monkeypatch.setattr(
+        scorers,
+        "open_scorer",
+        lambda *arguments, **named: asked.append(named) or raises(BackendError("enough"))(),
+    )
+    run(f"{backend} fp16", settings)
+    assert [named["eager_kernels"] for named in asked] == [True]
+
+
+@pytest.mark.parametrize("has_triton", [True, False])
+def test_kernels_that_were_given_up_are_a_failure_where_triton_is(
+    settings, monkeypatch, has_triton
+):
+    def open_scorer(*arguments, **named):
+        from istvt.runtime.backends import torch_cuda
+
+        monkeypatch.setattr(torch_cuda, "find_spec", lambda name: None)
+        torch_cuda.fused(None)  # warns as where Triton is missing
+        return FakeScorer(TINY)
+
+    monkeypatch.setattr(scorers, "open_scorer", open_scorer)
+    monkeypatch.setattr(scorers, "find_spec", lambda name: has_triton or None)
+    monkeypatch.setattr(scorers, "broken_promises", lambda *arguments, **named: [])
+    monkeypatch.setattr(scorers, "outcome_of", lambda *arguments: Outcome(passed=True))
+    monkeypatch.setattr(scorers, "_latency", lambda *arguments: {})
+    answer = run("torch fp16", settings)
+    assert answer["status"] == ("fail" if has_triton else "pass")
+    assert scorers.UNFUSED in answer["note"]
+
+
+def test_an_export_that_fails_leaves_nothing_to_open(monkeypatch, tmp_path):
+    from istvt.export import graph
+
+    settings = Settings(device="cpu", preset_name="tiny", work=str(tmp_path))
+    monkeypatch.setattr(graph, "export_encoder", lambda model, path: path.write_bytes(b"half"))
+    monkeypatch.setattr(graph, "export_window", raises(RuntimeError("another exporter")))
+    for part in (scorers, builds):  # the second finds what the first left
+        answer = run_check(part.CHECKS["export fp16"], settings)
+        assert (answer["status"], answer["note"]) == ("fail", "RuntimeError: another exporter")
+    for backend in ("torch", "onnxruntime"):
+        answer = run(f"{backend} fp16", settings)
+        assert answer["status"] == "not run"
+        assert "see the check 'export fp16'" in answer["note"]
+
+
+def test_a_bundle_is_exported_once(settings):
+    answer = run("export fp16", settings)
+    assert (answer["status"], answer["note"]) == ("measured", "an earlier part wrote it")
+    assert answer["figures"]["bundle_mib"] > 1
+
+
 @pytest.mark.parametrize("broken", ["open_device", "build_engines"])
 def test_a_build_that_should_work_and_does_not_fails(settings, monkeypatch, gpu, broken):
     monkeypatch.setattr(engines, broken, raises(EngineError("no kernel for node 7")))
@@ -104,7 +192,8 @@ def test_all_backends_in_all_precisions():
     for precision in bundles.PRECISIONS:
         for backend in ("torch", "onnxruntime", "onnxruntime-tensorrt", "tensorrt_rtx"):
             name = f"{backend} {precision}"
-            assert (name in scorers.CHECKS) != (name in formats.CHECKS)
+            listed = [name in part.CHECKS for part in (scorers, formats, builds)]
+            assert listed.count(True) == 1
 
 
 def write_engine(bundle, *, plugins=(), window_ms=None):
@@ -137,7 +226,7 @@ def bundle(tiny_bundle, tmp_path):
     return replace(tiny_bundle, folder=tmp_path)
 
 
-def test_the_temporal_plugin_alone(bundle, monkeypatch, gpu):
+def test_the_temporal_plugin_alone(settings, bundle, monkeypatch, gpu):
     built, asked = [], []
 
     def build_engine(graph, options, *, max_batch, plugins, timing_cache):
@@ -150,14 +239,14 @@ def test_the_temporal_plugin_alone(bundle, monkeypatch, gpu):
 
     monkeypatch.setattr(engines, "build_engines", build_engines)
     monkeypatch.setattr(engines, "build_engine", build_engine)
-    engines.build(bundle, "tensorrt", "off")
-    engines.build(bundle, "tensorrt", "temporal")
+    engines.build(settings, bundle, "tensorrt", "off")
+    engines.build(settings, bundle, "tensorrt", "temporal")
     assert built == ["off"]  # what is there is not built again
     assert asked == [("window.onnx", 8, ("temporal",), 90)]
     record, content = open_engine(bundle, "window", "tensorrt", place=PLACE)
     assert (record.way, content) == ("temporal plugin", b"another engine")
-    engines.build(bundle, "tensorrt", "on")
-    engines.build(bundle, "tensorrt", "auto")
+    engines.build(settings, bundle, "tensorrt", "on")
+    engines.build(settings, bundle, "tensorrt", "auto")
     assert built == ["off", "on", "auto"]
 
 
@@ -204,11 +293,18 @@ class TakesOnce(FakeScorer):
 
 @pytest.mark.parametrize(("kind", "passes"), [(Leaks, False), (TakesOnce, True)])
 def test_memory_that_grows_with_each_change_of_size(monkeypatch, kind, passes):
-    monkeypatch.setattr(memory, "SECONDS", 0.0)
+    monkeypatch.setattr(memory, "HALF_S", 0.0)
     scorer = kind(TINY)
     outcome = memory.measure_growth(scorer, lambda: (1 << 40) - scorer.used_bytes)
     assert outcome.passed == passes
-    assert outcome.figures["batches"] == 200
+    assert outcome.figures["batches"] == 400
+
+
+@pytest.mark.parametrize("taken", [(0, 1, 0), (0, 0, 1)])
+def test_another_program_that_takes_memory_is_no_leak(monkeypatch, taken):
+    monkeypatch.setattr(memory, "HALF_S", 0.0)
+    free = iter(accumulate(-once * (1 << 30) for once in taken))
+    assert memory.measure_growth(FakeScorer(TINY), lambda: next(free)).passed
 
 
 def test_memory_is_looked_at_while_the_engine_has_plugins():

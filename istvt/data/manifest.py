@@ -51,7 +51,8 @@ NOTES = {
     "moved-split": "videos are in another split than those this folder was prepared with: runs of "
     "before may have been trained on what is now held out",
     "moved-data": "videos lay below another folder when they were prepared",
-    "unreadable-name": "names are not UTF-8, nor can be written to a list: rename them; left out",
+    "unreadable-name": "videos have a name that is not UTF-8, or their source has, and are left "
+    "out: rename them, by convmv perhaps",
     "unknown-column": "columns are not read",
 }
 

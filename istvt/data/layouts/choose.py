@@ -1,5 +1,6 @@
 """A data folder or a CSV in, its manifest out, whatever the layout."""
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from istvt.data.layouts.ffpp import DEFAULT_COMPRESSION, FAKE_FOLDER, REAL_FOLDE
 from istvt.data.layouts.folder import read_folder
 from istvt.data.layouts.scan import scan
 from istvt.data.layouts.table import read_table
-from istvt.data.manifest import SPLITS, Label, Manifest
+from istvt.data.manifest import SPLITS, Label, Manifest, Video, note
 from istvt.errors import DataError, UsageError
 
 Layout = Literal["auto", "ffpp", "celebdf", "dfdc", "folder", "csv"]
@@ -71,13 +72,34 @@ def read_layout(
     if unknown:
         raise UsageError(f"split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
     layout = find_layout(data) if options.layout == "auto" else options.layout
-    manifest = _read(data, layout, options, splits or SPLITS)
+    manifest = _without_unreadable(_read(data, layout, options, splits or SPLITS))
     manifest = take_methods(manifest, options.methods)
     refuse_conflicts(manifest.videos)
     if _keeps_people_apart(layout, options):
         refuse_shared(manifest)
     require_splits(manifest, splits or _any_of(manifest))
     return manifest
+
+
+def _without_unreadable(manifest: Manifest) -> Manifest:
+    """Leave out, with a note, what no list in UTF-8 can name: Python reads such names, but no more.
+
+    A fake goes with its source, which the lists name too.
+    """
+    kept = tuple(video for video in manifest.videos if _is_in_text(video))
+    if len(kept) == len(manifest.videos):
+        return manifest
+    readable = set(kept)
+    names = [os.path.relpath(v.path, manifest.root) for v in manifest.videos if v not in readable]
+    return replace(manifest, videos=kept, notes=manifest.notes + note("unreadable-name", names))
+
+
+def _is_in_text(video: Video) -> bool:
+    try:
+        "\n".join((str(video.path), str(video.source), *video.identities)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find_layout(data: Path) -> Layout:

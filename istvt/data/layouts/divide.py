@@ -23,7 +23,7 @@ class Division:
 
 def rank(name: str, seed: int) -> bytes:
     """Give a name its place in an order that is random, and the same on every machine."""
-    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+    return hashlib.sha256(f"{seed}\0{name}".encode(errors="surrogatepass")).digest()
 
 
 def divide(

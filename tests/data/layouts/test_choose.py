@@ -1,5 +1,7 @@
 """Any layout by its own marks; a doubtful folder is an error that lists what is expected."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,31 @@ def test_every_manifest_is_checked_whatever_its_reader_did(
     monkeypatch.setattr(choose, "read_dfdc", lambda *_, **__: wrong)
     with pytest.raises(DataError, match=message):
         read_layout(dfdc)
+
+
+def test_a_name_that_is_not_utf8_is_left_out_and_told(folder: Path) -> None:
+    """No list could name it: neither manifest.csv nor broken.csv nor a report."""
+    name = os.fsdecode(b"\xe9t\xe9")
+    touch(folder, (f"train/real/{name}.mp4", f"train/fake/{name}/a.mp4", f"val/real/{name}.txt"))
+    manifest = read_layout(folder)
+    assert len(manifest.videos) == 12
+    notes = {one.kind: one for one in manifest.notes}
+    assert notes["unreadable-name"].count == 2
+    assert notes["unreadable-name"].examples[1] == r"train/real/\udce9t\udce9.mp4"
+    assert notes["unknown-file"].count == 1
+    for one in manifest.notes:
+        str(one).encode()
+    with pytest.raises(DataError, match=r"has no video in train(.|\n)*unreadable-name: 6 "):
+        read_layout(folder.rename(folder.with_name(name)), splits=("train",))
+
+
+def test_a_fake_of_what_cannot_be_named_is_left_out_too(dfdc: Path) -> None:
+    name = os.fsdecode(b"\xe9.mp4")
+    facts = {name: {"label": "REAL"}, "swap.mp4": {"label": "FAKE", "original": name}}
+    facts["lost.mp4"] = {"label": "FAKE", "original": os.fsdecode(b"\xe8.mp4")}  # not on disk
+    touch(dfdc / "dfdc_train_part_1", facts)
+    path = dfdc / "dfdc_train_part_1" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    manifest = read_layout(dfdc)
+    assert len(manifest.videos) == 80
+    assert ("unreadable-name", 3) in {(one.kind, one.count) for one in manifest.notes}

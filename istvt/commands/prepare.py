@@ -1,6 +1,7 @@
 """`istvt prepare`: the faces of a data set, cut once."""
 
 import time
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,11 @@ from istvt.errors import ExitCode, UsageError
 from istvt.presets import CropRecipe, Sampling, preset_named
 
 if TYPE_CHECKING:
+    from istvt.data.manifest import Video
     from istvt.data.prepared import Prepared
     from istvt.data.recipe import FaceRecipe
 
+SPLITS_OF_TRAINING = ("train", "val")
 SHOWN = 5  # faults told on the terminal; the file has all
 
 
@@ -116,6 +119,8 @@ def prepare(
     manifest = read_layout(data, options)
     for note in manifest.notes:
         typer.echo(f"note: {note}", err=True)
+    if lacking := _untrainable(manifest.videos):
+        typer.echo(f"note: {lacking}", err=True)
     refuse_copies(manifest.videos)
     typer.echo(f"{data}, read as {manifest.layout}: {len(manifest.videos)} videos", err=True)
     started = time.monotonic()
@@ -142,13 +147,37 @@ def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
             typer.echo(f"  {fault.path}: {fault.reason}")
         if len(prepared.skipped) > SHOWN:
             typer.echo(f"  and {len(prepared.skipped) - SHOWN} more")
+    if prepared.removed:
+        typer.echo(f"\nremoved {prepared.removed} shards of former videos or versions")
     size = sum(faces.num_bytes for faces in prepared.videos) / 1e6
-    typer.echo(
-        f"\n{prepared.folder}: {size:,.1f} MB of faces, in {seconds:.0f} s; next:\n"
-        f"  istvt train {prepared.folder} --preset {preset}{_sampling(prepared.recipe)}"
-        f"{_fakes(prepared)}"
-    )
+    typer.echo(f"\n{prepared.folder}: {size:,.1f} MB of faces, in {seconds:.0f} s; next:")
+    typer.echo(_next(prepared, preset))
     return ExitCode.INCOMPLETE if prepared.skipped else ExitCode.DONE
+
+
+def _next(prepared: "Prepared", preset: str) -> str:
+    """Say what can be done with those videos that give windows."""
+    from istvt.data.checks import lacking_labels
+    from istvt.data.runs import window_starts
+
+    num_frames = prepared.recipe.num_frames
+    videos = [v.video for v in prepared.videos if len(window_starts(v.runs, num_frames))]
+    if lacking := _untrainable(videos):
+        return f"  more videos: {lacking}"
+    fakes = " --fakes self-blended" if lacking_labels(videos, SPLITS_OF_TRAINING) else ""
+    return f"  istvt train {prepared.folder} --preset {preset}{_sampling(prepared.recipe)}{fakes}"
+
+
+def _untrainable(videos: "Sequence[Video]") -> str | None:
+    """Say why no training can be done, if so; fakes can be made, real videos cannot."""
+    from istvt.data.checks import lacking_labels
+
+    lacking = lacking_labels(videos, SPLITS_OF_TRAINING, with_fakes=False)
+    if not lacking:
+        return None
+    return (
+        f"istvt train needs real videos in train and val, and there is none in {', '.join(lacking)}"
+    )
 
 
 def _sampling(recipe: "FaceRecipe") -> str:
@@ -156,10 +185,3 @@ def _sampling(recipe: "FaceRecipe") -> str:
     if sampling.sample_fps is not None:
         return f" --sample-fps {sampling.sample_fps:g}"
     return "" if sampling.frame_step == 1 else f" --frame-step {sampling.frame_step}"
-
-
-def _fakes(prepared: "Prepared") -> str:
-    from istvt.data.manifest import Label
-
-    has_fakes = any(video.label == Label.FAKE for video in prepared.manifest.videos)
-    return "" if has_fakes else " --fakes self-blended"

@@ -50,7 +50,7 @@ NOTES = {
     "test list gives have too few: more files may change who they are",
     "moved-split": "videos are in another split than those this folder was prepared with: runs of "
     "before may have been trained on what is now held out",
-    "moved-data": "videos lay below another folder when they were prepared",
+    "moved-data": "folder held the videos when they were prepared, and is another one now",
     "unreadable-name": "videos have a name that is not UTF-8, or their source has, and are left "
     "out: rename them, by convmv perhaps",
     "unknown-column": "columns are not read",

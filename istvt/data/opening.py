@@ -83,7 +83,8 @@ def open_data(
     if not with_fakes:
         manifest = _reals_of(manifest, splits)
     place = cache or (data if data.is_dir() else data.parent) / CACHE_FOLDER
-    return prepare(manifest, place / _cache_name(recipe, splits), recipe, progress=progress)
+    folder = place / _cache_name(recipe, splits)
+    return prepare(manifest, folder, recipe, is_cache=True, progress=progress)
 
 
 def _cache_name(recipe: FaceRecipe, splits: tuple[str, ...]) -> str:

@@ -5,12 +5,13 @@ with by the same call, and ends with the same files.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from istvt.data.crops import Progress, UnwritableError, without_path
+from istvt.data.former import check_former, orphans_of
 from istvt.data.keys import shard_key
 from istvt.data.manifest import Manifest, Video, in_order
 from istvt.data.prepared import (
@@ -36,6 +37,7 @@ def prepare(
     out: Path,
     recipe: FaceRecipe,
     *,
+    is_cache: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -43,25 +45,34 @@ def prepare(
 
     Args:
         manifest: the videos.
-        out: a new folder, or one that was prepared with this recipe.
+        out: a new folder, or one that was prepared with this recipe from this data.
         recipe: what to cut.
+        is_cache: the folder serves several choices of videos in turn: all shards stay in it.
         workers: processes; None takes one for each core.
         progress: told ("faces", videos done, videos).
 
     Raises:
-        DataError: the folder was prepared with another recipe, holds something else, or cannot be
-            written.
+        DataError: the folder was prepared with another recipe or from other data, holds something
+            else, or cannot be written.
         RuntimeEnvironmentError: the processes cannot be started.
         MissingExtraError: what finds faces is not installed.
     """
     manifest = _absolute(manifest)
-    if (before := _unchanged(manifest, out, recipe)) is not None:
+    before = _unchanged(manifest, out, recipe)
+    if before is not None and (is_cache or not orphans_of(before)):
         return before
     try:
         begin_prepared(out, recipe)
         with locked(out) as is_alone, _swept(out, is_alone=is_alone):
-            entries = _read_all(manifest, out, recipe, workers or count_cores(), progress)
-            return write_prepared(out, recipe, manifest, entries)
+            before = _open_before(out)
+            found = _find_all(manifest, out, recipe, before)
+            if not is_cache:
+                check_former(
+                    out, before, manifest, [one for one in found if isinstance(one, VideoFaces)]
+                )
+            entries = _read_all(manifest, found, recipe, workers or count_cores(), progress)
+            prepared = write_prepared(out, recipe, manifest, entries)
+            return prepared if is_cache or not is_alone else _without_orphans(prepared)
     except (UnwritableError, OSError) as error:
         why = error if isinstance(error, UnwritableError) else error.strerror
         raise DataError(
@@ -80,10 +91,13 @@ def _unchanged(manifest: Manifest, out: Path, recipe: FaceRecipe) -> Prepared | 
 
 
 def _read_all(
-    manifest: Manifest, out: Path, recipe: FaceRecipe, workers: int, progress: Progress | None
+    manifest: Manifest,
+    found: Sequence[VideoFaces | Unread | Path],
+    recipe: FaceRecipe,
+    workers: int,
+    progress: Progress | None,
 ) -> list[VideoFaces | Unread]:
-    """Take each video's faces from the folder, or read them into it."""
-    found = _find_all(manifest, out, recipe, _open_before(out))
+    """Read the videos whose faces were not found into the folder."""
     paths = zip((video.path for video in manifest.videos), found, strict=True)
     jobs = {shard: path for path, shard in paths if isinstance(shard, Path)}
     total = len(manifest.videos)
@@ -133,6 +147,14 @@ def _settle(video: Video, shard: Path, reasons: Mapping[Path, str | None]) -> Vi
     if reason is not None:
         return Unread(video, without_path(reason, video.path))
     return read_faces(shard, video)
+
+
+def _without_orphans(prepared: Prepared) -> Prepared:
+    """Remove the shards that the index, which is written by now, does not name."""
+    orphans = orphans_of(prepared)
+    for shard in orphans:
+        shard.unlink(missing_ok=True)
+    return replace(prepared, removed=len(orphans))
 
 
 def _open_before(out: Path) -> Prepared | None:

@@ -63,7 +63,8 @@ def test_it_counts_and_names_what_comes_next(
         told.out
     )
     assert f"  {data}/val/real/none.mp4: no face in" in told.out
-    assert lines[-1] == f"  istvt train {out} --preset tiny --sample-fps 12.5"
+    fakes = "--fakes self-blended"  # there is none in val
+    assert lines[-1] == f"  istvt train {out} --preset tiny --sample-fps 12.5 {fakes}"
     assert "note: unknown-file: 1 " in told.err
     assert f"{data}, read as folder: 5 videos" in told.err
     with (out / "broken.csv").open() as table:
@@ -75,11 +76,52 @@ def test_real_videos_alone_are_to_be_blended(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(data / "train" / "fake")
-    shutil.rmtree(data / "val")
+    for name in ("cut", "none"):
+        (data / "val" / "real" / f"{name}.mp4").unlink()
     out = tmp_path / "out"
     assert prepare(data, out=out, preset="tiny", max_frames=8, workers=1) == ExitCode.DONE
-    last = capsys.readouterr().out.splitlines()[-1]
+    told = capsys.readouterr()
+    last = told.out.splitlines()[-1]
     assert last == f"  istvt train {out} --preset tiny --fakes self-blended"
+    assert "note:" not in told.err
+
+
+def test_what_cannot_be_trained_on_is_told_before_and_after(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "val" / "real" / "c.mp4").unlink()
+    shutil.rmtree(data / "train" / "real")
+    out = tmp_path / "out"
+    code = prepare(data, out=out, preset="tiny", max_frames=8, workers=1)
+    assert code == ExitCode.INCOMPLETE
+    told, needs = capsys.readouterr(), "istvt train needs real videos in train and val, and there"
+    assert f"note: {needs} is none in train/real\n" in told.err
+    assert told.out.splitlines()[-1] == f"  more videos: {needs} is none in train/real, val/real"
+
+
+def test_other_data_in_one_folder_are_refused_and_what_is_of_no_use_is_removed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.rmtree(data / "val")
+    options = {"out": out, "preset": "tiny", "max_frames": 8, "workers": 1}
+    prepare(data, **options)
+    other = shutil.copytree(data, tmp_path / "other", copy_function=shutil.copyfile)
+    with pytest.raises(DataError, match=r"out holds the faces of 2 videos of .*name another"):
+        prepare(other, **options)
+    (data / "train" / "fake" / "b.gif").unlink()
+    assert prepare(data, **options) == ExitCode.DONE
+    assert "\nremoved 1 shards of former videos or versions\n" in capsys.readouterr().out
+
+
+def test_a_name_that_is_not_utf8_costs_one_video(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(data / "val")
+    shutil.copy(data / "train" / "real" / "a.gif", data / os.fsdecode(b"train/real/\xe9t\xe9.gif"))
+    assert prepare(data, out=tmp_path / "out", preset="tiny", max_frames=8) == ExitCode.DONE
+    assert r"note: unreadable-name: 1 videos have" in capsys.readouterr().err
+    assert len(open_prepared(tmp_path / "out").videos) == 2
 
 
 def test_its_options_make_the_recipe(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""What a folder was prepared from in, whether other data may go into it out.
+
+A folder is one data set's, which may grow, shrink to its half, and be moved. Its shards are those
+of the last manifest alone: what an older one, or older code, left is removed.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from istvt.data.keys import shown_below
+from istvt.data.manifest import Manifest, note
+from istvt.data.prepared import FACES_FOLDER, Prepared, was_begun_by_this_code
+from istvt.data.shards import VideoFaces
+from istvt.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+def check_former(
+    out: Path, before: Prepared | None, manifest: Manifest, found: Iterable[VideoFaces]
+) -> None:
+    """Keep one folder for one data set, and warn of what has changed in it.
+
+    Args:
+        out: the folder.
+        before: what is there, if it was finished.
+        manifest: what is to be prepared.
+        found: its videos whose faces are there.
+
+    Raises:
+        DataError: less than half of what is there is of this data.
+    """
+    shards = {faces.shard for faces in found}
+    if before is None:
+        there = shards_in(out) if was_begun_by_this_code(out) else set()
+        if 2 * len(shards) < len(there):
+            raise _other_data(out, f"{len(there)} videos, not finished", len(shards), manifest)
+        return
+    former, split_of, now = before.manifest, _splits(before.manifest), _splits(manifest)
+    is_moved = former.root != manifest.root
+    if is_moved:  # names like 000.mp4 are no proof
+        known, kept = len(before.videos), len(shards & {faces.shard for faces in before.videos})
+    else:
+        known, kept = len(split_of), len(split_of.keys() & now.keys())
+    if former.layout != manifest.layout or 2 * kept < known:
+        such_as = min(split_of, default="none")
+        what = f"{known} videos of {former.root}, read as {former.layout}, such as {such_as}"
+        raise _other_data(out, what, kept, manifest)
+    both = sorted(split_of.keys() & now.keys())
+    notes = note("moved-data", (former.root,) if is_moved else ())
+    notes += note(
+        "moved-split",
+        (f"{name} {split_of[name]} -> {now[name]}" for name in both if split_of[name] != now[name]),
+    )
+    for one in notes:
+        log.warning("%s: %s", out, one)
+
+
+def shards_in(out: Path) -> set[Path]:
+    """List the whole shards of a folder."""
+    return set((out / FACES_FOLDER).glob("??/[!.]*.safetensors"))
+
+
+def orphans_of(prepared: Prepared) -> set[Path]:
+    """List the shards that the index does not name."""
+    return shards_in(prepared.folder) - {faces.shard for faces in prepared.videos}
+
+
+def _splits(manifest: Manifest) -> dict[str, str]:
+    return {shown_below(video.path, manifest.root): video.split for video in manifest.videos}
+
+
+def _other_data(out: Path, what: str, kept: int, manifest: Manifest) -> DataError:
+    return DataError(
+        f"{out} holds the faces of {what}; by name, size and date {kept} of them are among the "
+        f"{len(manifest.videos)} of {manifest.root}, read as {manifest.layout}: name another "
+        "folder, or remove this one"
+    )

@@ -1,13 +1,12 @@
 """The command `istvt`: puts the commands together; heavy packages load when one runs."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from istvt import __version__
 from istvt.commands import build, evaluate, learn, measure, prepare, show, train, watch
-from istvt.console import run_app
+from istvt.console import run_and_exit
 
 app = typer.Typer(
     name="istvt",
@@ -40,4 +39,4 @@ def root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run_app(app))
+    run_and_exit(app)

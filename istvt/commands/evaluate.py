@@ -73,12 +73,11 @@ def evaluate(
     device: train_options.DeviceOption = None,
 ) -> int:
     """Measure a run on a labelled split, by window and by video, in all and by fake method."""
-    from istvt.data.opening import read_data
     from istvt.runs import load_run
     from istvt.training import evaluate as evaluating
     from istvt.training.material import BLENDS
-    from istvt.training.report import format_summary, to_csv, to_json
-    from istvt.training.run_folder import warn_of_known
+    from istvt.training.overlap import find_overlap, format_overlap
+    from istvt.training.report import format_data, format_summary, to_csv, to_json
     from istvt.training.summary import summarise
 
     for file in (json, scores):
@@ -87,7 +86,6 @@ def evaluate(
     run = locate.find_run(model)
     typer.echo(f"run: {run.folder} ({run.reason})", err=True)
     loaded, config = load_run(run.folder)
-    warn_of_known(run.folder, data, split)
     asked = train_options.layout_options(
         layout=layout,
         compression=compression,
@@ -95,7 +93,7 @@ def evaluate(
         shared_identities=shared_identities,
     )
     with stage_bars() as progress:
-        found = evaluating.evaluate(
+        found, measured = evaluating.evaluate(
             data,
             loaded,
             config,
@@ -112,14 +110,17 @@ def evaluate(
             progress=progress,
         )
     summary = summarise(found, resamples=resamples)
-    root = read_data(data, splits=(split,), layout=asked).root
+    overlap = find_overlap(run.folder, measured.videos, measured.root)
+    typer.echo(format_data(measured), err=json == PIPE)
     typer.echo(format_summary(found, summary), err=json == PIPE)
+    for line in format_overlap(overlap, run.folder, videos=len(measured.videos)):
+        typer.echo(line, err=json == PIPE)
     for skipped in found.skipped:
         typer.echo(f"skipped {skipped.path}: {skipped.reason}", err=json == PIPE)
     if json is not None:
-        _write(json, to_json(found, summary, root=root))
+        _write(json, to_json(found, summary, measured, overlap))
     if scores is not None:
-        _write(scores, to_csv(found, root=root))
+        _write(scores, to_csv(found, root=measured.root))
     return ExitCode.INCOMPLETE if found.skipped else ExitCode.DONE
 
 

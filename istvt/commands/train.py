@@ -72,7 +72,7 @@ def train(
     On several GPUs or machines: torchrun --nproc-per-node N -m istvt train DATA ...
     """
     from istvt.training.checkpoint import read_plan
-    from istvt.training.distributed import is_first_process
+    from istvt.training.distributed import is_first_process, meet
     from istvt.training.fit import fit
     from istvt.training.stop import TrainingStopped
 
@@ -137,9 +137,11 @@ def train(
     except TrainingStopped as stopped:
         if tells:
             typer.echo(_how_to_go_on(stopped, data), err=True)
+        meet()  # torchrun stops the others when one has ended with such a code
         return ExitCode.INTERRUPTED
     if tells:
         _print_result(result, is_leak_test=chosen.shuffle_labels)
+    meet()
     return ExitCode.DONE
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 
 from istvt.errors import BackendError, DataError, UsageError
@@ -42,6 +43,14 @@ def count_processes() -> int:
     return int(os.environ["WORLD_SIZE"]) if is_torchrun() else 1
 
 
+def meet() -> None:
+    """Wait until every process that trains together has come here; one alone goes on."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    has_gpu = dist.get_backend() == "nccl"
+    dist.barrier(device_ids=[torch.cuda.current_device()] if has_gpu else None)
+
+
 def refuse_other_launchers() -> None:
     """Keep processes that know nothing of each other from writing one run.
 
@@ -57,6 +66,21 @@ def refuse_other_launchers() -> None:
             "several would write one run. Start them with `torchrun --nproc-per-node N -m istvt "
             f"train ...`, one torchrun a node, or unset {several[0]} to train in one process"
         )
+
+
+def take_own_gpu() -> None:
+    """Make the GPU of this process's number the one that it computes on, before it uses any.
+
+    Raises:
+        UsageError: there are fewer GPUs than processes on this machine.
+    """
+    here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if here > gpus:
+        raise UsageError(
+            f"torchrun started {here} processes here, each takes a GPU, and there are {gpus}: "
+            f"start it with --nproc-per-node {gpus}, or train with --device cpu"
+        )
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 @dataclass(frozen=True, eq=False)

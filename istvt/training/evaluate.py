@@ -8,20 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from istvt.data.blend import SelfBlend
+from istvt.data.checks import require_labels
 from istvt.data.crops import Progress
 from istvt.data.layouts.choose import LayoutOptions
+from istvt.data.layouts.ffpp import compressions_of
 from istvt.data.manifest import Skipped, Video
+from istvt.data.opening import open_data, read_data
+from istvt.data.prepared import Prepared, digest_of_entries
 from istvt.data.samples import Fakes, Sample, held_out_samples
-from istvt.data.windows import SplitWindows, load_split
+from istvt.data.shards import VideoFaces
+from istvt.data.windows import SplitWindows, windows_in
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
+from istvt.training.gpu_errors import gpu_errors
 from istvt.training.metrics import Metrics, mean_per_video, measure
 from istvt.training.precision import find_device
 from istvt.training.recipe import Precision
 from istvt.training.roc import Doubles
 from istvt.training.scores import Team, score_logits, sigmoid
 
-__all__ = ["Evaluation", "VideoScore", "evaluate", "evaluate_windows", "judge"]
+__all__ = ["EvaluatedData", "Evaluation", "VideoScore", "evaluate", "evaluate_windows", "judge"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,46 @@ class VideoScore:
     def method(self) -> str:
         """How the fake was made; empty where it is real, or nobody says."""
         return "self-blended" if self.is_blended else self.video.method
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedData:
+    """What was measured on, so that figures can be compared with others.
+
+    Attributes:
+        root: of the data set, where it was prepared.
+        layout: what it was read as.
+        compressions: of FaceForensics++.
+        methods: of its fakes that were scored, as far as they are named.
+        notes: what was left out, or is worth a warning.
+        digest: of the split's faces and labels, see `digest_of_entries`.
+        videos: those that have windows.
+    """
+
+    root: Path
+    layout: str
+    compressions: tuple[str, ...]
+    methods: tuple[str, ...]
+    notes: tuple[str, ...]
+    digest: str
+    videos: tuple[VideoFaces, ...]
+
+    @classmethod
+    def of(cls, prepared: Prepared, windows: SplitWindows) -> "EvaluatedData":
+        """Put it together."""
+        manifest = prepared.manifest
+        faces = tuple(one.faces for one in windows.videos)
+        videos = [one.video for one in faces]
+        entries = [entry for entry in prepared.entries if entry.video.split == windows.split]
+        return cls(
+            root=manifest.root,
+            layout=manifest.layout,
+            compressions=tuple(compressions_of(videos)) if manifest.layout == "ffpp" else (),
+            methods=tuple(sorted({video.method for video in videos} - {""})),
+            notes=tuple(map(str, manifest.notes)),
+            digest=digest_of_entries(entries, manifest.root),
+            videos=faces,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +135,7 @@ def evaluate(
     precision: Precision = "fp32",
     device: str | None = None,
     progress: Progress | None = None,
-) -> Evaluation:
+) -> tuple[Evaluation, EvaluatedData]:
     """Score a split of a data set.
 
     Args:
@@ -110,27 +156,34 @@ def evaluate(
 
     Raises:
         DataError: the layout is wrong, or a class is left without a window.
+        BackendError: the GPU is not there, fails, or its memory does not suffice.
     """
-    windows = load_split(
+    with_fakes = fakes != "self-blended"
+    listed = read_data(data, splits=(split,), layout=layout)
+    require_labels(listed, (split,), with_fakes=with_fakes)  # before faces are cut for hours
+    prepared = open_data(
         data,
-        split,
         config,
-        with_fakes=fakes != "self-blended",
+        splits=(split,),
+        with_fakes=with_fakes,
         layout=layout,
         cache=cache,
-        progress=progress,
+        progress=progress and (lambda stage, *counts: progress(f"{stage} in {split}", *counts)),
     )
-    return evaluate_windows(
-        model.to(find_device(device)),
-        windows,
-        windows_per_video,
-        fakes=fakes,
-        blend=blend,
-        batch_size=batch_size,
-        workers=workers,
-        precision=precision,
-        progress=progress,
-    )
+    windows = windows_in(prepared, split, config.preset.num_frames)
+    with gpu_errors(f"scoring {batch_size} windows a batch", less="a smaller --batch-size"):
+        found = evaluate_windows(
+            model.to(find_device(device)),
+            windows,
+            windows_per_video,
+            fakes=fakes,
+            blend=blend,
+            batch_size=batch_size,
+            workers=workers,
+            precision=precision,
+            progress=progress,
+        )
+    return found, EvaluatedData.of(prepared, windows)
 
 
 def evaluate_windows(

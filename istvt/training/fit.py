@@ -2,7 +2,8 @@
 
 The run folder holds `config.json` and `weights.safetensors` (the best epoch by the recipe's
 monitor), `last.safetensors` (to resume from), `training.json` (what went in), `metrics.jsonl` (one
-line an epoch), `scalars.jsonl` and `tensorboard/` (one entry a step), `sample_windows.npz` (a few
+line an epoch), `videos.jsonl` (what there was to learn and choose from, to know it again),
+`scalars.jsonl` and `tensorboard/` (one entry a step), `sample_windows.npz` (a few
 validation windows, for the parity check of exports), `sample_blends.npz` (a few self-blended ones
 with their masks, where the training makes such) and `curve.png`. Each file is replaced as a whole,
 so a training that is killed leaves its last checkpoint. Nothing is learnt or chosen on the test
@@ -10,13 +11,13 @@ split: of its files only size and first bytes are compared with the others', to 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from istvt.data.checks import refuse_copies, shared_identities
+from istvt.data.checks import refuse_copies, require_labels, shared_identities
 from istvt.data.crops import Progress
 from istvt.data.layouts.choose import DEFAULT as ANY_LAYOUT
 from istvt.data.layouts.choose import LayoutOptions
@@ -25,6 +26,7 @@ from istvt.data.opening import read_data
 from istvt.data.prepared import is_prepared
 from istvt.data.windows import load_split
 from istvt.errors import UsageError
+from istvt.extras import require
 from istvt.model.istvt import ISTVT
 from istvt.presets import ModelConfig
 from istvt.training.checkpoint import Plan
@@ -37,15 +39,18 @@ from istvt.training.distributed import (
     refuse_other_launchers,
 )
 from istvt.training.epochs import EpochResult
+from istvt.training.gpu_errors import gpu_errors
 from istvt.training.keeper import restored_precision
+from istvt.training.known import digest_of, list_videos, write_videos
 from istvt.training.precision import find_device, settle_precision
-from istvt.training.provenance import DataFacts, digest_of
+from istvt.training.provenance import DataFacts
 from istvt.training.recipe import Precision, TrainRecipe
 from istvt.training.run_folder import (
     CURVE_FILE,
     check_is_free,
     check_is_same,
     check_is_same_data,
+    held,
     save_samples,
     write_description,
 )
@@ -53,10 +58,17 @@ from istvt.training.start import load_start
 from istvt.training.stop import stop_requests
 from istvt.training.tracking import read_scalars
 from istvt.training.trainer import Trainer
+from istvt.training.writing import writing
 
 __all__ = ["CURVE_FILE", "EpochResult", "FitResult", "fit"]
 
 SPLITS_READ = ("train", "val")
+# Those that are needed late are asked for before anything is written, too.
+PACKAGES = ("safetensors.torch", "lightning_fabric", "tensorboardX", "matplotlib.figure")
+TAKES_LESS = (
+    "a smaller --batch-size (with --accumulate, a step has as many windows as before), "
+    "--checkpoint-activations, or a smaller --preset"
+)
 
 
 @dataclass(frozen=True)
@@ -114,21 +126,25 @@ def fit(
         on_epoch: told each finished epoch.
 
     Raises:
-        UsageError: `out` holds a run and `resume` is off, the data, recipe, config or number of
-            processes differ from those resumed, `start` is given as well, another launcher than
-            torchrun started several processes, or the loss is no longer a number.
+        UsageError: `out` holds a run and `resume` is off, another training is under way in it, the
+            data, recipe, config or number of processes differ from those resumed, `start` is given
+            as well, another launcher than torchrun started several processes, or more than there
+            are GPUs, or the loss is no longer a number.
         DataError: a split is wrong, a class of it is left without a window, a video is in two of
             the three, or torchrun's processes read different windows.
         ModelNotFoundError: there is nothing to resume.
-        RuntimeEnvironmentError: the GPU's memory does not suffice.
+        RuntimeEnvironmentError: a package is missing, the run cannot be written, or the GPU fails
+            or its memory does not suffice.
         TrainingStopped: a signal asked for it, and the state is kept; a KeyboardInterrupt.
     """
     refuse_other_launchers()
     if resume and start is not None:
         raise UsageError(f"resume and start={start!r}: a resumed training has its weights already")
+    for package in PACKAGES:
+        require(package, extra="train")
     if not is_first_process():
         progress = on_epoch = None
-    with determinism(wanted=recipe.deterministic):
+    with determinism(wanted=recipe.deterministic), held(out, writes=is_first_process()):
         where = find_device(device)
         facts = DataFacts(str(data.resolve()), max_frames, layout)
         plan = Plan(config, recipe, facts, processes=count_processes())
@@ -137,6 +153,8 @@ def fit(
         else:
             check_is_free(out)
         manifest = read_data(data, splits=SPLITS_READ, layout=layout)
+        with_fakes = recipe.fakes != "self-blended"
+        require_labels(manifest, SPLITS_READ, with_fakes=with_fakes)
         if not is_prepared(data):
             refuse_copies(read_data(data, layout=layout).videos)  # those of the test split too
         model = _first_model(plan, start)
@@ -147,7 +165,7 @@ def fit(
             load_split,
             data,
             config=config,
-            with_fakes=recipe.fakes != "self-blended",
+            with_fakes=with_fakes,
             cache=cache,
             max_frames=max_frames,
             layout=layout,
@@ -155,33 +173,37 @@ def fit(
         )
         with processes.first_goes_first():
             train, val = (load(split=split) for split in SPLITS_READ)
-        facts = replace(facts, windows_sha256=digest_of(data, (train, val)))
-        processes.refuse_different(facts.windows_sha256, f"the windows of {data}")
-        plan = replace(plan, data=facts)
+        videos = list_videos((train, val), manifest.root)
+        processes.refuse_different(digest_of(videos), f"the windows of {data}")
         if resume:
-            check_is_same_data(out, facts)
+            check_is_same_data(out, facts.folder, videos)
         shared = shared_identities([v.video for v in (*train.videos, *val.videos)])
-        if processes.is_first:
-            more = {
-                "notes": [str(note) for note in manifest.notes],
-                "shared_identities": list(shared),
-                "device": str(processes.device),
-                "precision": settled.precision,
-            }
-            write_description(out, plan, (train, val), more, start=start, resume=resume)
-            if not resume:
-                save_samples(out, val, recipe.fakes)
-        trainer = Trainer(
-            out,
-            plan,
-            model,
-            train=train,
-            val=val,
-            processes=processes,
-            settled=settled,
-            progress=progress,
-        )
-        _run(trainer, out, resume=resume, on_epoch=on_epoch, draws=processes.is_first)
+        more = {
+            "notes": [str(note) for note in manifest.notes],
+            "shared_identities": list(shared),
+            "device": str(processes.device),
+            "precision": settled.precision,
+        }
+        with processes.first_goes_first():  # of many videos the content takes minutes
+            if processes.is_first:
+                with writing(out):
+                    write_description(out, plan, (train, val), more, start=start, resume=resume)
+                    if not resume:
+                        write_videos(out, videos)
+                        save_samples(out, val, recipe.fakes)
+        what = f"training {config.preset.name!r} with {recipe.batch_size} windows a batch"
+        with gpu_errors(what, less=TAKES_LESS):
+            trainer = Trainer(
+                out,
+                plan,
+                model,
+                train=train,
+                val=val,
+                processes=processes,
+                settled=settled,
+                progress=progress,
+            )
+            _run(trainer, out, resume=resume, on_epoch=on_epoch, draws=processes.is_first)
     return FitResult(
         run=out,
         best=trainer.best,
@@ -218,4 +240,5 @@ def _run(
     finally:
         if trainer.epochs and draws:
             scalars = read_scalars(out)
-            draw_curve(out / CURVE_FILE, trainer.epochs, best=trainer.best, scalars=scalars)
+            with writing(out):
+                draw_curve(out / CURVE_FILE, trainer.epochs, best=trainer.best, scalars=scalars)

@@ -18,6 +18,7 @@ from istvt.training.checkpoint import (
 from istvt.training.epochs import METRICS_FILE, EpochResult, best_of, epoch_from, write_metrics
 from istvt.training.recipe import Precision
 from istvt.training.tracking import Tracker
+from istvt.training.writing import writing
 
 KEPT_FILES = (LAST_FILE, WEIGHTS_FILE, CONFIG_FILE, METRICS_FILE)
 SAFETENSORS_PATTERN = ".tmp??????"  # safetensors 0.8 writes a file of such a name and renames it
@@ -45,20 +46,24 @@ class Keeper:
         if not self._writes:
             yield
             return
-        with Tracker(self._run, resumed_at=steps, is_validated=is_validated) as self._tracker:
+        with writing(self._run):
+            self._tracker = Tracker(self._run, resumed_at=steps, is_validated=is_validated)
+        try:
             yield
+        finally:
+            with writing(self._run):
+                self._tracker.close()
 
     def track(self, step: int, values: Mapping[str, float]) -> None:
         """File numbers under a step."""
         if self._tracker is not None:
-            self._tracker.scalars(step, values)
+            with writing(self._run):
+                self._tracker.scalars(step, values)
 
     def checkpoint(self, state: TrainState, progressed: Progressed) -> None:
         """Write what a resumed training needs."""
         if not self._writes:
             return
-        if self._tracker is not None:
-            self._tracker.flush()  # a resumed training adds the steps after this checkpoint only
         facts = {
             **self._plan.to_dict(),
             "precision": self._precision,
@@ -66,7 +71,10 @@ class Keeper:
             "position": asdict(progressed.position),
             "epochs": [asdict(result) for result in progressed.epochs],
         }
-        save_checkpoint(self._run / LAST_FILE, state, facts)
+        with writing(self._run, room_bytes=_room_bytes(state)):
+            if self._tracker is not None:
+                self._tracker.flush()  # a resumed training adds the steps after this one only
+            save_checkpoint(self._run / LAST_FILE, state, facts)
 
     def epoch(self, state: TrainState, progressed: Progressed) -> None:
         """Write what a finished epoch changed.
@@ -77,12 +85,13 @@ class Keeper:
         if not self._writes:
             return
         epochs = progressed.epochs
-        if best_of(epochs, self._plan.recipe.monitor) is epochs[-1]:
-            save_weights(self._pending(epochs), state.kept)
-        self.track(epochs[-1].steps, _scalars(epochs[-1]))
-        self.checkpoint(state, progressed)
-        self._name_weights(epochs)
-        write_metrics(self._run, epochs)
+        with writing(self._run, room_bytes=_room_bytes(state)):
+            if best_of(epochs, self._plan.recipe.monitor) is epochs[-1]:
+                save_weights(self._pending(epochs), state.kept)
+            self.track(epochs[-1].steps, _scalars(epochs[-1]))
+            self.checkpoint(state, progressed)
+            self._name_weights(epochs)
+            write_metrics(self._run, epochs)
 
     def restore(self, state: TrainState) -> Progressed:
         """Read the newest checkpoint into a state, and make the other files agree with it."""
@@ -90,10 +99,11 @@ class Keeper:
         load_checkpoint(self._run / LAST_FILE, state)
         epochs = tuple(epoch_from(values) for values in facts["epochs"])
         if self._writes:
-            if epochs:
-                self._name_weights(epochs)
-                write_metrics(self._run, epochs)
-            _sweep(self._run)
+            with writing(self._run):
+                if epochs:
+                    self._name_weights(epochs)
+                    write_metrics(self._run, epochs)
+                _sweep(self._run)
         return Progressed(epochs, Position(**facts["position"]), facts["elapsed_s"])
 
     def _name_weights(self, epochs: tuple[EpochResult, ...]) -> None:
@@ -122,6 +132,13 @@ def _scalars(result: EpochResult) -> dict[str, float]:
         **{f"val/windows/{name}": value for name, value in windows.items() if name != "count"},
         **{f"val/videos/{name}": value for name, value in videos.items() if name != "count"},
     }
+
+
+def _room_bytes(state: TrainState) -> int:
+    """Add up weights and checkpoint, of which the old and the new lie side by side for a while."""
+    weights = sum(tensor.nbytes for tensor in state.model.state_dict().values())
+    moments = 2
+    return 2 * weights * (1 + 1 + moments + (state.average is not None))
 
 
 def _sweep(run: Path) -> None:

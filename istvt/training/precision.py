@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from istvt.errors import BackendError, UsageError
 from istvt.model.istvt import ISTVT
+from istvt.training.distributed import is_torchrun, take_own_gpu
 from istvt.training.recipe import Precision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,11 +26,14 @@ def find_device(name: str | None = None) -> torch.device:
 
     Raises:
         BackendError: the named device is not there.
+        UsageError: see `take_own_gpu`.
     """
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if is_torchrun() and torch.cuda.is_available() and name == "cuda":
+            take_own_gpu()
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise BackendError(f"device {name!r} cannot be used here: {error}") from error

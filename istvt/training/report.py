@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from istvt.training.evaluate import Evaluation, VideoScore
+from istvt.training.evaluate import EvaluatedData, Evaluation, VideoScore
 from istvt.training.intervals import LEVEL, Interval
+from istvt.training.overlap import Overlap
 from istvt.training.summary import LEAST_PEOPLE, Measured, Part, Summary
 
 SCHEMA_VERSION = 1
@@ -32,16 +33,37 @@ def format_summary(found: Evaluation, summary: Summary) -> str:
     return "\n".join([*_head(found, summary), "", *_whole(summary.whole), *_methods(summary)])
 
 
-def to_dict(found: Evaluation, summary: Summary, *, root: Path) -> dict[str, Any]:
+def format_data(data: EvaluatedData) -> str:
+    """Say in a line what was measured on."""
+    parts = [f"data: {data.root}, read as {data.layout}"]
+    parts += [f"compression {', '.join(data.compressions)}"] if data.compressions else []
+    parts += [f"methods {', '.join(data.methods)}"] if data.methods else []
+    return ", ".join([*parts, f"faces {data.digest}"])
+
+
+def to_dict(
+    found: Evaluation, summary: Summary, data: EvaluatedData, overlap: Overlap | None
+) -> dict[str, Any]:
     """Turn everything into what JSON can hold.
 
     Args:
         found: what was scored.
         summary: of it.
-        root: of the data set; paths inside it are told from there.
+        data: that it is of; paths inside its root are told from there.
+        overlap: what the run was made with of it; None is not known.
     """
+    root = data.root
     return {
         "schema_version": SCHEMA_VERSION,
+        "data": {
+            "root": root.as_posix(),
+            "layout": data.layout,
+            "compressions": list(data.compressions),
+            "methods": list(data.methods),
+            "notes": list(data.notes),
+            "faces": data.digest,
+        },
+        "known_to_the_run": None if overlap is None else asdict(overlap),
         "split": found.split,
         "loss": found.loss,
         "intervals": {
@@ -60,9 +82,12 @@ def to_dict(found: Evaluation, summary: Summary, *, root: Path) -> dict[str, Any
     }
 
 
-def to_json(found: Evaluation, summary: Summary, *, root: Path) -> str:
+def to_json(
+    found: Evaluation, summary: Summary, data: EvaluatedData, overlap: Overlap | None
+) -> str:
     """Give `to_dict` as text."""
-    return json.dumps(to_dict(found, summary, root=root), indent=2, allow_nan=False) + "\n"
+    content = to_dict(found, summary, data, overlap)
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def to_csv(found: Evaluation, *, root: Path) -> str:

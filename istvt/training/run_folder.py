@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,51 @@ from istvt.data.samples import WindowDataset, held_out_samples
 from istvt.data.windows import SplitWindows
 from istvt.errors import UsageError
 from istvt.files import atomic_file
+from istvt.lock import LOCK_FILE, locked
 from istvt.records import UInt8Array
 from istvt.runs import CONFIG_FILE, save_sample_windows
 from istvt.training.checkpoint import LAST_FILE, Plan, read_plan
 from istvt.training.environment import describe_environment
-from istvt.training.provenance import DataFacts
+from istvt.training.known import VIDEOS_FILE, Listed, describe_changes, read_videos
 from istvt.training.recipe import Fakes
+from istvt.training.writing import writing
 
 CURVE_FILE = "curve.png"
 TRAINING_FILE = "training.json"
 SAMPLE_BLENDS_FILE = "sample_blends.npz"
 SAMPLE_WINDOWS, SAMPLE_BLENDS = 16, 8
+KILLED_LET_GO_S = 10.0  # workers that read windows outlive a killed training by five
 MAY_CHANGE_ON_RESUME = ("epochs", "budget_s", "patience", "workers", "checkpoint_every_s")
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def held(run: Path, *, writes: bool) -> Iterator[None]:
+    """Keep other trainings out of the folder; one in which nothing is written goes again.
+
+    Args:
+        run: is made where it is missing.
+        writes: off, this process does nothing here: another one of its training does.
+
+    Raises:
+        UsageError: another training is under way in it.
+        RuntimeEnvironmentError: it cannot be written.
+    """
+    if not writes:
+        yield
+        return
+    is_new = not run.exists()
+    with writing(run):
+        run.mkdir(parents=True, exist_ok=True)
+        (run / LOCK_FILE).touch()
+    with locked(run, wait_s=KILLED_LET_GO_S):
+        try:
+            yield
+        finally:
+            if is_new and [path.name for path in run.iterdir()] == [LOCK_FILE]:
+                (run / LOCK_FILE).unlink()
+                run.rmdir()
 
 
 def check_is_free(run: Path) -> None:
@@ -43,13 +74,15 @@ def check_is_same(run: Path, plan: Plan) -> None:
     """See that a resumed training goes on as it began, before any data is read.
 
     Raises:
-        UsageError: config, recipe, data folder or the number of processes differ; names what.
+        UsageError: config, recipe, how the data is read or the number of processes differ; names
+            what.
         ModelNotFoundError: there is nothing to resume.
     """
     before = read_plan(run)
     refused = [
         *_changes(before.config, plan.config),
         *(x for x in _changes(before.recipe, plan.recipe) if x not in MAY_CHANGE_ON_RESUME),
+        *(x for x in _changes(before.data, plan.data) if x != "folder"),
     ]
     if refused:
         raise UsageError(
@@ -61,16 +94,25 @@ def check_is_same(run: Path, plan: Plan) -> None:
             f"{run} was trained by {before.processes} processes, and is to go on with "
             f"{plan.processes}: a step would have other windows; start as many with torchrun"
         )
-    _compare_data(run, replace(before.data, windows_sha256=""), plan.data)
 
 
-def check_is_same_data(run: Path, data: DataFacts) -> None:
-    """See that the windows are those that the training began with.
+def check_is_same_data(run: Path, folder: str, videos: Listed) -> None:
+    """See that the videos are those that the training began with; their folder may be another.
 
     Raises:
         UsageError: videos came, went or changed.
     """
-    _compare_data(run, read_plan(run).data, data)
+    before, known = read_plan(run).data.folder, read_videos(run)
+    if known is None:
+        raise UsageError(f"{run / VIDEOS_FILE} is missing: without it, {run} cannot be resumed")
+    changes = describe_changes(known, videos)
+    if changes is not None:
+        raise UsageError(
+            f"{run} was trained on {before}; of its videos, and those of {folder} now, {changes}: "
+            "resume with the same data, or train into another folder"
+        )
+    if before != folder:
+        log.warning("the videos of %s are read from %s now; they are the same", before, folder)
 
 
 def write_description(
@@ -109,21 +151,6 @@ def write_description(
     }
     with atomic_file(run / TRAINING_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def warn_of_known(run: Path, data: Path, split: str) -> None:
-    """Warn where a run is to be measured on what it was made with; it says too much good then."""
-    made_with = {"train": "its weights were learnt", "val": "its best epoch was chosen"}
-    folder = _described(run).get("data", {}).get("folder")
-    if split in made_with and folder == str(data.resolve()):
-        log.warning(
-            "%s is measured on the %s split of %s, on which %s: what it does on videos it does not "
-            "know is measured on test, or on other data",
-            run,
-            split,
-            data,
-            made_with[split],
-        )
 
 
 def save_samples(run: Path, val: SplitWindows, fakes: Fakes) -> None:
@@ -174,18 +201,3 @@ def _counts(windows: SplitWindows) -> dict[str, Any]:
 def _changes(before: object, now: object) -> list[str]:
     """Name the fields in which two records of one kind differ."""
     return [name for name, value in vars(now).items() if value != vars(before)[name]]
-
-
-def _compare_data(run: Path, before: DataFacts, now: DataFacts) -> None:
-    changes = _changes(before, now)
-    if changes:
-        was, is_now = ([getattr(data, name) for name in changes] for data in (before, now))
-        raise UsageError(
-            f"{run} was trained on {before.folder} with other values of {', '.join(changes)} "
-            f"({_listed(was)} then, {_listed(is_now)} now): resume with the same data, or train "
-            "into another folder"
-        )
-
-
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(str(value) for value in values)

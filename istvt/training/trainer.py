@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from istvt.data.crops import Progress
 from istvt.data.windows import SplitWindows
-from istvt.errors import RuntimeEnvironmentError, UsageError
+from istvt.errors import UsageError
 from istvt.model.istvt import ISTVT
 from istvt.training.batches import BatchPlan, load_batches
 from istvt.training.checkpoint import Plan, Position
@@ -106,18 +105,10 @@ class Trainer:
         Raises:
             TrainingStopped: a signal asked for it; the state is kept.
             UsageError: the loss is no longer a number.
-            RuntimeEnvironmentError: the GPU's memory does not suffice.
+            RuntimeEnvironmentError: the run cannot be written.
         """
-        try:
-            self._train()
-            found = self._validate()
-        except torch.OutOfMemoryError as error:
-            raise RuntimeEnvironmentError(
-                f"{self.plan.recipe.batch_size} windows a batch of preset "
-                f"{self.plan.config.preset.name!r} do not fit into the memory of "
-                f"{self._processes.device}: start again with --checkpoint-activations, a smaller "
-                "--batch-size, or a smaller --preset"
-            ) from error
+        self._train()
+        found = self._validate()
         position = self._position
         result = EpochResult(
             epoch=position.epoch,

@@ -12,17 +12,26 @@ from typer.testing import CliRunner
 
 from istvt import locate
 from istvt.commands import evaluate as command
-from istvt.data import opening
 from istvt.data.blend import PLAIN_BLEND, SUBTLE_BLEND
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.manifest import Skipped
 from istvt.errors import ExitCode, UsageError
 from istvt.training import evaluate as evaluating
+from istvt.training.evaluate import EvaluatedData
+from istvt.training.known import digest_faces
 from tests.training.evaluations import ROOT, evaluation, fake, real
 
 FOUND = evaluation(
     [real(0), real(1), fake(0, method="swap"), fake(1, method="mask")],
     [[0.1, 0.3], [0.6], [0.9, 0.7], [0.5]],
+)
+SHARD = Path(__file__)  # any file
+MEASURED = EvaluatedData(
+    *(ROOT, "folder", (), (), (), "0123"),
+    videos=(
+        SimpleNamespace(video=real(0, "ann"), shard=SHARD, num_bytes=SHARD.stat().st_size),
+        SimpleNamespace(video=fake(1), shard=Path("gone"), num_bytes=1),
+    ),
 )
 SKIPPED = (Skipped(ROOT / "real" / "dark.mp4", "no face in 9 frames"),)
 
@@ -39,10 +48,9 @@ def asked(monkeypatch, run):
 
     def measure(data, model, config, **options):
         noted.calls.append((data, {k: v for k, v in options.items() if k != "progress"}))
-        return replace(FOUND, skipped=noted.skipped)
+        return replace(FOUND, skipped=noted.skipped), MEASURED
 
     monkeypatch.setattr(evaluating, "evaluate", measure)
-    monkeypatch.setattr(opening, "read_data", lambda *_, **__: SimpleNamespace(root=ROOT))
     monkeypatch.setattr("istvt.runs.load_run", lambda folder: (object(), object()))
     monkeypatch.setattr(locate, "find_run", lambda _: SimpleNamespace(folder=run, reason="test"))
     return noted
@@ -116,24 +124,37 @@ def test_a_pipe_gets_json_and_nothing_else(asked):
     assert "each method" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("split", "folder", "why"),
-    [
-        ("train", "set", "its weights were learnt"),
-        ("val", "set", "its best epoch was chosen"),
-        ("test", "set", None),
-        ("train", "other", None),
-        ("train", None, None),
-    ],
-)
-def test_data_that_a_run_was_made_with_is_named(asked, run, caplog, split, folder, why):
-    if folder is not None:
-        run.mkdir()
-        told = {"data": {"folder": str(Path(folder).resolve())}}
-        (run / "training.json").write_text(json.dumps(told))
-    assert call("--split", split).return_value == ExitCode.DONE
-    assert (f"the {split} split of set, on which {why}:" in caplog.text) == (why is not None)
-    assert len(caplog.records) == (why is not None)
+@pytest.fixture
+def known(run, tmp_path):
+    """A run that was trained on the first real video, and on someone named ann."""
+    row = {"path": "a", "label": 0, "method": "", "frames": 9, "windows": 9}
+    faces = {"content": "", "faces": digest_faces(MEASURED.videos[0])}
+    run.mkdir()
+    rows = [
+        {**row, **faces, "split": "train", "identities": ["ann"]},
+        {**row, "content": "9-0", "faces": "9-1", "split": "val", "identities": []},
+    ]
+    (run / "videos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_videos_and_people_that_a_run_was_made_with_are_named(asked, known, run):
+    told = call("--resamples", "0").stdout
+    assert f"WARNING: of these 2 videos, {run} has 1 in its train split, on which its" in told
+    assert f"WARNING: people who are named here and in the data of {run}: 1;" in told
+    result = call("--json", "-", "--resamples", "0")
+    found = json.loads(result.stdout)["known_to_the_run"]
+    assert found == {"videos": {"real/0.mp4": "train"}, "people": ["ann"], "num_unseen": 3}
+    assert "WARNING" in result.stderr
+
+
+def test_a_run_that_lists_no_videos_is_told_of(asked, run):
+    assert f"{run} does not list the videos" in call("--resamples", "0").stdout
+
+
+def test_what_was_measured_on_is_told(asked):
+    result = call("--json", "-", "--resamples", "0")
+    assert "data: set, read as folder, faces 0123" in result.stderr
+    assert json.loads(result.stdout)["data"]["faces"] == "0123"
 
 
 def test_files_are_written(asked, tmp_path):

@@ -27,7 +27,7 @@ from istvt.training.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, Trai
 BEFORE = Plan(
     ModelConfig(TINY, CropRecipe(TINY.image_size, scale=1.5), Sampling(None, 12.5)),
     replace(PAPER_RECIPE, lr=1e-2, seed=7, workers=3, epochs=5),
-    DataFacts("data", 40, LayoutOptions("ffpp"), "0" * 64),
+    DataFacts("data", 40, LayoutOptions("ffpp")),
 )
 
 Train = Callable[..., tuple[ModelConfig, Any, dict[str, Any]]]

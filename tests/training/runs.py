@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from istvt.commands import train as command
-from istvt.console import run_app
+from istvt.console import run_and_exit
 from istvt.data.manifest import Label, Skipped
 from istvt.data.windows import SplitWindows
 from istvt.presets import TINY, CropRecipe, ModelConfig
@@ -100,7 +100,7 @@ def train_command(folder: Path, run: Path, options: dict[str, Any], rank_of: Any
     command.preset_named = lambda name: PRESET
     with (folder / "told.txt").open("a") as told:
         os.dup2(told.fileno(), 2)
-        os._exit(run_app(lambda **_: command.train(folder, run, preset="small", **options)))
+        run_and_exit(lambda **_: command.train(folder, run, preset="small", **options))
 
 
 def start_together(folder: Path, run: Path, *options: dict[str, Any]) -> list[BaseProcess]:

@@ -1,19 +1,22 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from istvt.data.blend import SelfBlend
-from istvt.data.manifest import Label, Skipped
+from istvt.data.manifest import Label, Manifest, Skipped, Video
+from istvt.data.prepared import Prepared, Unread, digest_of_entries
+from istvt.data.recipe import FaceRecipe
 from istvt.data.samples import WindowDataset, held_out_samples
 from istvt.data.windows import SplitWindows
-from istvt.errors import DataError
+from istvt.errors import DataError, DeviceMemoryError
 from istvt.model.istvt import ISTVT
-from istvt.presets import TINY, CropRecipe, ModelConfig
+from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
 from istvt.training import evaluate as module
-from istvt.training.evaluate import evaluate, evaluate_windows, judge
+from istvt.training.evaluate import EvaluatedData, evaluate, evaluate_windows, judge
 from istvt.training.scores import score_logits, sigmoid
 from tests.data.faces import write_windows
 
@@ -34,8 +37,28 @@ def split(tmp_path):
         for label in Label:
             path = Path(label.name.lower()) / f"{number}.mp4"
             images = rng.integers(0, 256, (count, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
-            videos.append(write_windows(tmp_path, path, images, num_frames=2, label=label))
+            videos.append(
+                write_windows(tmp_path, path, images, num_frames=2, label=label, split="test")
+            )
     return SplitWindows("test", tuple(videos), SKIPPED)
+
+
+@pytest.fixture
+def opened(split, monkeypatch):
+    """Serve the split as a prepared folder, and note what is asked of it."""
+    dark = Unread(Video(Path("dark.mp4"), Label.REAL, "test"), SKIPPED[0].reason)
+    entries = (*(windows.faces for windows in split.videos), dark)
+    manifest = Manifest(Path("set"), "folder", tuple(entry.video for entry in entries))
+    recipe = FaceRecipe(CropRecipe(SIZE_PX), Sampling(), num_frames=2)
+    asked = []
+
+    def serve(data, config, **options):
+        asked.append((data, config, options))
+        return Prepared(Path("set"), recipe, manifest, entries, "digest of other splits too")
+
+    monkeypatch.setattr(module, "open_data", serve)
+    monkeypatch.setattr(module, "read_data", lambda *_, **__: manifest)
+    return SimpleNamespace(asked=asked, manifest=manifest, entries=entries)
 
 
 @pytest.fixture
@@ -100,11 +123,10 @@ def test_many_processes_measure_what_one_does(model, split):
     assert shared.loss == pytest.approx(alone.loss, abs=1e-6)
 
 
-def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split, monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "load_split", lambda *args, **_: asked.append(args) or split)
-    found = evaluate(Path("data"), model, CONFIG)
-    assert asked == [(Path("data"), "test", CONFIG)]
+def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split, opened):
+    found, _ = evaluate(Path("data"), model, CONFIG)
+    ((*asked, options),) = opened.asked
+    assert (asked, options["splits"]) == ([Path("data"), CONFIG], ("test",))
     assert found.videos.count == len(found.scores) == 6
     assert found.windows.count == len(found.fake_probabilities) == 2 * (3 + 8 + 2)
     assert found.skipped == SKIPPED
@@ -116,11 +138,49 @@ def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split,
 
 
 @pytest.mark.parametrize("fakes", ["real", "self-blended"])
-def test_the_fakes_of_the_data_are_read_where_they_are_used(model, split, monkeypatch, fakes):
-    asked = []
-    monkeypatch.setattr(module, "load_split", lambda *_, **options: asked.append(options) or split)
+def test_the_fakes_of_the_data_are_read_where_they_are_used(model, opened, fakes):
     evaluate(Path("data"), model, CONFIG, fakes=fakes, windows_per_video=1)
-    assert [options["with_fakes"] for options in asked] == [fakes == "real"]
+    assert [options["with_fakes"] for *_, options in opened.asked] == [fakes == "real"]
+
+
+def test_what_was_measured_on_is_given(model, split, opened):
+    _, data = evaluate(Path("data"), model, CONFIG, windows_per_video=1)
+    assert (data.root, data.layout, data.compressions) == (Path("set"), "folder", ())
+    assert data.videos == tuple(windows.faces for windows in split.videos)
+    assert data.digest == digest_of_entries(opened.entries, Path("set"))
+
+
+def test_compression_and_methods_are_those_of_the_videos(split, opened):
+    def moved(windows):
+        method = "Deepfakes" if windows.label else ""
+        path = Path("set") / (method or "youtube") / "c40" / "videos" / windows.video.path.name
+        video = replace(windows.video, path=path, method=method)
+        return replace(windows, faces=replace(windows.faces, video=video))
+
+    windows = replace(split, videos=tuple(map(moved, split.videos)))
+    manifest = replace(opened.manifest, layout="ffpp")
+    recipe = FaceRecipe(CropRecipe(SIZE_PX), Sampling(), num_frames=2)
+    entries = tuple(one.faces for one in windows.videos)
+    data = EvaluatedData.of(Prepared(Path("set"), recipe, manifest, entries, ""), windows)
+    assert (data.compressions, data.methods) == (("c40",), ("Deepfakes",))
+
+
+def test_a_missing_class_is_told_before_a_video_is_read(model, opened, monkeypatch):
+    reals = tuple(video for video in opened.manifest.videos if video.label == Label.REAL)
+    manifest = replace(opened.manifest, videos=reals)
+    monkeypatch.setattr(module, "read_data", lambda *_, **__: manifest)
+    with pytest.raises(DataError, match="no video in test/fake"):
+        evaluate(Path("data"), model, CONFIG)
+    assert opened.asked == []
+
+
+def test_a_gpu_that_fails_is_told(model, opened, monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "score_logits", fail)
+    with pytest.raises(DeviceMemoryError, match=r"8 windows a batch .* a smaller --batch-size"):
+        evaluate(Path("data"), model, CONFIG, batch_size=8)
 
 
 def test_the_loss_is_that_of_torch(model, split):
@@ -152,13 +212,12 @@ def test_without_fakes_each_real_video_is_judged_against_its_blends(model, split
         evaluate_windows(model, reals, 2)
 
 
-def test_held_out_blends_are_of_the_recipe_that_is_named(model, split, monkeypatch):
-    monkeypatch.setattr(module, "load_split", lambda *_, **__: split)
+def test_held_out_blends_are_of_the_recipe_that_is_named(model, opened):
     asked = {"fakes": "self-blended", "windows_per_video": 1}
     faint = SelfBlend(ratios=(0.0,))  # nothing is blended in: the fakes are their own targets
-    found = evaluate(Path("data"), model, CONFIG, blend=faint, **asked)
+    found, _ = evaluate(Path("data"), model, CONFIG, blend=faint, **asked)
     assert found.windows.auc == 0.5
-    usual = evaluate(Path("data"), model, CONFIG, **asked)
+    usual, _ = evaluate(Path("data"), model, CONFIG, **asked)
     assert len(set(usual.fake_probabilities)) > len(set(found.fake_probabilities))
 
 

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,16 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from istvt import runs
 from istvt.data.manifest import Label
 from istvt.errors import (
     DataError,
+    DeviceMemoryError,
     ModelNotFoundError,
     RuntimeEnvironmentError,
     UsageError,
     WeightsError,
 )
+from istvt.files import atomic_file
+from istvt.lock import LOCK_FILE
 from istvt.runs import load_run, load_sample_windows
-from istvt.training import clock, keeper, run_folder
+from istvt.training import checkpoint, clock, curve, keeper, run_folder
+from istvt.training import epochs as epochs_module
 from istvt.training import fit as fit_module
 from istvt.training import precision as precision_module
 from istvt.training.checkpoint import read_plan
@@ -27,6 +34,7 @@ from istvt.training.fit import fit
 from istvt.training.precision import Settled
 from istvt.training.step import Stepper
 from istvt.training.tracking import read_scalars
+from tests.data.faces import write_windows
 from tests.training.runs import CONFIG, RECIPE, SIZE_PX, lay_out, make_split
 
 
@@ -55,6 +63,10 @@ def train(asked, tmp_path):
 
 def weights(folder):
     return load_run(folder)[0].state_dict()
+
+
+def hidden(run):
+    return [path.name for path in run.glob(".*")]
 
 
 def assert_same_weights(found, expected):
@@ -112,6 +124,8 @@ def test_the_run_folder_is_whole(train):
         "curve.png",
         "scalars.jsonl",
         "tensorboard",
+        "videos.jsonl",
+        LOCK_FILE,
     }
     windows = load_sample_windows(result.run)
     assert windows.shape[1:] == (CONFIG.preset.num_frames, *[CONFIG.preset.image_size] * 2, 3)
@@ -183,7 +197,7 @@ def test_weights_of_a_lost_epoch_do_not_stay(train, tmp_path, monkeypatch):
     resumed = train(replace(recipe, epochs=1), resume=True)
     assert resumed.best.epoch == len(kept) == 1
     assert_same_weights(weights(resumed.run), kept[0])
-    assert not list(resumed.run.glob(".*"))
+    assert hidden(resumed.run) == [LOCK_FILE]
 
 
 def test_what_a_kill_left_half_written_goes_on_resume(train):
@@ -235,7 +249,7 @@ def test_weights_that_wait_for_their_name_get_it_on_resume(train, tmp_path, monk
             train(recipe)
     resumed = train(recipe, resume=True)
     assert_same_weights(weights(resumed.run), weights(whole.run))
-    assert not list(resumed.run.glob(".*"))
+    assert hidden(resumed.run) == [LOCK_FILE]
 
 
 def test_a_loss_that_is_no_number_is_named(train):
@@ -248,8 +262,9 @@ def test_too_little_memory_names_the_option(train, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Stepper, "step", step)
-    with pytest.raises(RuntimeEnvironmentError, match=r"8 windows a batch .* smaller --batch"):
+    with pytest.raises(DeviceMemoryError, match=r"8 windows a batch .* smaller --batch") as found:
         train()
+    assert "--max-batch" not in str(found.value)
 
 
 @pytest.mark.parametrize("videos", [3, 16, 17, 24, 31, 40])
@@ -285,24 +300,126 @@ def test_only_the_length_may_change_on_resume(train):
     assert len(train(replace(RECIPE, epochs=2), resume=True).epochs) == 2
 
 
-def test_a_resumed_training_goes_on_with_the_same_data(train, tmp_path, monkeypatch):
+@pytest.fixture
+def longer():
+    return replace(RECIPE, epochs=2)
+
+
+def test_a_resumed_training_goes_on_with_the_same_data(train, tmp_path, monkeypatch, longer):
     before = train(replace(RECIPE, epochs=1), max_frames=9)
     described = (before.run / "training.json").read_bytes()
-    longer = replace(RECIPE, epochs=2)
-    with pytest.raises(UsageError, match=r"other values of folder .*/other now"):
-        train(longer, data=lay_out(tmp_path / "other"), resume=True, max_frames=9)
-    with pytest.raises(UsageError, match=r"other values of max_frames \(9 then, None now"):
+    with pytest.raises(UsageError, match="other values of max_frames"):
         train(longer, resume=True)
     with monkeypatch.context() as more:
 
         def load_more(data, split, **_):
-            return make_split(tmp_path, split, videos=9)
+            return make_split(tmp_path, split, videos=9 if split == "train" else 7)
 
         more.setattr(fit_module, "load_split", load_more)
-        with pytest.raises(UsageError, match="other values of windows_sha256"):
+        with pytest.raises(
+            UsageError, match=r"1 came \(\S+\), 1 went \(\S+\): resume with the same"
+        ):
             train(longer, resume=True, max_frames=9)
     assert (before.run / "training.json").read_bytes() == described
     assert len(train(longer, resume=True, max_frames=9).epochs) == 2
+
+
+def test_a_video_with_another_content_under_its_name_is_told_on_resume(
+    train, tmp_path, monkeypatch, longer
+):
+    train(replace(RECIPE, epochs=1))
+
+    def load(data, split, **_):
+        windows = make_split(tmp_path, split)
+        other = write_windows(
+            tmp_path,
+            f"{split}/0.mp4",
+            np.zeros((8, SIZE_PX, SIZE_PX, 3), np.uint8),
+            num_frames=3,
+            split=split,
+        )
+        return replace(windows, videos=(other, *windows.videos[1:]))
+
+    monkeypatch.setattr(fit_module, "load_split", load)
+    with pytest.raises(
+        UsageError, match=r"now, 2 changed \(\S+train/0.mp4, \S+val/0.mp4\): resume"
+    ):
+        train(longer, resume=True)
+
+
+def test_a_moved_data_folder_is_gone_on_with_and_noted(train, tmp_path, longer, caplog):
+    train(replace(RECIPE, epochs=1))
+    moved = lay_out(tmp_path / "moved")
+    resumed = train(longer, data=moved, resume=True)
+    assert f"the videos of {tmp_path} are read from {moved} now" in caplog.text
+    assert json.loads((resumed.run / "training.json").read_text())["data"]["folder"] == str(moved)
+    assert read_plan(resumed.run).data.folder == str(moved)
+
+
+def test_a_second_training_is_kept_out_of_the_folder(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "KILLED_LET_GO_S", 0.1)
+    refused = []
+
+    def second(result):
+        for resume in (False, True):
+            with pytest.raises(UsageError) as found:
+                train(resume=resume)
+            refused.append(str(found.value))
+
+    first = train(replace(RECIPE, epochs=1), on_epoch=second)
+    assert len(refused) == 2
+    assert all(f"another process works in {first.run}" in message for message in refused)
+    assert len(train(replace(RECIPE, epochs=2), resume=True).epochs) == 2
+
+
+def test_a_training_that_never_began_leaves_no_folder(train, tmp_path):
+    (tmp_path / "val" / "fake" / "x.mp4").write_text("train real")
+    with pytest.raises(DataError):
+        train(out="new")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError):
+        train(out="mine")
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize("package", ["tensorboardX", "matplotlib.figure"])
+def test_packages_that_are_needed_late_are_asked_for_first(train, tmp_path, monkeypatch, package):
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, package, None)
+        with pytest.raises(RuntimeEnvironmentError, match=package.partition(".")[0]):
+            train(replace(RECIPE, epochs=1))
+    assert not (tmp_path / "run").exists()
+    train(replace(RECIPE, epochs=1))
+
+
+@pytest.mark.parametrize("lacking", ["train/fake", "val/real"])
+def test_a_missing_class_is_told_before_a_video_is_read(train, asked, tmp_path, lacking):
+    (tmp_path / lacking / "a.mp4").unlink()
+    with pytest.raises(DataError, match=f"no video in {lacking}"):
+        train()
+    assert asked == []
+
+
+@pytest.mark.parametrize("file", ["last.safetensors", "weights", "metrics.jsonl", "curve.png"])
+def test_a_full_disk_is_told_and_nothing_earlier_is_lost(train, monkeypatch, file):
+    first = train(replace(RECIPE, epochs=1))
+    before = weights(first.run)
+
+    def write(path):
+        if file in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return atomic_file(path)
+
+    with monkeypatch.context() as full:
+        for module in (checkpoint, runs, epochs_module, curve):
+            full.setattr(module, "atomic_file", write)
+        with pytest.raises(RuntimeEnvironmentError) as found:
+            train(replace(RECIPE, epochs=2), resume=True)
+    for part in (str(first.run), "No space left on device", "--resume"):
+        assert part in str(found.value)
+    assert_same_weights(weights(first.run), before) if file != "curve.png" else None
+    assert len(train(replace(RECIPE, epochs=2), resume=True).epochs) == 2
 
 
 def test_a_resumed_training_takes_no_first_weights(train):

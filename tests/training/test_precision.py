@@ -78,3 +78,36 @@ def test_fp32_is_not_rounded_to_tf32_and_the_setting_comes_back(monkeypatch):
     with true_fp32():
         assert allowed() == [False, False]
     assert allowed() == before
+
+
+@pytest.fixture
+def torchrun(monkeypatch):
+    """Be the second of two processes that torchrun started, on two GPUs; give what CUDA is told."""
+    for name, value in {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    told = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: told.append(f"take {number}"))
+    monkeypatch.setattr(torch, "empty", lambda *_, device: told.append(f"use {device}"))
+    return told
+
+
+@pytest.mark.parametrize("name", ["cuda", None])
+def test_under_torchrun_each_process_takes_its_gpu_before_it_uses_one(torchrun, name):
+    assert find_device(name) == torch.device("cuda")
+    assert torchrun == ["take 1", "use cuda"]
+
+
+def test_more_processes_than_gpus_are_refused_with_what_to_start(torchrun, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match=r"2 processes .* there are 1: .* --nproc-per-node 1"):
+        find_device("cuda")
+    assert torchrun == []
+
+
+def test_a_process_alone_takes_the_gpu_that_cuda_takes(torchrun, monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    find_device("cuda")
+    assert torchrun == ["use cuda"]

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from istvt.data.manifest import Skipped
-from istvt.training.report import CSV_FIELDS, ROWS, format_summary, to_csv, to_json
+from istvt.training.evaluate import EvaluatedData
+from istvt.training.overlap import Overlap
+from istvt.training.report import (
+    CSV_FIELDS,
+    ROWS,
+    format_data,
+    format_summary,
+    to_csv,
+    to_json,
+)
 from istvt.training.summary import summarise
 from tests.training.evaluations import ROOT, evaluation, fake, real
 
@@ -15,6 +24,7 @@ FOUND = evaluation(
     [[0.1, 0.3], [0.6], [0.9, 0.7], [0.5]],
     skipped=(Skipped(ROOT / "real" / "dark.mp4", "no face in 9 frames"),),
 )
+DATA = EvaluatedData(ROOT, "ffpp", ("c40",), ("mask", "swap"), ("a note",), "f" * 64, ())
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,22 @@ def test_without_intervals_there_are_none():
 
 
 def test_json_holds_everything(summary):
-    found = json.loads(to_json(FOUND, summary, root=ROOT))
+    overlap = Overlap({"real/0.mp4": "train"}, ("ann",), 2)
+    found = json.loads(to_json(FOUND, summary, DATA, overlap))
+    assert found["data"] == {
+        "root": str(ROOT),
+        "layout": "ffpp",
+        "compressions": ["c40"],
+        "methods": ["mask", "swap"],
+        "notes": ["a note"],
+        "faces": "f" * 64,
+    }
+    assert found["known_to_the_run"] == {
+        "videos": {"real/0.mp4": "train"},
+        "people": ["ann"],
+        "num_unseen": 2,
+    }
+    assert json.loads(to_json(FOUND, summary, DATA, None))["known_to_the_run"] is None
     assert found["intervals"] == {"level": 0.95, "resamples": 25, "unit": "videos", "groups": 4}
     assert set(ROWS) == set(found["whole"]["windows"]["intervals"])
     assert set(ROWS) | {"count"} == set(found["whole"]["windows"]["metrics"])
@@ -110,3 +135,10 @@ def test_csv_has_a_row_a_video():
 
 def test_a_video_outside_the_root_keeps_its_path():
     assert to_csv(FOUND, root=Path("elsewhere")).splitlines()[1].startswith("set/real/0.mp4,")
+
+
+def test_what_was_measured_on_is_told_in_a_line():
+    told = format_data(DATA)
+    assert told == f"data: set, read as ffpp, compression c40, methods mask, swap, faces {'f' * 64}"
+    plain = EvaluatedData(ROOT, "folder", (), (), (), "f" * 64, ())
+    assert format_data(plain) == f"data: set, read as folder, faces {'f' * 64}"

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from istvt.lock import LOCK_FILE
 from tests.training.runs import (
     assert_same_run,
     lay_out,
@@ -82,7 +83,7 @@ def test_killed_at_three_random_moments(folder, unbroken, seed):
     assert_same_run(run, unbroken)
     steps = [line["step"] for line in scalars_of(run) if "train/loss" in line]
     assert steps == list(range(1, len(steps) + 1))
-    assert not list(run.glob(".*"))
+    assert [path.name for path in run.glob(".*")] == [LOCK_FILE]
 
 
 @pytest.mark.parametrize(("number", "wait_s"), [(signal.SIGTERM, 0.1), (signal.SIGINT, 0.3)])

@@ -32,7 +32,7 @@ def divide(
     """Give the first split all names but those of a tenth of a hash's range for each of the others.
 
     Where a split would be left without a label, the name nearest to its part of the range is moved
-    into it, from where it can be spared; the first split may take the last one of a later one.
+    into it, from where it can be spared; an earlier split may take the last one of a later one.
 
     Args:
         labels_of: the labels of each name's videos.
@@ -58,7 +58,7 @@ def divide(
             ]
             if not able:
                 continue
-            name = min(able, key=lambda n: (not is_spare(n), abs(place[n] - middle), n))
+            name = min(able, key=lambda n: (abs(place[n] - middle), n))
             counts.subtract((at[name], its) for its in labels_of[name])
             at[name] = split
             counts.update((split, its) for its in labels_of[name])

@@ -121,6 +121,12 @@ def test_a_fake_of_what_cannot_be_named_is_left_out_too(dfdc: Path) -> None:
     touch(dfdc / "dfdc_train_part_1", facts)
     path = dfdc / "dfdc_train_part_1" / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    far = {"far.mp4": {"label": "REAL"}}
+    part = touch(dfdc / os.fsdecode(b"dfdc_train_part_\xe9"), far)
+    (part / "metadata.json").write_text(json.dumps(far))
+    facts["near.mp4"] = {"label": "FAKE", "original": "far.mp4"}
+    touch(dfdc / "dfdc_train_part_1", facts)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
     manifest = read_layout(dfdc)
     assert len(manifest.videos) == 80
-    assert ("unreadable-name", 3) in {(one.kind, one.count) for one in manifest.notes}
+    assert ("unreadable-name", 5) in {(one.kind, one.count) for one in manifest.notes}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 from typing import TextIO
 
 from istvt.benchmarks.environment import PACKAGES, describe_environment
@@ -26,6 +27,7 @@ from istvt.benchmarks.gpu_check.run import (
 from istvt.errors import ExitCode
 
 BUDGET_S = 540.0  # ten minutes less what surrounds the checks
+LINE_CHARS = 200  # of a note on the terminal
 MORE_PACKAGES = (
     *("triton", "tensorrt", "tensorrt-rtx", "cuda-bindings", "pycuda"),
     *("safetensors", "lightning-fabric"),
@@ -106,7 +108,7 @@ def _run(
 
 
 def _line(result: Result) -> str:
-    note = f": {' '.join(result.note.split())}" if result.note else ""
+    note = f": {shorten(result.note, LINE_CHARS)}" if result.note else ""
     where = f" [{result.log}]" if result.log and result.status == "fail" else ""
     return (
         f"{result.status:<9}{result.part:<10}{result.check} ({result.seconds:.1f} s){note}{where}"

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
+from textwrap import shorten
 from threading import Thread
 from typing import Any, TextIO, TypeAlias
 
@@ -27,7 +28,7 @@ from istvt.runtime.backends.device import device_error
 
 Check: TypeAlias = Callable[[Settings], Outcome]
 
-TRACE_CHARS = 6000
+TRACE_CHARS, NOTE_CHARS = 6000, 120
 PYTORCH_IS_FULL = "OutOfMemoryError"  # its process can go on
 HANGS_AT = 0.8  # of the time that a check is given, its stack is printed
 
@@ -52,7 +53,7 @@ def run_check(check: Check, settings: Settings) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  whatever it is, it is a row
         broken = type(error).__name__ != PYTORCH_IS_FULL
         if _is_out_of_memory(error):
-            note = f"the GPU's memory is too small: {_first_line(error)}"
+            note = f"the GPU's memory is too small: {shorten(str(error), NOTE_CHARS)}"
             values = {"status": "not run", "note": note, "figures": {}}
         else:
             note = f"{type(error).__name__}: {error}"
@@ -119,10 +120,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, DeviceMemoryError) or type(error).__name__ == PYTORCH_IS_FULL:
         return True
     return isinstance(device_error("", str(error)), DeviceMemoryError)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 if __name__ == "__main__":

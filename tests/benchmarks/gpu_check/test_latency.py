@@ -94,6 +94,26 @@ def test_a_profile_names_the_longest_first():
     assert text == "70 % gemm; 20 % norm; 10 % softmax"
 
 
+@pytest.mark.parametrize(("way", "compiles"), [("fused, compiled", True), ("fused", False)])
+def test_compiling_is_told_while_it_lasts(monkeypatch, tmp_path, way, compiles):
+    """What is stopped meanwhile took too long; a pass that hangs afterwards failed."""
+    seen = []
+    settings = replace(SETTINGS, work=str(tmp_path))
+
+    def stages_of(way, model, **named):
+        stages = make_stages("eager", model, **named)
+        return replace(
+            stages, score=lambda: [seen.append(settings.stage_file.exists())] and stages.score()
+        )
+
+    monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
+    monkeypatch.setattr(latency, "make_stages", stages_of)
+    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"frame_ms": 1.0})
+    latency.measure_way(settings, way=way, batch=8)
+    assert seen[0] == compiles
+    assert not seen[-1]
+
+
 def test_both_stages_are_profiled(monkeypatch):
     monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
     outcome = profile.profile_way(SETTINGS, way="fused", batch=1)

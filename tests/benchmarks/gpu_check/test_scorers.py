@@ -171,6 +171,21 @@ def test_an_export_that_fails_leaves_nothing_to_open(monkeypatch, tmp_path):
         assert "see the check 'export fp16'" in answer["note"]
 
 
+def test_an_export_is_there_when_it_is_whole(monkeypatch, tmp_path):
+    from istvt.export import graph
+
+    def export_window(model, path, *, inlined):
+        for file in (path, inlined, path.with_name("window.onnx.data")):
+            file.write_bytes(b"a graph")
+
+    settings = Settings(device="cpu", preset_name="tiny", work=str(tmp_path))
+    monkeypatch.setattr(graph, "export_encoder", lambda model, path: path.write_bytes(b"a graph"))
+    monkeypatch.setattr(graph, "export_window", export_window)
+    answer = run("export fp32", settings)
+    assert answer["status"] == "measured", answer
+    assert bundles.open_exported(settings, "fp32").window.read_bytes() == b"a graph"
+
+
 def test_a_bundle_is_exported_once(settings):
     answer = run("export fp16", settings)
     assert (answer["status"], answer["note"]) == ("measured", "an earlier part wrote it")

@@ -123,5 +123,5 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 if __name__ == "__main__":
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)  # the one that crashes
     serve_standard_streams(lambda requests, replies: serve(until_orphaned(requests), replies))

@@ -19,6 +19,7 @@ COMMAND = (sys.executable, "-m", "istvt.benchmarks.gpu_check.check")
 OUT_OF_TIME = "the time for all checks was over"
 STILL_BUILDING = "stopped while"
 LOGS_FOLDER = "logs"
+STACK_HEADING, STACK_LINES = "(most recent call first):", 20  # of `faulthandler`
 Clock: TypeAlias = Callable[[], float]
 
 
@@ -104,7 +105,7 @@ class _Runner:
             self.close()
         printed = _read_log(path)
         if answer["status"] == "fail":
-            answer = {"trace": printed[-TRACE_CHARS:]} | answer
+            answer = {"trace": _end_of(printed)} | answer
         return Result(self._part.name, check, log=log.as_posix() if printed else "", **answer)
 
     def close(self) -> None:
@@ -137,6 +138,14 @@ def _read_log(path: Path) -> str:
     if not text:
         path.unlink(missing_ok=True)
     return text
+
+
+def _end_of(printed: str) -> str:
+    """Keep the end of what was printed; but a stack as Python dumps it begins with the last call."""
+    before, heading, stack = printed.rpartition(STACK_HEADING)
+    if not heading:
+        return printed[-TRACE_CHARS:]
+    return before[-TRACE_CHARS:] + heading + "\n".join(stack.splitlines()[: STACK_LINES + 1])
 
 
 def _file_name(check: str) -> str:

@@ -141,7 +141,7 @@ def _read_log(path: Path) -> str:
 
 
 def _end_of(printed: str) -> str:
-    """Keep the end of what was printed; but a stack as Python dumps it begins with the last call."""
+    """Keep the end of what was printed; a stack that Python dumps begins with the last call."""
     before, heading, stack = printed.rpartition(STACK_HEADING)
     if not heading:
         return printed[-TRACE_CHARS:]

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 from typing import IO, Any, TextIO, cast
 
 from istvt.errors import BackendError
@@ -20,7 +22,7 @@ class ChildProcess:
     """A process in a session of its own.
 
     Ctrl-C in the terminal therefore reaches only the parent, which kills its children. A parent
-    that was killed itself closes their input, and they end.
+    that was killed itself closes their input, and they end, even in the middle of something.
 
     Args:
         command: starts the process.
@@ -87,8 +89,27 @@ class ChildProcess:
         return f"its process ended: {ending}" + "".join(f": {line}" for line in last_words)
 
 
-def serve_standard_streams(serve: Callable[[TextIO, TextIO], None]) -> None:
+def serve_standard_streams(serve: Callable[[Iterable[str], TextIO], None]) -> None:
     """Serve requests of the parent; what libraries print goes to standard error."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(sys.stdin, replies)
+    serve(_until_orphaned(sys.stdin), replies)
+
+
+def _until_orphaned(requests: TextIO) -> Iterator[str]:
+    """Give lines as they come; where they end, end this process and what it started, at once.
+
+    A parent that was killed must not leave a kernel behind that hangs and holds the GPU.
+    """
+    lines = SimpleQueue[str]()
+
+    def read() -> None:
+        for line in requests:
+            lines.put(line)
+        if os.getpgrp() == os.getpid():  # as its parent starts it
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()

@@ -7,6 +7,7 @@ so that none outlives the benchmark.
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -105,7 +106,7 @@ class Server:
                 raise ValueError(f"cannot {unknown!r} now")
 
 
-def serve(requests: TextIO, replies: TextIO) -> None:
+def serve(requests: Iterable[str], replies: TextIO) -> None:
     """Answer each line with one line; what is no `IstvtError` ends the process with its trace."""
     server = Server()
     for line in requests:

@@ -1,6 +1,8 @@
 """A worker in a process of its own: answers, reasons, and nothing left behind."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,6 +100,25 @@ def test_closing_kills_it_and_may_be_repeated() -> None:
     worker.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+HANGING = """
+import sys, time
+from istvt.benchmarks.child import serve_standard_streams
+def serve(requests, replies):
+    for _ in requests:
+        time.sleep(600)
+serve_standard_streams(serve)
+"""
+
+
+def test_a_child_that_hangs_ends_with_its_parent() -> None:
+    """A parent that was killed closes its side, and no more."""
+    child = subprocess.Popen(python(HANGING), stdin=subprocess.PIPE, start_new_session=True)
+    assert child.stdin is not None
+    child.stdin.write(b"{}\n")
+    child.stdin.close()
+    assert child.wait(30) == -signal.SIGKILL
 
 
 def test_the_real_worker_tells_why_it_cannot_load(tmp_path: Path) -> None:

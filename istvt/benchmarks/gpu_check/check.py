@@ -8,7 +8,6 @@ import faulthandler
 import json
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
@@ -16,9 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from queue import SimpleQueue
 from textwrap import shorten
-from threading import Thread
 from typing import Any, TextIO, TypeAlias
 
 from istvt.benchmarks.child import serve_standard_streams
@@ -74,25 +71,6 @@ def serve(requests: Iterable[str], replies: TextIO) -> None:
         print(json.dumps(answer), file=replies, flush=True)
 
 
-def until_orphaned(requests: TextIO) -> Iterator[str]:
-    """Give lines as they come; where they end, end this process and what it started, at once.
-
-    A parent that was killed must not leave a kernel behind that hangs and holds the GPU.
-    """
-    lines = SimpleQueue[str]()
-
-    def read() -> None:
-        for line in requests:
-            lines.put(line)
-        if os.getpgrp() == os.getpid():  # as its parent starts it
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    Thread(target=read, daemon=True).start()
-    while True:
-        yield lines.get()
-
-
 def _print_to(log: str) -> None:
     """Let all that this process and native libraries print go to a file."""
     sys.stdout.flush()
@@ -124,4 +102,4 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 if __name__ == "__main__":
     faulthandler.enable(all_threads=False)  # the one that crashes
-    serve_standard_streams(lambda requests, replies: serve(until_orphaned(requests), replies))
+    serve_standard_streams(serve)

@@ -199,7 +199,7 @@ def run_fold(
     tested = {
         name: evaluate(
             manifest, model, config, cache=cache, layout=layout, fakes="self-blended", blend=blend
-        )
+        )[0]
         for name, blend in BLENDS.items()
     }
     return {

@@ -70,7 +70,7 @@ def main() -> None:
     model, config = load_run(run)
     for name, folder in (("same recipe", data), ("held-out recipe", held_out)):
         split = "val" if folder == data else "test"
-        found = evaluate(folder, model, config, split=split)
+        found, _ = evaluate(folder, model, config, split=split)
         print(f"{name}, {split}:\n{format_summary(found, summarise(found))}")
 
 

@@ -40,7 +40,8 @@ def _lock(handle: int, folder: Path, wait_s: float | None) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.warning("another process works in %s: waiting until it has ended", folder)
+        limit = "" if wait_s is None else f", {wait_s:g} s at most"
+        log.warning("another process works in %s: waiting until it has ended%s", folder, limit)
         if wait_s is None:
             fcntl.flock(handle, fcntl.LOCK_EX)
         else:

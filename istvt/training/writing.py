@@ -26,14 +26,14 @@ def writing(run: Path, *, room_bytes: int | None = None) -> Iterator[None]:
         reason = _reason(error)
         if reason is None:
             raise
-        room = f"; such a run takes up to {room_bytes / 1e6:,.0f} MB" if room_bytes else ""
-        kept = (
-            "what was kept before is whole: go on with --resume once there is"
+        room = f" for up to {room_bytes / 1e6:,.0f} MB" if room_bytes else ""
+        then = (
+            "nothing kept before is lost, go on with --resume"
             if (run / LAST_FILE).exists()
-            else "nothing was trained yet: make some, or name another folder, and start again"
+            else "or name another folder, and start again"
         )
         raise RuntimeEnvironmentError(
-            f"{run} cannot be written ({reason}){room}: it needs room and permission; {kept}"
+            f"{run} cannot be written ({reason}): give it room{room} and permission; {then}"
         ) from error
 
 

@@ -17,9 +17,12 @@ from istvt.runtime.backends import engine_runner
 
 LIBRARY = {"trt", "_trt", "builder", "network", "parser", "config", "profile", "context", "layer"}
 LIBRARY |= {"_engine", "_runtime", "_cache", "cache", "measured", "error", "severities", "settings"}
+LIBRARY |= {"strategies"}
 RTX_ONLY = {
     *("ComputeCapability", "num_compute_capabilities", "set_compute_capability"),
     *("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE", "cuda_graph_strategy"),
+    *("DynamicShapesKernelSpecializationStrategy", "EAGER"),
+    "dynamic_shapes_kernel_specialization_strategy",
     *("create_runtime_cache", "set_runtime_cache", "deserialize"),
 }
 

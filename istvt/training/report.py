@@ -14,6 +14,7 @@ from istvt.training.overlap import Overlap
 from istvt.training.summary import LEAST_PEOPLE, Measured, Part, Summary
 
 SCHEMA_VERSION = 1
+SHOWN_DIGITS = 12
 FEW_GROUPS = 10  # percentile intervals of fewer miss the truth much oftener than they say
 UNNAMED = "(no method named)"
 ROWS = {
@@ -34,11 +35,11 @@ def format_summary(found: Evaluation, summary: Summary) -> str:
 
 
 def format_data(data: EvaluatedData) -> str:
-    """Say in a line what was measured on."""
+    """Say in a line what was measured on; the whole digest is in the JSON."""
     parts = [f"data: {data.root}, read as {data.layout}"]
     parts += [f"compression {', '.join(data.compressions)}"] if data.compressions else []
     parts += [f"methods {', '.join(data.methods)}"] if data.methods else []
-    return ", ".join([*parts, f"faces {data.digest}"])
+    return ", ".join([*parts, f"faces {data.digest[:SHOWN_DIGITS]}"])
 
 
 def to_dict(

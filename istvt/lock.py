@@ -1,10 +1,12 @@
 """One process at a time in a folder; a killed one holds nothing."""
 
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from istvt.errors import UsageError
 
@@ -16,10 +18,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def locked(folder: Path, *, wait_s: float | None = None) -> Iterator[bool]:
-    """Wait until no other process holds the folder, and hold it.
+    """Wait until no other process holds the folder, and hold it; made where it is missing.
 
     Args:
-        folder: is there.
+        folder: to hold. Who holds it may remove it.
         wait_s: at most; None is as long as it takes.
 
     Yields:
@@ -28,38 +30,65 @@ def locked(folder: Path, *, wait_s: float | None = None) -> Iterator[bool]:
     Raises:
         UsageError: another process still holds it.
     """
-    with (folder / LOCK_FILE).open("w") as stream:
-        yield _lock(stream.fileno(), folder, wait_s)
+    stream, has_locks = _take(folder, None if wait_s is None else time.monotonic() + wait_s)
+    with stream:
+        try:
+            yield has_locks
+        finally:
+            if has_locks:
+                _let_go(stream)
 
 
-def _lock(handle: int, folder: Path, wait_s: float | None) -> bool:
+def _take(folder: Path, end_s: float | None) -> tuple[TextIO, bool]:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            stream = (folder / LOCK_FILE).open("w")
+        except FileNotFoundError:  # who held the folder has just removed it
+            continue
+        with ExitStack() as stack:
+            stack.enter_context(stream)
+            has_locks = _lock(stream, folder, end_s)
+            if not has_locks or _is_at(stream, folder / LOCK_FILE):
+                stack.pop_all()
+                return stream, has_locks
+
+
+def _lock(stream: TextIO, folder: Path, end_s: float | None) -> bool:
     try:
         import fcntl
     except ModuleNotFoundError:  # not on Windows
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        limit = "" if wait_s is None else f", {wait_s:g} s at most"
-        log.warning("another process works in %s: waiting until it has ended%s", folder, limit)
-        if wait_s is None:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        else:
-            _poll(lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB), folder, wait_s)
-    except OSError:
-        return False
-    return True
-
-
-def _poll(take: Callable[[], None], folder: Path, wait_s: float) -> None:
-    end_s = time.monotonic() + wait_s
+    is_told = False
     while True:
         try:
-            return take()
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= end_s:
+            if end_s is not None and time.monotonic() >= end_s:
                 raise UsageError(
                     f"another process works in {folder}: wait until it has ended, or name another "
                     "folder"
                 ) from None
+            if not is_told:
+                log.warning("another process works in %s: waiting until it has ended", folder)
+                is_told = True
             time.sleep(POLL_S)
+        except OSError:
+            return False
+        else:
+            return True
+
+
+def _is_at(stream: TextIO, path: Path) -> bool:
+    """Say whether it is still this file that others would lock."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _let_go(stream: TextIO) -> None:
+    """Unlock for every process that has inherited the file, too."""
+    import fcntl
+
+    fcntl.flock(stream, fcntl.LOCK_UN)

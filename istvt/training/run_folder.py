@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,16 @@ def held(run: Path, *, writes: bool) -> Iterator[None]:
         yield
         return
     is_new = not run.exists()
-    with writing(run):
-        run.mkdir(parents=True, exist_ok=True)
-        (run / LOCK_FILE).touch()
-    with locked(run, wait_s=KILLED_LET_GO_S):
+    with ExitStack() as stack:
+        with writing(run):
+            stack.enter_context(locked(run, wait_s=KILLED_LET_GO_S))
         try:
             yield
         finally:
-            if is_new and [path.name for path in run.iterdir()] == [LOCK_FILE]:
-                (run / LOCK_FILE).unlink()
-                run.rmdir()
+            with suppress(OSError):  # removed by somebody else: what ended the block matters
+                if is_new and [path.name for path in run.iterdir()] == [LOCK_FILE]:
+                    (run / LOCK_FILE).unlink()
+                    run.rmdir()
 
 
 def check_is_free(run: Path) -> None:

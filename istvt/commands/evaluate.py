@@ -75,6 +75,7 @@ def evaluate(
     """Measure a run on a labelled split, by window and by video, in all and by fake method."""
     from istvt.runs import load_run
     from istvt.training import evaluate as evaluating
+    from istvt.training.known import read_videos
     from istvt.training.material import BLENDS
     from istvt.training.overlap import find_overlap, format_overlap
     from istvt.training.report import format_data, format_summary, to_csv, to_json
@@ -86,6 +87,7 @@ def evaluate(
     run = locate.find_run(model)
     typer.echo(f"run: {run.folder} ({run.reason})", err=True)
     loaded, config = load_run(run.folder)
+    known = read_videos(run.folder)  # a damaged list is told before the long part
     asked = train_options.layout_options(
         layout=layout,
         compression=compression,
@@ -110,9 +112,9 @@ def evaluate(
             progress=progress,
         )
     summary = summarise(found, resamples=resamples)
-    overlap = find_overlap(run.folder, measured.videos, measured.root)
     typer.echo(format_data(measured), err=json == PIPE)
     typer.echo(format_summary(found, summary), err=json == PIPE)
+    overlap = find_overlap(known, measured.videos, measured.root)
     for line in format_overlap(overlap, run.folder, videos=len(measured.videos)):
         typer.echo(line, err=json == PIPE)
     for skipped in found.skipped:

@@ -122,7 +122,7 @@ def fit(
         max_frames: sampled frames read from each video; None reads all.
         layout: how `data` is read.
         device: None takes a GPU where there is one.
-        progress: told ("faces in SPLIT" | "epoch N" | "score val", done, total).
+        progress: told ("faces in SPLIT" | "listing videos" | "epoch N" | "score val", done, total).
         on_epoch: told each finished epoch.
 
     Raises:
@@ -189,7 +189,7 @@ def fit(
                 with writing(out):
                     write_description(out, plan, (train, val), more, start=start, resume=resume)
                     if not resume:
-                        write_videos(out, videos)
+                        write_videos(out, videos, progress=progress)
                         save_samples(out, val, recipe.fakes)
         what = f"training {config.preset.name!r} with {recipe.batch_size} windows a batch"
         with gpu_errors(what, less=TAKES_LESS):

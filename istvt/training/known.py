@@ -1,6 +1,6 @@
 """The videos that a training has, in a list that knows them again, whatever their names.
 
-Two videos are the same if their size and first MiB are, or if the files of their prepared faces
+Two videos are the same if their size and first 64 KiB are, or if the files of their prepared faces
 are: of a prepared folder the videos may be gone, and another machine may cut faces by a hair
 differently.
 """
@@ -10,10 +10,11 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-from istvt.data.checks import COMPARED_BYTES
+from istvt.data.crops import Progress
 from istvt.data.keys import shown_below
 from istvt.data.manifest import EXAMPLES
 from istvt.data.shards import VideoFaces
@@ -22,7 +23,7 @@ from istvt.errors import WeightsError
 from istvt.files import atomic_file
 
 VIDEOS_FILE = "videos.jsonl"
-COMPARED_FACES_BYTES = 1 << 16  # of compressed pictures: no two files of one size begin alike
+HEAD_BYTES = 1 << 16  # of compressed pictures: no two files of one size begin alike
 READERS = 8
 
 
@@ -82,21 +83,31 @@ def digest_of(videos: Listed) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def write_videos(run: Path, videos: Listed) -> None:
-    """Keep the list, with the content of each video and of its faces."""
+def write_videos(run: Path, videos: Listed, *, progress: Progress | None = None) -> None:
+    """Keep the list, with the content of each video and of its faces.
+
+    Args:
+        run: the folder.
+        videos: what `list_videos` gave.
+        progress: told ("listing videos", done, total).
+    """
+    lines: list[str] = []
 
     def look_into(entry: tuple[KnownVideo, VideoFaces]) -> KnownVideo:
         video, faces = entry
         return replace(video, content=digest_video(faces), faces=digest_faces(faces))
 
     with ThreadPoolExecutor(READERS) as pool:
-        lines = [json.dumps(asdict(video)) + "\n" for video in pool.map(look_into, videos)]
+        for video in pool.map(look_into, videos):
+            lines.append(json.dumps(asdict(video)) + "\n")
+            if progress is not None:
+                progress("listing videos", len(lines), len(videos))
     with atomic_file(run / VIDEOS_FILE) as temporary:
         temporary.write_text("".join(lines))
 
 
 def read_videos(run: Path) -> list[KnownVideo] | None:
-    """Read the list back; None where there is none.
+    """Read the list back, without what a later version adds to it; None where there is none.
 
     Raises:
         WeightsError: it is damaged.
@@ -105,8 +116,7 @@ def read_videos(run: Path) -> list[KnownVideo] | None:
     if not path.is_file():
         return None
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        return [KnownVideo(**{**row, "identities": tuple(row["identities"])}) for row in rows]
+        return [_video_in(json.loads(line)) for line in path.read_text().splitlines()]
     except (ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{path} is damaged or of another version: {error!r}") from error
 
@@ -135,20 +145,20 @@ def describe_changes(before: Sequence[KnownVideo], videos: Listed) -> str | None
 
 def digest_video(faces: VideoFaces) -> str:
     """Know a video by its own file."""
-    return digest_head(faces.video.path, COMPARED_BYTES)
+    return digest_head(faces.video.path)
 
 
 def digest_faces(faces: VideoFaces) -> str:
     """Know a video by the file of its faces."""
-    return digest_head(faces.shard, COMPARED_FACES_BYTES)
+    return digest_head(faces.shard)
 
 
-def digest_head(path: Path, num_bytes: int) -> str:
+def digest_head(path: Path) -> str:
     """Give a file's size and the hash of its first bytes; empty where it cannot be read."""
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            return f"{size}-{hashlib.sha256(stream.read(num_bytes)).hexdigest()}"
+            return f"{size}-{hashlib.sha256(stream.read(HEAD_BYTES)).hexdigest()}"
     except OSError:
         return ""
 
@@ -156,6 +166,11 @@ def digest_head(path: Path, num_bytes: int) -> str:
 def size_in(digest: str) -> str:
     """Take the size out of what `digest_head` gave."""
     return digest.partition("-")[0]
+
+
+def _video_in(row: dict[str, Any]) -> KnownVideo:
+    known = {field.name: row[field.name] for field in fields(KnownVideo) if field.name in row}
+    return KnownVideo(**{**known, "identities": tuple(row["identities"])})
 
 
 def _is_same(before: KnownVideo, now: VideoFaces) -> bool:

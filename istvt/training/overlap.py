@@ -10,7 +10,7 @@ from pathlib import Path
 
 from istvt.data.keys import shown_below
 from istvt.data.shards import VideoFaces
-from istvt.training.known import digest_faces, digest_video, read_videos, size_in
+from istvt.training.known import KnownVideo, digest_faces, digest_video, size_in
 
 MADE_WITH = {"train": "its weights were learnt", "val": "its best epoch was chosen"}
 
@@ -21,7 +21,7 @@ class Overlap:
 
     Attributes:
         videos: those measured that the run has too, and the split that it has them in.
-        people: named in both.
+        people: named in both; data sets that number their people share names and nobody.
         num_unseen: videos, of both, whose files are gone: they are known by their faces alone.
     """
 
@@ -30,17 +30,18 @@ class Overlap:
     num_unseen: int
 
 
-def find_overlap(run: Path, videos: Sequence[VideoFaces], root: Path) -> Overlap | None:
+def find_overlap(
+    known: Sequence[KnownVideo] | None, videos: Sequence[VideoFaces], root: Path
+) -> Overlap | None:
     """Look for a run's videos and people among those measured; None if it does not list its own.
 
     A video is read only where one of the run's has its size.
 
     Args:
-        run: the folder.
+        known: the run's, of `read_videos`.
         videos: to be measured.
         root: their data's; they are named from there.
     """
-    known = read_videos(run)
     if known is None:
         return None
     split_of = {digest: v.split for v in known for digest in (v.content, v.faces) if digest}
@@ -74,8 +75,9 @@ def format_overlap(overlap: Overlap | None, run: Path, *, videos: int) -> Iterat
         )
     if overlap.people:
         yield (
-            f"WARNING: people who are named here and in the data of {run}: {len(overlap.people)}; "
-            "known faces are rewarded"
+            f"WARNING: names of people that are here and in the data of {run}: "
+            f"{len(overlap.people)}; they are the same people if both data sets mean the same by "
+            "them, and known faces are rewarded"
         )
     if overlap.videos or overlap.people:
         yield "what it does on videos that it does not know is measured on others"

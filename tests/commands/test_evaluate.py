@@ -15,7 +15,7 @@ from istvt.commands import evaluate as command
 from istvt.data.blend import PLAIN_BLEND, SUBTLE_BLEND
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.manifest import Skipped
-from istvt.errors import ExitCode, UsageError
+from istvt.errors import ExitCode, UsageError, WeightsError
 from istvt.training import evaluate as evaluating
 from istvt.training.evaluate import EvaluatedData
 from istvt.training.known import digest_faces
@@ -140,11 +140,17 @@ def known(run, tmp_path):
 def test_videos_and_people_that_a_run_was_made_with_are_named(asked, known, run):
     told = call("--resamples", "0").stdout
     assert f"WARNING: of these 2 videos, {run} has 1 in its train split, on which its" in told
-    assert f"WARNING: people who are named here and in the data of {run}: 1;" in told
+    assert f"WARNING: names of people that are here and in the data of {run}: 1;" in told
     result = call("--json", "-", "--resamples", "0")
     found = json.loads(result.stdout)["known_to_the_run"]
     assert found == {"videos": {"real/0.mp4": "train"}, "people": ["ann"], "num_unseen": 3}
     assert "WARNING" in result.stderr
+
+
+def test_a_damaged_list_of_videos_is_refused_before_the_work(asked, known, run):
+    (run / "videos.jsonl").write_text("{}\n")
+    assert isinstance(call().exception, WeightsError)
+    assert asked.calls == []
 
 
 def test_a_run_that_lists_no_videos_is_told_of(asked, run):

@@ -1,20 +1,22 @@
 """The videos of a training, known again by what is in them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from istvt.data.checks import COMPARED_BYTES
 from istvt.data.manifest import Label
 from istvt.data.shards import VideoFaces
 from istvt.data.windows import SplitWindows
 from istvt.errors import WeightsError
 from istvt.training.known import (
+    HEAD_BYTES,
     VIDEOS_FILE,
     describe_changes,
     digest_of,
+    digest_video,
     list_videos,
     read_videos,
     write_videos,
@@ -155,9 +157,35 @@ def test_a_damaged_list_is_named(run: Path) -> None:
         read_videos(run)
 
 
+def test_what_a_later_version_adds_is_left_out(run: Path) -> None:
+    path, before = run / VIDEOS_FILE, read_videos(run)
+    rows = [json.loads(line) | {"added": 1} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_videos(run) == before
+
+
+def test_the_list_tells_how_far_it_is(root: Path, tmp_path: Path, train: SplitWindows) -> None:
+    told: list[tuple[str, int, int]] = []
+    write_videos(
+        tmp_path / "run", list_videos([train], root), progress=lambda *one: told.append(one)
+    )
+    assert told == [("listing videos", done, 4) for done in (1, 2, 3, 4)]
+
+
+def test_of_a_video_only_the_head_is_read(root: Path, run: Path, train: SplitWindows) -> None:
+    path = train.videos[0].video.path
+    long = bytes(HEAD_BYTES + 9)
+    path.write_bytes(long)
+    before = digest_video(train.videos[0].faces)
+    path.write_bytes(long[:-1] + b"x")
+    assert digest_video(train.videos[0].faces) == before
+    path.write_bytes(b"x" + long[1:])
+    assert digest_video(train.videos[0].faces) != before
+
+
 def test_known_videos_are_found_under_other_names_and_splits(run: Path, tmp_path: Path) -> None:
     copies = make(tmp_path / "copies", split="test", names="abcdef")
-    overlap = find_overlap(run, faces_of(copies), tmp_path / "copies")
+    overlap = find_overlap(read_videos(run), faces_of(copies), tmp_path / "copies")
     assert overlap is not None
     known = {f"test/{name}.mp4": "train" for name in "abcd"}
     assert (overlap.videos, overlap.people, overlap.num_unseen) == (known, (), 0)
@@ -171,7 +199,7 @@ def test_known_videos_are_found_by_either_file(run: Path, root: Path, train: Spl
     gone.video.path.unlink()
     for path in (new.shard, new.video.path):
         path.write_bytes(b"new" + path.read_bytes()[3:])  # of the same size
-    overlap = find_overlap(run, [cut_anew, gone, new], root)
+    overlap = find_overlap(read_videos(run), [cut_anew, gone, new], root)
     assert overlap is not None
     assert overlap.videos == {"train/a.mp4": "train", "train/b.mp4": "train"}
     assert overlap.num_unseen == 1
@@ -182,22 +210,23 @@ def test_known_videos_are_found_by_either_file(run: Path, root: Path, train: Spl
 def test_people_of_the_training_are_found_in_new_videos(run: Path, tmp_path: Path) -> None:
     new = make(tmp_path / "new", split="test", seed=9)
     named = changed(new, identities=("train b", "nobody"))
-    overlap = find_overlap(run, faces_of(named), tmp_path / "new")
+    overlap = find_overlap(read_videos(run), faces_of(named), tmp_path / "new")
     assert overlap is not None
     assert (overlap.videos, overlap.people) == ({}, ("train b",))
-    assert f"named here and in the data of {run}: 1;" in next(
-        format_overlap(overlap, run, videos=4)
+    assert (
+        f"names of people that are here and in the data of {run}: 1; they are the same people if"
+        in next(format_overlap(overlap, run, videos=4))
     )
 
 
 def test_what_is_all_new_is_told_nothing_of(run: Path, tmp_path: Path) -> None:
     new = make(tmp_path / "new", split="test", seed=9)
-    overlap = find_overlap(run, faces_of(new), tmp_path / "new")
+    overlap = find_overlap(read_videos(run), faces_of(new), tmp_path / "new")
     assert list(format_overlap(overlap, run, videos=4)) == []
 
 
 def test_a_run_without_a_list_is_told_of(tmp_path: Path, train: SplitWindows) -> None:
-    assert find_overlap(tmp_path, faces_of(train), tmp_path) is None
+    assert find_overlap(read_videos(tmp_path), faces_of(train), tmp_path) is None
     assert "is not known" in next(format_overlap(None, tmp_path, videos=4))
 
 
@@ -206,6 +235,6 @@ def test_of_videos_of_other_sizes_nothing_is_read(
 ) -> None:
     new = make(tmp_path / "new", seed=5)
     for one in faces_of(new):
-        one.video.path.write_bytes(bytes(COMPARED_BYTES))
+        one.video.path.write_bytes(bytes(HEAD_BYTES))
     monkeypatch.setattr("istvt.training.overlap.digest_video", lambda _: pytest.fail("read"))
-    find_overlap(run, faces_of(new), tmp_path / "new")
+    find_overlap(read_videos(run), faces_of(new), tmp_path / "new")

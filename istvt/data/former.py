@@ -1,24 +1,24 @@
 """What a folder was prepared from in, whether other data may go into it out.
 
-A folder is one data set's, which may grow, shrink to its half, and be moved. Its shards are those
-of the last manifest alone: what an older one, or older code, left is removed.
+A folder is one data set's, which may grow, shrink to its half, and be moved. Of a video there is
+one shard: what its former file, or older code, left is removed. The shards of videos that are not
+listed, or cannot be read, stay: they may be so again.
 """
 
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from istvt.data.keys import shown_below
+from istvt.data.keys import file_part, shown_below, video_part
 from istvt.data.manifest import Manifest, note
-from istvt.data.prepared import FACES_FOLDER, Prepared, was_begun_by_this_code
-from istvt.data.shards import VideoFaces
+from istvt.data.prepared import FACES_FOLDER, Prepared
 from istvt.errors import DataError
 
 log = logging.getLogger(__name__)
 
 
 def check_former(
-    out: Path, before: Prepared | None, manifest: Manifest, found: Iterable[VideoFaces]
+    out: Path, before: Prepared | None, manifest: Manifest, shards: Iterable[Path]
 ) -> None:
     """Keep one folder for one data set, and warn of what has changed in it.
 
@@ -26,21 +26,23 @@ def check_former(
         out: the folder.
         before: what is there, if it was finished.
         manifest: what is to be prepared.
-        found: its videos whose faces are there.
+        shards: where the faces of its videos are or will be, as far as these can be read.
 
     Raises:
         DataError: less than half of what is there is of this data.
     """
-    shards = {faces.shard for faces in found}
+    files = _files(shards)
     if before is None:
-        there = shards_in(out) if was_begun_by_this_code(out) else set()
-        if 2 * len(shards) < len(there):
-            raise _other_data(out, f"{len(there)} videos, not finished", len(shards), manifest)
+        there = _files(shards_in(out))
+        kept = len(files & there)
+        if 2 * kept < min(len(files), len(there)):
+            raise _other_data(out, f"{len(there)} videos, not finished", kept, manifest)
         return
     former, split_of, now = before.manifest, _splits(before.manifest), _splits(manifest)
     is_moved = former.root != manifest.root
     if is_moved:  # names like 000.mp4 are no proof
-        known, kept = len(before.videos), len(shards & {faces.shard for faces in before.videos})
+        there = _files(faces.shard for faces in before.videos)
+        known, kept = len(there), len(files & there)
     else:
         known, kept = len(split_of), len(split_of.keys() & now.keys())
     if former.layout != manifest.layout or 2 * kept < known:
@@ -62,9 +64,16 @@ def shards_in(out: Path) -> set[Path]:
     return set((out / FACES_FOLDER).glob("??/[!.]*.safetensors"))
 
 
-def orphans_of(prepared: Prepared) -> set[Path]:
-    """List the shards that the index does not name."""
-    return shards_in(prepared.folder) - {faces.shard for faces in prepared.videos}
+def former_shards(prepared: Prepared) -> set[Path]:
+    """List the shards of a video that has another one now."""
+    named = {faces.shard for faces in prepared.videos}
+    videos = {video_part(shard.stem) for shard in named}
+    others = shards_in(prepared.folder) - named
+    return {shard for shard in others if video_part(shard.stem) in videos}
+
+
+def _files(shards: Iterable[Path]) -> set[str]:
+    return {file_part(shard.stem) for shard in shards}
 
 
 def _splits(manifest: Manifest) -> dict[str, str]:

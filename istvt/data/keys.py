@@ -2,7 +2,8 @@
 
 The name covers the video's path below its data folder, its size and time of change, the recipe,
 and the code that makes crops. So a data folder may be moved, and an old shard is never taken for
-a new one.
+a new one. Each has its part of the name, so that a name alone tells a former shard of a video, and
+one that other code has made of the same file.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ SOURCES = (
     *("video/decode.py", "video/sampling.py", "video/cuts.py"),
     *("faces/mtcnn.py", "faces/area.py", "faces/boxes.py", "faces/track.py", "faces/align.py"),
 )
-DIGITS = 24
+DIGITS = 12  # of each part: the video, its file, how it was cut
 
 
 def shard_key(path: Path, root: Path, recipe: FaceRecipe) -> str:
@@ -30,15 +31,21 @@ def shard_key(path: Path, root: Path, recipe: FaceRecipe) -> str:
         OSError: the video is not there.
     """
     status = path.stat()
-    content = {
-        "code": digest_of_code(),
-        "graphs": GRAPH_VERSION,
-        "path": shown_below(path, root),
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "recipe": recipe.to_dict(),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
+    video = {"path": shown_below(path, root)}
+    file = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    cut = {"code": digest_of_code(), "graphs": GRAPH_VERSION, "recipe": recipe.to_dict()}
+    parts = (json.dumps(part, sort_keys=True).encode() for part in (video, file, cut))
+    return "".join(hashlib.sha256(part).hexdigest()[:DIGITS] for part in parts)
+
+
+def video_part(key: str) -> str:
+    """Give what the names of all shards of a video begin with."""
+    return key[:DIGITS]
+
+
+def file_part(key: str) -> str:
+    """Give what the names of all shards of an unchanged video begin with, by whatever code."""
+    return key[: 2 * DIGITS]
 
 
 def shown_below(path: Path, root: Path) -> str:

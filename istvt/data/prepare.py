@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from istvt.data.crops import Progress, UnwritableError, without_path
-from istvt.data.former import check_former, orphans_of
+from istvt.data.former import check_former, former_shards
 from istvt.data.keys import shard_key
 from istvt.data.manifest import Manifest, Video, in_order
 from istvt.data.prepared import (
@@ -59,7 +59,7 @@ def prepare(
     """
     manifest = _absolute(manifest)
     before = _unchanged(manifest, out, recipe)
-    if before is not None and (is_cache or not orphans_of(before)):
+    if before is not None and (is_cache or not former_shards(before)):
         return before
     try:
         begin_prepared(out, recipe)
@@ -67,12 +67,10 @@ def prepare(
             before = _open_before(out)
             found = _find_all(manifest, out, recipe, before)
             if not is_cache:
-                check_former(
-                    out, before, manifest, [one for one in found if isinstance(one, VideoFaces)]
-                )
+                check_former(out, before, manifest, _shards_of(found))
             entries = _read_all(manifest, found, recipe, workers or count_cores(), progress)
             prepared = write_prepared(out, recipe, manifest, entries)
-            return prepared if is_cache or not is_alone else _without_orphans(prepared)
+            return prepared if is_cache or not is_alone else _without_former(prepared)
     except (UnwritableError, OSError) as error:
         why = error if isinstance(error, UnwritableError) else error.strerror
         raise DataError(
@@ -87,7 +85,8 @@ def _unchanged(manifest: Manifest, out: Path, recipe: FaceRecipe) -> Prepared | 
     if before is None or (before.recipe, before.manifest) != (recipe, manifest):
         return None
     found = _find_all(manifest, out, recipe, before)
-    return before if all(isinstance(entry, VideoFaces) for entry in found) else None
+    is_read = len(before.videos) == len(found)  # else some can be by now
+    return before if is_read and all(isinstance(one, VideoFaces) for one in found) else None
 
 
 def _read_all(
@@ -149,12 +148,17 @@ def _settle(video: Video, shard: Path, reasons: Mapping[Path, str | None]) -> Vi
     return read_faces(shard, video)
 
 
-def _without_orphans(prepared: Prepared) -> Prepared:
-    """Remove the shards that the index, which is written by now, does not name."""
-    orphans = orphans_of(prepared)
-    for shard in orphans:
+def _shards_of(found: Sequence[VideoFaces | Unread | Path]) -> list[Path]:
+    shards = (one.shard if isinstance(one, VideoFaces) else one for one in found)
+    return [shard for shard in shards if not isinstance(shard, Unread)]
+
+
+def _without_former(prepared: Prepared) -> Prepared:
+    """Remove the shards in whose place the index, which is written by now, names others."""
+    shards = former_shards(prepared)
+    for shard in shards:
         shard.unlink(missing_ok=True)
-    return replace(prepared, removed=len(orphans))
+    return replace(prepared, removed=len(shards))
 
 
 def _open_before(out: Path) -> Prepared | None:

@@ -55,7 +55,7 @@ class Prepared:
         manifest: every video, also those that gave nothing.
         entries: what came of each of them, in the same order.
         digest: see `digest_of_entries`; of all entries.
-        removed: shards of former videos or code that were removed when this was written.
+        removed: former shards of its videos that were removed when this was written.
     """
 
     folder: Path
@@ -131,13 +131,7 @@ def begin_prepared(folder: Path, recipe: FaceRecipe) -> None:
     elif any(path.name[0] != "." for path in folder.iterdir()):
         raise DataError(f"{folder} is not empty and holds no prepared faces: name a new folder")
     else:
-        facts = {"format": FORMAT, "recipe": recipe.to_dict(), "code": digest_of_code()}
-        _write_json(folder / PREPARED_FILE, facts)
-
-
-def was_begun_by_this_code(folder: Path) -> bool:
-    """Say whether its shards have the names that this code gives."""
-    return bool(_read_facts(folder).get("code") == digest_of_code())
+        _write_json(folder / PREPARED_FILE, {"format": FORMAT, "recipe": recipe.to_dict()})
 
 
 def write_prepared(

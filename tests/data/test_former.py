@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from istvt.data import former
+from istvt.data import keys
 from istvt.data import prepare as module
 from istvt.data.former import shards_in
 from istvt.data.opening import open_data
@@ -72,12 +72,8 @@ def test_an_unfinished_folder_is_not_for_other_data_either(data, tmp_path, monke
         with pytest.raises(KeyboardInterrupt):
             prepare(manifest_of(data, "face", "gap", "empty"), out, RECIPE)
     refused(manifest_of(data, "b", "c"), out, "the faces of 3 videos, not finished; .* 0 of them")
-    with (
-        monkeypatch.context() as patched
-    ):  # other code gives shards other names: they are of no use
-        patched.setattr(former, "was_begun_by_this_code", lambda _: False)
-        assert prepare(manifest_of(data, "b", "c"), out, RECIPE).removed == 3
-    assert len(shards_in(out)) == 2
+    assert prepare(manifest_of(data, "face"), out, RECIPE).removed == 0, "a part of it is its own"
+    assert len(shards_in(out)) == 3
 
 
 def test_a_shard_that_is_of_no_use_is_removed(data, tmp_path):
@@ -85,15 +81,14 @@ def test_a_shard_that_is_of_no_use_is_removed(data, tmp_path):
     assert prepare(manifest, out, RECIPE).removed == 0
     [former_shard] = [v.shard for v in open_prepared(out).videos if v.video.path.stem == "gap"]
     shutil.copyfile(data / "empty.mp4", data / "gap.mp4")
-    fewer = manifest_of(data, "b", "c", "gap")
-    assert prepare(fewer, out, RECIPE).removed == 2
+    assert prepare(manifest, out, RECIPE).removed == 1
     assert not former_shard.exists()
     shards = {faces.shard for faces in open_prepared(out).videos}
     half = min(shards).with_name(".half.safetensors")
     half.touch()  # what is being written is no shard yet
     assert shards_in(out) == shards
     half.unlink()
-    prepare(fewer, tmp_path / "anew", RECIPE)
+    prepare(manifest, tmp_path / "anew", RECIPE)
     assert content_of(out) == content_of(tmp_path / "anew")
 
 
@@ -119,10 +114,11 @@ def test_a_kill_amid_the_removal_is_made_up_for(data, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    out, manifest = tmp_path / "out", manifest_of(data, "b", "face")
-    prepare(manifest_of(data, "face", "gap"), out, RECIPE)
+    out, manifest = tmp_path / "out", manifest_of(data, "face", "gap")
+    prepare(manifest, out, RECIPE)
+    shutil.copyfile(data / "empty.mp4", data / "gap.mp4")
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_without_orphans", fail)
+        patched.setattr(module, "_without_former", fail)
         with pytest.raises(KeyboardInterrupt):
             prepare(manifest, out, RECIPE)
     assert len(shards_in(out)) == 3
@@ -131,7 +127,56 @@ def test_a_kill_amid_the_removal_is_made_up_for(data, tmp_path, monkeypatch):
     assert len(shards_in(out)) == 2
 
 
-def test_a_cache_keeps_what_another_choice_of_videos_needs(data, tmp_path, monkeypatch):
+@pytest.fixture
+def no_reading(monkeypatch):
+    """Make every reading of a video an error."""
+
+    def read_nothing(jobs, *_, **__):
+        assert not jobs, "a video was read"
+        return ()
+
+    return lambda: monkeypatch.setattr(module, "read_videos", read_nothing)
+
+
+def test_videos_that_were_left_out_are_not_cut_anew(data, tmp_path, no_reading):
+    out, manifest = tmp_path / "out", manifest_of(data, "b", "c", "face", "gap")
+    prepare(manifest, out, RECIPE)
+    whole = content_of(out)
+    no_reading()
+    for fewer in (manifest_of(data, "b", "c", "face"), manifest_of(data, "b", "c")):
+        assert prepare(fewer, out, RECIPE).removed == 0
+        assert prepare(fewer, out, RECIPE).removed == 0, "nothing changed"
+    assert prepare(manifest, out, RECIPE).removed == 0
+    assert content_of(out) == whole
+
+
+def test_videos_that_were_not_to_be_had_are_not_cut_anew(data, tmp_path, no_reading):
+    out, manifest = tmp_path / "out", manifest_of(data, "b", "c", "face", "gap")
+    prepare(manifest, out, RECIPE)
+    whole = content_of(out)
+    no_reading()
+    data.rename(tmp_path / "not mounted")
+    without = prepare(manifest, out, RECIPE)
+    assert (without.removed, len(without.videos), len(without.skipped)) == (0, 0, 4)
+    (tmp_path / "not mounted").rename(data)
+    prepare(manifest, out, RECIPE)
+    assert content_of(out) == whole
+
+
+def test_other_code_knows_moved_data(data, tmp_path, monkeypatch, caplog):
+    out = tmp_path / "out"
+    prepare(manifest_of(data, "face", "gap"), out, RECIPE)
+    data.rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "other", copy_function=shutil.copyfile)
+    monkeypatch.setattr(keys, "digest_of_code", lambda: "other")
+    refused(manifest_of(tmp_path / "other", "face", "gap"), out, "0 of them are among the 2 of")
+    moved = prepare(manifest_of(tmp_path / "moved", "face", "gap"), out, RECIPE)
+    assert (len(moved.videos), moved.removed) == (2, 2), "cut anew"
+    assert shards_in(out) == {faces.shard for faces in moved.videos}
+    assert "out: moved-data: 1 folder" in caplog.text
+
+
+def test_a_cache_keeps_what_another_choice_of_videos_needs(data, tmp_path, no_reading):
     tree, config = tmp_path / "tree", ModelConfig(TINY, CropRecipe(96))
     for name in ("train/real/face.mp4", "train/fake/gap.mp4", "train/fake/b.mp4"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -139,12 +184,7 @@ def test_a_cache_keeps_what_another_choice_of_videos_needs(data, tmp_path, monke
     for with_fakes in (True, False):
         found = open_data(tree, config, splits=("train",), with_fakes=with_fakes)
         assert found.removed == 0
-
-    def read_nothing(jobs, *_, **__):
-        assert not jobs, "a video was read"
-        return ()
-
-    monkeypatch.setattr(module, "read_videos", read_nothing)
+    no_reading()
     assert len(open_data(tree, config, splits=("train",)).videos) == 3
 
 

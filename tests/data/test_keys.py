@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from istvt.data import keys as module
-from istvt.data.keys import SOURCES, digest_of_code, shard_key, shown_below
+from istvt.data.keys import SOURCES, digest_of_code, file_part, shard_key, shown_below, video_part
 from istvt.data.recipe import FaceRecipe
 from istvt.presets import CropRecipe, Sampling
 
@@ -52,6 +52,18 @@ def test_another_name_size_time_or_recipe_is_another_shard(data):
     os.utime(video, (1, 1))
     found.append(key(data))
     assert len(set(found)) == len(found)
+
+
+def test_a_name_alone_tells_the_video_and_its_file(data, monkeypatch):
+    before = key(data)
+    monkeypatch.setattr(module, "digest_of_code", lambda: "other")
+    assert key(data) != before
+    assert file_part(key(data)) == file_part(before)
+    (data / "real" / "a.mp4").write_bytes(b"another")
+    assert file_part(key(data)) != file_part(before)
+    assert video_part(key(data)) == video_part(before)
+    other = (data / "real" / "a.mp4").rename(data / "real" / "b.mp4")
+    assert video_part(shard_key(other, data, RECIPE)) != video_part(before)
 
 
 def test_a_video_outside_the_data_folder_is_named_as_a_whole(data, tmp_path):

@@ -157,8 +157,8 @@ def _split_people(
     free = [v for v in named if v.path not in listed and test.people.isdisjoint(v.identities)]
     val = _hold_out(free, listed, seed, "val", besides=test.people)
     placed = [replace(v, split="test") for v in named if test.people.issuperset(v.identities)]
-    placed += _split_rest(free, val.people) + _split_unnamed(videos, listed, seed)
-    return placed, _note_choices(test, val)
+    unnamed, moved = _split_unnamed(videos, listed, seed)
+    return placed + _split_rest(free, val.people) + unnamed, (*_note_choices(test, val), *moved)
 
 
 def _split_officially(
@@ -166,12 +166,13 @@ def _split_officially(
 ) -> tuple[list[Video], tuple[Note, ...]]:
     """Take the list as test, and hold people out for val alone."""
     placed = [replace(v, split="test") for v in videos if v.identities and v.path in listed]
-    placed += _split_unnamed(videos, listed, seed)
+    unnamed, moved = _split_unnamed(videos, listed, seed)
+    placed += unnamed
     free = [video for video in videos if video.identities and video.path not in listed]
     if set(splits) <= {"test"}:
         return placed + [replace(video, split="train") for video in free], ()
     val = _hold_out(free, listed, seed, "val")
-    return placed + _split_rest(free, val.people), _note_choices(val)
+    return placed + _split_rest(free, val.people), (*_note_choices(val), *moved)
 
 
 def _split_rest(videos: Sequence[Video], val: frozenset[str]) -> list[Video]:
@@ -179,14 +180,18 @@ def _split_rest(videos: Sequence[Video], val: frozenset[str]) -> list[Video]:
     return inside + [replace(v, split="train") for v in videos if val.isdisjoint(v.identities)]
 
 
-def _split_unnamed(videos: Sequence[Video], listed: Collection[Path], seed: int) -> list[Video]:
+def _split_unnamed(
+    videos: Sequence[Video], listed: Collection[Path], seed: int
+) -> tuple[list[Video], tuple[Note, ...]]:
     """Place the videos of YouTube-real, each of which shows another person."""
     unnamed = [video for video in videos if not video.identities]
     free = {video.path.stem: (video.label,) for video in unnamed if video.path not in listed}
-    split_of = divide(free, seed, splits=("train", "val")).split_of
-    return [
-        replace(v, split="test" if v.path in listed else split_of[v.path.stem]) for v in unnamed
+    division = divide(free, seed, splits=("train", "val"))
+    placed = [
+        replace(v, split="test" if v.path in listed else division.split_of[v.path.stem])
+        for v in unnamed
     ]
+    return placed, note("moved-group", (f"YouTube-real/{name}" for name in division.moved))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Groups of videos that belong together in, the split of each group out; the same for a seed.
 
-A group's split follows from its name alone, so that it stays where it is when others are added.
+A group's split follows from its name alone, so that it stays where it is when others are added,
+unless a new video joins two groups, as a fake of two people does, or a split would lack a label.
 """
 
 import hashlib

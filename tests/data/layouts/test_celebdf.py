@@ -1,6 +1,7 @@
 """Celeb-DF: inverted labels, the official list, and people who are never in two splits."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations, permutations
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def test_nobody_changes_the_split_as_more_files_come(celebdf: Path) -> None:
         for name in (*fakes[1::4], *reals, *more):
             if name not in {p.relative_to(celebdf).as_posix() for p in before}:
                 (celebdf / name).unlink()
+
+
+def test_videos_of_unnamed_people_that_had_to_be_moved_are_told(celebdf: Path) -> None:
+    for path in (celebdf / "YouTube-real").iterdir():
+        if path.stem not in ("00002", "00003"):
+            path.unlink()
+    for options in (LayoutOptions(), LayoutOptions(shared_identities="keep")):
+        told: set[str] = set()
+        for seed in range(5):
+            manifest = read_layout(celebdf, replace(options, seed=seed))
+            moved = [one for one in manifest.notes if one.kind == "moved-group"]
+            told.update(name for one in moved for name in one.examples)
+        assert told == {"YouTube-real/00002", "YouTube-real/00003"}
 
 
 def test_the_label_comes_from_the_folder(celebdf: Path) -> None:

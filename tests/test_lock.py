@@ -67,9 +67,13 @@ def test_a_child_that_lives_on_holds_nothing(tmp_path):
 
 def test_a_run_folder_that_is_gone_hides_no_error(tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(DataError, match="the real one"), held(run, writes=True):
+
+    def lose_it():
         shutil.rmtree(run)
         raise DataError("the real one")
+
+    with pytest.raises(DataError, match="the real one"), held(run, writes=True):
+        lose_it()
     with pytest.raises(DataError), held(run, writes=True):
         raise DataError("nothing was written")
     assert not run.exists()

@@ -22,7 +22,8 @@ class ChildProcess:
     """A process in a session of its own.
 
     Ctrl-C in the terminal therefore reaches only the parent, which kills its children. A parent
-    that was killed itself closes their input, and they end, even in the middle of something.
+    that was killed itself closes their input, and they end, even in the middle of
+    something, unless it is native code that keeps Python from running.
 
     Args:
         command: starts the process.

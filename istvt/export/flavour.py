@@ -66,10 +66,14 @@ def check_rtx_gpu(compute_capability: int, name: str, known: Iterable[int]) -> N
 
 
 def installed_version(flavour: Flavour) -> str | None:
-    """Ask the package's metadata, without importing it; None where it is not installed."""
+    """Ask the package's metadata, without importing it; None where that does not say.
+
+    The bindings are asked, whose version is what `__version__` says; the package `tensorrt` itself
+    lets pip take later ones than its own (NVIDIA/TensorRT#3945).
+    """
     if find_spec(MODULES[flavour]) is None:
         return None
-    for name in (MODULES[flavour], f"{MODULES[flavour]}_cu13", f"{MODULES[flavour]}_cu12"):
+    for name in (f"{MODULES[flavour]}_cu{major}_bindings" for major in (13, 12)):
         try:
             return metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -41,7 +41,8 @@ class CudaDriver:
             return
         text = ctypes.c_char_p()
         self._library.cuGetErrorString(status, ctypes.byref(text))
-        raise device_error(name, (text.value or b"unknown error").decode())
+        told = (text.value or b"unknown error").decode()
+        raise device_error(name, f"{told} (CUDA status {status})")
 
 
 def _load() -> Any:

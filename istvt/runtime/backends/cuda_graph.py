@@ -70,6 +70,7 @@ class GraphsBySize(Generic[Graph]):
     def find(self, batch: int, make: Callable[[], Graph | None]) -> Graph | None:
         """Give the graph of a size, made now if it is to be; none where the pass runs as it is."""
         if self.can_capture and batch in self._graphs and self._graphs[batch] is None:
+            self.can_capture = False  # and stays so where it cannot be made
             self._graphs[batch] = make()
             self.can_capture = self._graphs[batch] is not None
         return self._graphs.get(batch)

@@ -24,7 +24,8 @@ LOST_SIGNS = (
     *("illegal memory access", "illegal instruction", "misaligned address", "launch failure"),
     *("launch timed out", "device-side assert", "context is destroyed", "shared address space"),
     *("invalid program counter", "hardware stack", "uncorrectable ecc", "nvlink"),
-    *("unavailable", "driver shutting down", "unknown error"),
+    *("busy or unavailable", "driver shutting down", "cuda error: unknown error"),
+    *("failed: unknown error", "(unknown error)", "unknown error (cuda"),
 )
 # CUDA's, ONNX Runtime's arena's, TensorRT's, cuBLAS's and cuDNN's.
 MEMORY_SIGNS = (

@@ -47,7 +47,7 @@ def fused(model: Any) -> AbstractContextManager[None]:
     try:
         _try_out(model, (ops.temporal_attention, ops.spatial_attention))
     except Exception as error:
-        if isinstance(cuda_error(error), DeviceLostError):
+        if isinstance(error, RuntimeError) and isinstance(cuda_error(error), DeviceLostError):
             raise  # nothing else would run either
         logger.warning(
             "PyTorch runs without the fused attention, whose kernels cannot be started here: %s",

@@ -2,6 +2,7 @@ import ctypes
 import gc
 import weakref
 from dataclasses import replace
+from importlib import metadata
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from istvt.errors import (
     EngineError,
     MissingExtraError,
 )
+from istvt.export import flavour
 from istvt.export.bundle import open_bundle
 from istvt.presets import TINY
 from istvt.runtime.backends import cuda_graph, engine_runner, engines, onnxruntime_gpu
@@ -172,14 +174,8 @@ def test_rtx_makes_its_graphs_itself_and_keeps_what_it_compiled(tiny_bundle, tmp
     assert its_gpu.tensorrt.contexts[1].config.cuda_graph_strategy == "whole"
     kept = folder / "engines" / "window-rtx.runtime-cache"
     assert kept.read_bytes() == b"!"
-    with open_scorer(scorer_bundle(folder), backend="tensorrt_rtx"):
+    with open_scorer(open_bundle(folder), backend="tensorrt_rtx"):
         assert its_gpu.tensorrt.caches[-1].content == b"!"
-
-
-def scorer_bundle(folder):
-    from istvt.export.bundle import open_bundle
-
-    return open_bundle(folder)
 
 
 def test_more_rows_than_the_profile_are_split(opened):
@@ -529,3 +525,19 @@ def test_auto_takes_the_engines_where_they_fit(tiny_bundle, tmp_path, monkeypatc
     other = gpu.with_engines(tiny_bundle, tmp_path / "o.istvt", "rtx", version="1.6.0")
     with open_scorer(other) as scorer:
         assert scorer.info.device == "cpu"
+
+
+def test_a_version_is_asked_of_what_is_loaded_and_not_of_what_brings_it(monkeypatch):
+    """`tensorrt==10.0.1` may bring libraries of 10.1.0 (NVIDIA/TensorRT#3945)."""
+    installed = {"tensorrt": "10.0.1", "tensorrt_cu12_bindings": "10.1.0"}
+
+    def version(name):
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(flavour, "find_spec", lambda name: name)
+    monkeypatch.setattr(flavour.metadata, "version", version)
+    assert flavour.installed_version("tensorrt") == "10.1.0"
+    del installed["tensorrt_cu12_bindings"]
+    assert flavour.installed_version("tensorrt") is None, "the library itself is asked"

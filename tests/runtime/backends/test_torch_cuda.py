@@ -57,6 +57,18 @@ def test_a_lowered_model_says_nearly_the_same_with_an_fp32_head(model, features)
     assert lower_model(torch, model, "fp32").norm.weight.dtype == torch.float32
 
 
+def test_a_compiler_that_cannot_be_started_is_no_lost_device(model, features, monkeypatch, caplog):
+    ops = pytest.importorskip("istvt.export.kernels.ops", reason="Triton is not installed")
+
+    def fail(qkv):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(ops, "temporal_attention", fail)
+    with torch.inference_mode(), fused(model):
+        model.score(features)
+    assert "Resource temporarily unavailable" in caplog.text
+
+
 @pytest.mark.parametrize("attention", ["temporal", "spatial"])
 def test_kernels_that_cannot_be_started_are_told_once(
     model, features, monkeypatch, caplog, attention
@@ -160,6 +172,8 @@ def test_what_cannot_be_captured_is_an_error(says):
     passes(torch.ones(1, 2, 3))
     with pytest.raises(RuntimeError, match=f"cannot be captured: {says}"):
         passes(torch.ones(1, 2, 3))
+    passes(torch.ones(1, 2, 3))
+    assert cuda.captures == 1, "and it is not tried again"
 
 
 def test_a_pass_that_failed_is_not_captured_next():

@@ -99,7 +99,7 @@ def check_request(
         UsageError: an unknown backend or device, or nothing to measure.
     """
     unknown = [name for name in backends or () if name not in BACKENDS]
-    if unknown or backends == []:
+    if unknown or (backends is not None and not backends):
         raise UsageError(
             f"cannot measure {', '.join(unknown) or 'no backend'}: "
             f"choose from {', '.join(BACKENDS)}"

@@ -187,6 +187,7 @@ def test_progress_reaches_its_end(tmp_path: Path) -> None:
     [
         ({"backends": ["auto"]}, "auto"),
         ({"backends": []}, "no backend"),
+        ({"backends": ()}, "no backend"),
         ({"device": "tpu"}, "tpu"),
         ({"rounds": 0}, "0 rounds"),
         ({"seconds": 0.0}, "0.0 s"),

@@ -164,7 +164,8 @@ def _failures(results: Sequence[Result]) -> Iterable[str]:
     for result in failed:
         where = f" ({result.log})" if result.log else ""
         lines = result.trace.rstrip().splitlines()[-SHOWN_TRACE_LINES:]
-        fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", result.trace)), 3)
+        longest = max(map(len, re.findall("`+", result.trace)), default=0)
+        fence = "`" * max(3, longest + 1)
         yield from (f"### {result.part}: {result.check}{where}", "", fence, *lines, fence, "")
 
 

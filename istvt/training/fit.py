@@ -43,7 +43,7 @@ from istvt.training.gpu_errors import gpu_errors
 from istvt.training.keeper import restored_precision
 from istvt.training.known import digest_of, list_videos, write_videos
 from istvt.training.precision import find_device, settle_precision
-from istvt.training.provenance import DataFacts
+from istvt.training.provenance import DataFacts, codec_of
 from istvt.training.recipe import Precision, TrainRecipe
 from istvt.training.run_folder import (
     CURVE_FILE,
@@ -146,7 +146,7 @@ def fit(
         progress = on_epoch = None
     with determinism(wanted=recipe.deterministic), held(out, writes=is_first_process()):
         where = find_device(device)
-        facts = DataFacts(str(data.resolve()), max_frames, layout)
+        facts = DataFacts(str(data.resolve()), max_frames, layout, codec_of(data))
         plan = Plan(config, recipe, facts, processes=count_processes())
         if resume:
             check_is_same(out, plan)

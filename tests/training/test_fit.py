@@ -11,7 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from istvt import runs
+from istvt.data.layouts.choose import read_layout
 from istvt.data.manifest import Label
+from istvt.data.prepared import Unread, begin_prepared, write_prepared
+from istvt.data.recipe import FaceRecipe
 from istvt.errors import (
     DataError,
     DeviceMemoryError,
@@ -345,6 +348,21 @@ def test_a_video_with_another_content_under_its_name_is_told_on_resume(
         UsageError, match=r"now, 2 changed \(\S+train/0.mp4, \S+val/0.mp4\): resume"
     ):
         train(longer, resume=True)
+
+
+def test_faces_of_another_codec_are_not_gone_on_with(train, tmp_path, longer):
+    """Labels, frames and videos are the same; only what is trained on is not."""
+    manifest = read_layout(lay_out(tmp_path))
+    entries = [Unread(video, "made up") for video in manifest.videos]
+    packings = {"png": {}, "png-too": {"quality": 10}, "jpeg": {"codec": "jpeg", "quality": 10}}
+    for name, packing in packings.items():
+        recipe = replace(FaceRecipe.of_model(CONFIG), **packing)
+        begin_prepared(tmp_path / "faces" / name, recipe)
+        write_prepared(tmp_path / "faces" / name, recipe, manifest, entries)
+    train(replace(longer, epochs=1), data=tmp_path / "faces" / "png")
+    with pytest.raises(UsageError, match="other values of codec: resume with the same"):
+        train(longer, data=tmp_path / "faces" / "jpeg", resume=True)
+    assert len(train(longer, data=tmp_path / "faces" / "png-too", resume=True).epochs) > 1
 
 
 def test_a_moved_data_folder_is_gone_on_with_and_noted(train, tmp_path, longer, caplog):

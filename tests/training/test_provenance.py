@@ -8,5 +8,5 @@ from istvt.training.provenance import DataFacts
 
 
 def test_facts_survive_json() -> None:
-    facts = DataFacts("data", 9, LayoutOptions("ffpp", methods=("Deepfakes",)))
+    facts = DataFacts("data", 9, LayoutOptions("ffpp", methods=("Deepfakes",)), "jpeg 10")
     assert DataFacts.from_dict(json.loads(json.dumps(asdict(facts)))) == facts

@@ -148,7 +148,8 @@ def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
         if len(prepared.skipped) > SHOWN:
             typer.echo(f"  and {len(prepared.skipped) - SHOWN} more")
     if prepared.removed:
-        typer.echo(f"\nremoved {prepared.removed} shards of former videos or versions")
+        what = "former shards, of changed videos or older versions"
+        typer.echo(f"\nremoved {prepared.removed} {what}")
     size = sum(faces.num_bytes for faces in prepared.videos) / 1e6
     typer.echo(f"\n{prepared.folder}: {size:,.1f} MB of faces, in {seconds:.0f} s; next:")
     typer.echo(_next(prepared, preset))

@@ -109,9 +109,9 @@ def test_other_data_in_one_folder_are_refused_and_what_is_of_no_use_is_removed(
     other = shutil.copytree(data, tmp_path / "other", copy_function=shutil.copyfile)
     with pytest.raises(DataError, match=r"out holds the faces of 2 videos of .*name another"):
         prepare(other, **options)
-    (data / "train" / "fake" / "b.gif").unlink()
+    os.utime(data / "train" / "fake" / "b.gif", (1, 1))
     assert prepare(data, **options) == ExitCode.DONE
-    assert "\nremoved 1 shards of former videos or versions\n" in capsys.readouterr().out
+    assert "\nremoved 1 former shards, of changed videos or older versions\n" in capsys.readouterr().out
 
 
 def test_a_name_that_is_not_utf8_costs_one_video(

@@ -2,10 +2,15 @@
 
 import os
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from istvt.errors import RuntimeEnvironmentError, UsageError
-from istvt.export.bundle import MANIFEST_FILE, Bundle
+from istvt.errors import DeviceLostError, DeviceMemoryError, RuntimeEnvironmentError, UsageError
+from istvt.export.bundle import ENGINES_FOLDER, MANIFEST_FILE, Bundle
 from istvt.export.engine import EngineOptions
 from istvt.export.engine_monitor import BuildProgress
 from istvt.export.engine_record import EngineRecord
@@ -13,8 +18,10 @@ from istvt.export.engines import build_engines, check_builder
 from istvt.export.flavour import MODULES
 from istvt.export.parity import ParityResult, gate, random_windows
 from istvt.export.steps import ParitySteps, Progress
-from istvt.files import atomic_folder
 from istvt.runtime.backends.open_device import open_device
+
+DRAFT_PREFIX = ".draft-"
+OLD_DRAFT_S = 24 * 3600.0  # left behind by a killed build
 
 
 @dataclass(frozen=True)
@@ -39,27 +46,30 @@ def rebuild_engines(
     progress: Progress = lambda step: None,
     build_progress: BuildProgress = lambda stage, done, total: None,
 ) -> CheckedEngines:
-    """Build the engines of a finished bundle, which changes only when everything passed.
+    """Build the engines of a finished bundle, whose files change only when everything passed.
+
+    Then they are renamed into place one by one, the manifest last. A kill between the renames can
+    part an engine from its sidecar, which is told when it is opened.
 
     What the engines say of windows of random pixels goes into the manifest, in the place of what
     earlier engines of the same library said.
 
     Raises:
         MissingExtraError: the library is not installed.
-        UsageError: the bundle's folder cannot be replaced.
+        UsageError: the bundle's folder cannot be written.
+        DeviceMemoryError: the GPU is full.
+        DeviceLostError: the GPU stopped working.
         EngineError: a graph cannot be built, or not run on the GPU that it was built on.
         GateError: the engines do not say what the graphs say.
     """
     check_builder(options)
-    place = bundle.folder.resolve()
-    if os.path.ismount(place):
-        raise UsageError(f"{place} is a mount and cannot be replaced: mount the folder around it")
-    with atomic_folder(place) as folder:
-        shutil.copytree(place, folder, copy_function=_link, dirs_exist_ok=True)
-        draft = replace(bundle, folder=folder)
+    with _draft_of(bundle) as draft:
         steps = ParitySteps(random_windows(bundle.config.preset), progress)
         checked = build_and_check(draft, options, steps, progress=build_progress)
-        _write_manifest(draft, options, checked)
+        _write_manifest(bundle, draft, options, checked)
+        made_engines = sorted((draft.folder / ENGINES_FOLDER).iterdir())
+        for made in (*made_engines, draft.folder / MANIFEST_FILE):
+            made.replace(bundle.folder / made.relative_to(draft.folder))
     return checked
 
 
@@ -68,52 +78,83 @@ def build_and_check(
 ) -> CheckedEngines:
     """Build a draft's engines, and compare them with the step before where they can run.
 
-    Whether this machine has a GPU is asked once, before the build: if it has, what fails on it is
-    an error from then on.
+    Whether they can run on this machine is asked once, before the build: if so, what fails on its
+    GPU is an error from then on.
 
     Raises:
+        DeviceMemoryError: the GPU is full.
+        DeviceLostError: the GPU stopped working.
         EngineError: a graph cannot be built, or not run on the GPU that it was built on.
         GateError: the engines do not say what the graphs say.
     """
-    capability, unchecked = _look_for_gpu()
-    if capability is not None and not steps.have_begun:
+    unchecked = _why_not_run(options)
+    if unchecked:
+        return CheckedEngines(
+            tuple(build_engines(draft, options, progress=progress)), unchecked=unchecked
+        )
+    if not steps.have_begun:
         steps.run(draft, "onnxruntime")
     records = tuple(build_engines(draft, options, progress=progress))
-    if capability is not None and not all(record.fits(capability) for record in records):
-        unchecked = f"they are for other GPUs than this one, of compute capability {capability}"
-    if unchecked:
-        return CheckedEngines(records, unchecked=unchecked)
-    steps.run(draft, MODULES[options.flavour], device="cuda")
+    steps.run_engines(draft, MODULES[options.flavour])
     gate(steps.results)
     return CheckedEngines(records, parity=tuple(steps.results[-1:]))
 
 
-def _look_for_gpu() -> tuple[int | None, str]:
-    """Give the GPU's compute capability, 89 for 8.9; without one None, and the reason."""
+def _why_not_run(options: EngineOptions) -> str:
+    """Say why engines cannot be run here; empty where they can."""
     try:
         gpu = open_device()
+    except (DeviceMemoryError, DeviceLostError):
+        raise  # there is one
     except RuntimeEnvironmentError as error:
-        return None, str(error)
+        return str(error)
     gpu.close()
-    return gpu.compute_capability, ""
+    targets, capability = options.compute_capabilities, gpu.compute_capability
+    if targets and capability not in targets:
+        return f"they are for other GPUs than this one, of compute capability {capability}"
+    return ""
 
 
-def _write_manifest(draft: Bundle, options: EngineOptions, checked: CheckedEngines) -> None:
+@contextmanager
+def _draft_of(bundle: Bundle) -> Iterator[Bundle]:
+    """Give a bundle of the same graphs, and no engines, in a folder that is gone afterwards.
+
+    It lies among the engines, so that files can be renamed from it, also where the bundle is a
+    mount, and no manifest lists it.
+    """
+    engines = bundle.folder / ENGINES_FOLDER
+    try:
+        engines.mkdir(exist_ok=True)
+        scratch = TemporaryDirectory(dir=engines, prefix=DRAFT_PREFIX)
+    except OSError as error:
+        raise UsageError(f"no engines can be written in {bundle.folder}: {error}") from error
+    for left in engines.glob(f"{DRAFT_PREFIX}*"):
+        if time.time() - left.stat().st_mtime > OLD_DRAFT_S:
+            shutil.rmtree(left, ignore_errors=True)
+    with scratch as name:
+        folder = Path(name)
+        (folder / ENGINES_FOLDER).mkdir()
+        for graph in bundle.folder.glob("*.onnx*"):
+            _link(graph, folder / graph.name)
+        for cache in engines.glob("*.timing-cache"):
+            shutil.copyfile(cache, folder / ENGINES_FOLDER / cache.name)
+        yield replace(bundle, folder=folder)
+
+
+def _write_manifest(
+    bundle: Bundle, draft: Bundle, options: EngineOptions, checked: CheckedEngines
+) -> None:
     """Replace the rows of earlier engines; those of the other library's stay."""
     backend = MODULES[options.flavour]
-    kept = [row for row in draft.parity if row["candidate"].split()[0] != backend]
+    kept = [row for row in bundle.parity if row["candidate"].split()[0] != backend]
     rows = (*kept, *(result.to_dict() for result in checked.parity))
-    manifest = draft.folder / MANIFEST_FILE
-    written = manifest.stat()
-    manifest.unlink()  # it is the old bundle's too
     replace(draft, parity=rows).write_manifest()
-    os.utime(manifest, ns=(written.st_atime_ns, written.st_mtime_ns))  # the model is no newer
+    shutil.copystat(bundle.folder / MANIFEST_FILE, draft.folder / MANIFEST_FILE)  # no newer model
 
 
-def _link(source: str, target: str) -> str:
+def _link(source: Path, target: Path) -> None:
     """Give a file a second name, without a copy where the file system can."""
     try:
         os.link(source, target)
     except OSError:
-        shutil.copy2(source, target)
-    return target
+        shutil.copyfile(source, target)

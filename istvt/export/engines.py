@@ -8,7 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from istvt.errors import DeviceLostError, EngineError, RuntimeEnvironmentError
+from istvt.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineError,
+    RuntimeEnvironmentError,
+)
 from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.export.engine import (
     BuiltEngine,
@@ -57,6 +62,10 @@ def choose_flavour(name: str, targets: Sequence[int] = ()) -> Flavour | None:
         name: `auto` takes the first that is installed and builds for this machine, or for the
             GPUs that are named, and tells why another one is passed over.
         targets: compute capabilities that were named, 89 for 8.9.
+
+    Raises:
+        DeviceMemoryError: the GPU that `auto` asks is full.
+        DeviceLostError: it stopped working.
     """
     if name == "none":
         return None
@@ -67,6 +76,8 @@ def choose_flavour(name: str, targets: Sequence[int] = ()) -> Flavour | None:
             continue
         try:
             _check_unloaded(flavour, targets)
+        except (DeviceMemoryError, DeviceLostError):
+            raise
         except RuntimeEnvironmentError as error:
             logger.warning("no engines of %s are built: %s", TITLES[flavour], error)
         else:
@@ -241,9 +252,11 @@ class _Work:
 
 
 def _find_gpu(flavour: Flavour) -> Device | None:
-    """Open this machine's GPU; TensorRT-RTX builds without one."""
+    """Open this machine's GPU; TensorRT-RTX builds without one, and one that is full is there."""
     try:
         return open_device()
+    except (DeviceMemoryError, DeviceLostError):
+        raise
     except RuntimeEnvironmentError as error:
         if flavour == "tensorrt":
             raise EngineError(

@@ -1,21 +1,25 @@
 """Engines over a stand-in for the GPU: held against the bundle's graphs, and kept only if right."""
 
+import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from istvt.errors import DeviceLostError, EngineError, GateError, UsageError
+from istvt.errors import DeviceLostError, DeviceMemoryError, EngineError, GateError, UsageError
 from istvt.export import engine_parity, engines
 from istvt.export.build import export_run
 from istvt.export.bundle import Bundle, open_bundle
 from istvt.export.engine import BuiltEngine, EngineOptions
 from istvt.export.engine_parity import rebuild_engines
-from istvt.export.engine_record import GRAPHS, engine_path, read_record
-from istvt.export.parity import Tolerance, random_windows
+from istvt.export.engine_record import GRAPHS, Place, engine_path, open_engine, read_record
+from istvt.export.parity import SampleWindows, Tolerance, random_windows
 from istvt.export.steps import ParitySteps
 from istvt.presets import TINY
+from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
 from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT
 from tests.runtime.backends.gpu import pretend_gpu
 
@@ -86,7 +90,7 @@ def test_engines_are_held_against_the_graphs_and_it_is_written_down(bundle, mach
     checked = rebuild_engines(bundle, RTX, progress=told.append)
     (step,) = checked.parity
     assert (step.reference, step.candidate) == ("onnxruntime fp32", "tensorrt_rtx fp32")
-    assert (step.windows, step.origin, step.passed) == (4, "random pixels", True)
+    assert (step.windows, step.origin, step.passed) == (8, "random pixels", True)
     assert told == ["parity of onnxruntime fp32", "parity of tensorrt_rtx fp32"]
     assert checked.unchecked == ""
     after = content_of(bundle.folder)
@@ -207,7 +211,125 @@ def test_files_are_copied_where_they_cannot_be_linked(bundle, machine, monkeypat
     assert open_bundle(bundle.folder).digest == bundle.digest
 
 
-def test_a_mount_is_told_before_the_work(bundle, machine, monkeypatch):
-    monkeypatch.setattr(engine_parity.os.path, "ismount", lambda path: True)
-    with pytest.raises(UsageError, match="mount the folder around it"):
+def test_the_folder_stays_the_same_one_with_its_rights(bundle, machine, tmp_path):
+    """It may be a mount, shared with others, or in a folder that cannot be written."""
+    bundle.folder.chmod(0o2775)
+    (bundle.folder / "bundle.json").chmod(0o664)
+    before = bundle.folder.stat()
+    rebuild_engines(bundle, RTX)
+    after = bundle.folder.stat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert (bundle.folder / "bundle.json").stat().st_mode & 0o777 == 0o664
+    assert not list((bundle.folder / "engines").glob(".*"))
+
+
+def test_nothing_is_written_beside_the_bundle(bundle, machine, tmp_path, monkeypatch):
+    seen = []
+    build = machine.build
+
+    def look(graph, options, **named):
+        seen.append([path.name for path in tmp_path.iterdir()])
+        return build(graph, options)
+
+    monkeypatch.setattr(engines, "build_engine", look)
+    rebuild_engines(bundle, RTX)
+    assert seen == [["model.istvt"]] * 2
+
+
+def test_a_bundle_that_cannot_be_written_is_told_before_the_work(bundle, machine):
+    (bundle.folder / "engines").write_text("in the way, as for root nothing is read-only")
+    with pytest.raises(UsageError, match=r"no engines can be written in .*model\.istvt"):
         rebuild_engines(bundle, RTX)
+
+
+def test_a_kill_between_the_files_is_told_when_they_are_opened(bundle, machine, monkeypatch):
+    rebuild_engines(bundle, RTX)
+    place = Place(FakeTensorRT.__version__, "13", 13010, 89)
+    record, _ = open_engine(bundle, "encoder", "rtx", place=place)
+    rename = Path.replace
+
+    def die(source, target):
+        rename(source, target)
+        if Path(target) == engine_path(bundle.folder, "encoder", "rtx"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_engines(bundle, RTX)
+    with pytest.raises(EngineError, match="rebuild it"):
+        open_engine(bundle, "encoder", "rtx", place=place)
+    assert read_record(engine_path(bundle.folder, "encoder", "rtx")) == record
+    open_engine(bundle, "window", "rtx", place=place)
+
+
+def test_drafts_of_killed_builds_go_after_a_day(bundle, machine):
+    old, new = (bundle.folder / "engines" / f".draft-{name}" for name in ("old", "new"))
+    for left in (old, new):
+        left.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    rebuild_engines(bundle, RTX)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("options", [RTX, TENSORRT])
+@pytest.mark.parametrize("error", [DeviceMemoryError("full"), DeviceLostError("lost")])
+def test_a_gpu_that_is_full_or_lost_is_not_absent(bundle, machine, monkeypatch, error, options):
+    rebuild_engines(bundle, options)
+    before = content_of(bundle.folder)
+
+    def refuse():
+        raise error
+
+    for modules in ((engines, engine_parity), (engine_parity,)):
+        with monkeypatch.context() as patch:
+            for module in modules:
+                patch.setattr(module, "open_device", refuse)
+            with pytest.raises(type(error)):
+                rebuild_engines(bundle, options)
+            assert content_of(bundle.folder) == before
+
+
+def test_engines_for_another_gpu_are_not_waited_for(bundle, machine):
+    told = []
+    checked = rebuild_engines(bundle, EngineOptions("rtx", (120,)), progress=told.append)
+    assert "other GPUs than this one, of compute capability 89" in checked.unchecked
+    assert told == []
+
+
+@pytest.fixture(scope="module")
+def half_bundle(tiny_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("half") / "half.istvt"
+    return export_run(tiny_run, out, precision="fp16").bundle
+
+
+@pytest.mark.parametrize(("moved", "passes"), [(0.02, True), (0.05, False)])
+def test_engines_in_half_precision_are_held_to_the_limits_of_right_kernels(
+    half_bundle, monkeypatch, moved, passes
+):
+    steps = ParitySteps(random_windows(TINY), lambda step: None)
+    steps.run(half_bundle, "onnxruntime")
+    before = steps._last[1]
+    assert 1 < abs(before).max() < 1.5
+
+    def move(scorer, faces):
+        return before + moved
+
+    monkeypatch.setattr("istvt.export.steps.score_windows", move)
+    monkeypatch.setattr("istvt.export.steps.open_scorer", lambda *_, **__: opened(half_bundle))
+    steps.run_engines(half_bundle, "tensorrt")
+    assert steps.results[0].passed is passes
+
+
+def opened(bundle):
+    return OnnxRuntimeScorer(bundle, device="cpu")
+
+
+@pytest.mark.parametrize(("origin", "passes"), [("random pixels", True), ("held-out", False)])
+def test_sides_of_random_pixels_do_not_gate(half_bundle, monkeypatch, origin, passes):
+    """A logit may lie at 0.002, and half a per cent of 8 windows is none."""
+    logits = iter([np.full(8, 0.002, np.float32), np.full(8, -0.002, np.float32)] * 2)
+    monkeypatch.setattr("istvt.export.steps.score_windows", lambda *_: next(logits))
+    steps = ParitySteps(SampleWindows(random_windows(TINY).faces, origin), lambda step: None)
+    steps.run(half_bundle, "onnxruntime")
+    steps.run_rounded(half_bundle)
+    assert (steps.results[0].flips, steps.results[0].passed) == (8, passes)

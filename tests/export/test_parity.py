@@ -6,6 +6,7 @@ from istvt.export.parity import (
     TOLERANCES,
     Tolerance,
     compare,
+    engine_tolerance,
     format_parity,
     gate,
     random_windows,
@@ -47,6 +48,19 @@ def test_fp16_may_not_squeeze_logits_together_without_a_flip():
 @pytest.mark.parametrize("tolerance", TOLERANCES.values())
 def test_what_is_not_a_number_never_passes(broken, tolerance):
     assert not result([1.0, 1.0], [1.0, broken], tolerance).passed
+
+
+@pytest.mark.parametrize(
+    ("precision", "logit", "allowed"),
+    [
+        *(("fp16", 0.5, 0.03), ("fp16", -2.0, 0.06), ("fp16", 9.0, 0.1), ("bf16", 2.0, 0.2)),
+        *(("fp32", 9.0, 1e-4), ("int8", 9.0, 1.0), ("fp16", float("nan"), 0.03)),
+    ],
+)
+def test_engines_may_differ_by_what_rounding_does(precision, logit, allowed):
+    tolerance = engine_tolerance(precision, np.array([0.1, logit], dtype=np.float32))
+    assert tolerance.max_abs_logit == pytest.approx(allowed)
+    assert tolerance.flip_fraction == TOLERANCES[precision].flip_fraction
 
 
 def test_the_gate_names_the_step_and_the_measure():

@@ -31,11 +31,10 @@ from istvt.benchmarks.gpu_check.result import DeviceKind, Outcome, Settings
 from istvt.benchmarks.gpu_check.subject import make_model, make_windows, reference_logits
 from istvt.benchmarks.gpu_check.ways import WayName, make_stages
 from istvt.export.kernels.spec import DtypeName
-from istvt.export.parity import Tolerance, compare
+from istvt.export.parity import KERNEL_LIMITS, Tolerance, compare
 from istvt.extras import require
 from istvt.records import FloatArray
 
-ALLOWED = {"fp16": 0.03, "bf16": 0.1}
 ALLOWED_FP32: dict[DeviceKind, float] = {"cuda": 1e-3, "cpu": 1e-5}  # factors in TF32 are off more
 
 
@@ -55,7 +54,7 @@ def check_parity(settings: Settings, *, way: WayName, dtype: DtypeName) -> Outco
 
 def allowed_error(precision: str, device: DeviceKind) -> float:
     """Say by how much a logit may be off."""
-    return ALLOWED.get(precision, ALLOWED_FP32[device])
+    return KERNEL_LIMITS.get(precision, ALLOWED_FP32[device])
 
 
 def outcome_of(expected: FloatArray, found: FloatArray, limit: float) -> Outcome:

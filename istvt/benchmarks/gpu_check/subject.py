@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from istvt.export.parity import random_windows
 from istvt.extras import require
 from istvt.presets import ModelPreset
 from istvt.records import FloatArray, UInt8Array
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from istvt.model.istvt import ISTVT
 
 NUM_WINDOWS = 8
-CELLS = 4  # along each side of a face
 
 
 def make_model(preset: ModelPreset, *, seed: int = 0) -> "ISTVT":
@@ -44,18 +44,8 @@ def make_model(preset: ModelPreset, *, seed: int = 0) -> "ISTVT":
 
 
 def make_windows(preset: ModelPreset, *, count: int = NUM_WINDOWS, seed: int = 0) -> UInt8Array:
-    """Make windows `(count, T, S, S, 3)` of coarse coloured patches under noise.
-
-    Pure noise would look alike everywhere to a model that averages over a picture.
-    """
-    generator = np.random.default_rng(seed)
-    size, cells = preset.image_size, (count, preset.num_frames, CELLS, CELLS, 3)
-    side = -(-size // CELLS)
-    base = generator.integers(0, 224, (count, 1, *cells[2:]))  # of the window
-    base = np.clip(base + generator.integers(-64, 64, cells), 0, 223)  # and of each face
-    coarse = base.astype(np.uint8).repeat(side, axis=2).repeat(side, axis=3)[:, :, :size, :size]
-    faces: UInt8Array = coarse + generator.integers(0, 32, coarse.shape, dtype=np.uint8)
-    return faces
+    """Make windows `(count, T, S, S, 3)` as an export does that has none to show."""
+    return random_windows(preset, count=count, seed=seed).faces
 
 
 def reference_logits(settings: "Settings") -> FloatArray:

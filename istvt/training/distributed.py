@@ -8,8 +8,9 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from istvt.errors import BackendError, DataError, UsageError
+from istvt.errors import BackendError, DataError, RuntimeEnvironmentError, UsageError
 from istvt.extras import require
 from istvt.training.recipe import Precision
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OTHER_COUNTS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")  # torch, srun, mpirun
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PATIENCE = timedelta(days=1000)  # with a process that prepares a data set
 
 
 def is_first_process() -> bool:
@@ -83,6 +85,10 @@ def take_own_gpu() -> None:
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
+class OtherFailedError(RuntimeEnvironmentError):
+    """A process that trains with this one has failed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Processes:
     """The processes of a training, seen from one of them."""
@@ -112,9 +118,30 @@ class Processes:
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
-        """Let the first process run the block alone, then the others; each may take hours."""
-        with self.fabric.rank_zero_first():
+        """Let the first process run the block alone, then the others; each may take hours.
+
+        Raises:
+            RuntimeEnvironmentError: the block failed in another process, which tells why.
+        """
+        if self.world == 1:
             yield
+            return
+        # A group of its own: that of the training gives up after minutes.
+        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        try:
+            if not self.is_first:
+                _learn_of_failure(group)
+            yield
+            if self.is_first:
+                _learn_of_failure(group)
+        except OtherFailedError:
+            raise
+        except BaseException:
+            with suppress(RuntimeError):  # another one is gone already: what ended this one matters
+                _learn_of_failure(group, has_failed=True)
+            raise
+        _learn_of_failure(group)
+        dist.destroy_process_group(group)
 
     def mean(self, *values: float) -> tuple[float, ...]:
         """Average numbers over the processes; all get the same."""
@@ -183,6 +210,14 @@ def join_processes(device: torch.device, precision: Precision) -> Processes:
         raise BackendError(f"device {str(device)!r} cannot be trained on: {error}") from error
     fabric.launch()
     return Processes(fabric)
+
+
+def _learn_of_failure(group: "dist.ProcessGroup", *, has_failed: bool = False) -> None:
+    """Wait for all, and learn whether one has failed; one that has is not told of it again."""
+    failed = torch.tensor([int(has_failed)])
+    dist.all_reduce(failed, op=dist.ReduceOp.MAX, group=group)
+    if failed.item() and not has_failed:
+        raise OtherFailedError("another process of this training failed, and tells why")
 
 
 def _of_one(device: torch.device) -> dict[str, Any]:

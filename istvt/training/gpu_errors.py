@@ -8,7 +8,8 @@ import torch
 from istvt.errors import DeviceLostError, DeviceMemoryError
 from istvt.runtime.backends.torch_cuda import cuda_error
 
-LIBRARIES = ("cuda", "cudnn", "cublas", "nccl")  # named in what they say
+# Named in what they say; NCCL alone speaks of the network between machines.
+LIBRARIES = ("cuda", "cudnn", "cublas")
 
 
 @contextmanager

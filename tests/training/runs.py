@@ -19,6 +19,7 @@ from istvt.commands import train as command
 from istvt.console import run_and_exit
 from istvt.data.manifest import Label, Skipped
 from istvt.data.windows import SplitWindows
+from istvt.errors import DataError
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.training import fit as fit_module
 from istvt.training.recipe import TrainRecipe
@@ -89,14 +90,19 @@ def train_command(folder: Path, run: Path, options: dict[str, Any], rank_of: Any
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
         os.environ.update({name: str(value) for name, value in (names | where).items()})
     torch.set_num_threads(1)
-    videos = options.pop("videos", 8)
+    videos, fails_in = options.pop("videos", 8), options.pop("fails_in", None)
 
     def load(data, split, **_):
         shards = folder / f"shards{os.getpid()}"  # processes write at the same time
         shards.mkdir(exist_ok=True)
         return make_split(shards, split, videos=videos)
 
+    def fail(*_, **__):
+        raise DataError("made to fail")
+
     fit_module.load_split = load
+    if fails_in is not None:
+        setattr(fit_module, fails_in, fail)
     command.preset_named = lambda name: PRESET
     with (folder / "told.txt").open("a") as told:
         os.dup2(told.fileno(), 2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from istvt.errors import DataError, UsageError
+from istvt.errors import DataError, RuntimeEnvironmentError, UsageError
 from istvt.training.checkpoint import read_plan
 from istvt.training.distributed import OTHER_COUNTS, Processes, refuse_other_launchers
 from istvt.training.fit import fit
@@ -97,6 +97,26 @@ def test_processes_that_read_other_windows_are_all_refused(folder):
     assert [process.exitcode for process in team] == [DataError.exit_code] * 2, told(folder)
     assert told(folder).count("of rank 1 they differ from those of rank 0") == 2
     assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("rank", "fails_in"), [(0, "load_split"), (1, "load_split"), (0, "write_videos")]
+)
+def test_where_one_process_fails_the_other_ends_with_a_line(folder, rank, fails_in):
+    options = [OPTIONS, OPTIONS]
+    options[rank] = OPTIONS | {"fails_in": fails_in}
+    team = start_together(folder, folder / "run", *options)
+    for process in team:
+        process.join(60)
+        process.kill()
+    codes = [process.exitcode for process in team]
+    assert codes[rank] == DataError.exit_code, told(folder)
+    assert codes[1 - rank] == RuntimeEnvironmentError.exit_code, told(folder)
+    assert told(folder).count("error: made to fail") == 1
+    assert told(folder).count("error: another process of this training failed") == 1
+    assert "Traceback" not in told(folder)
+    if (rank, fails_in) == (0, "load_split"):
+        assert list(folder.glob("shards*")) == []  # the other one did not cut faces itself
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"])

@@ -8,6 +8,8 @@ from istvt.training.gpu_errors import gpu_errors
 
 LOST = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be ..."
 
+NCCL = "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled system error\nLast error:\n"
+
 
 @pytest.mark.parametrize(
     ("error", "expected"),
@@ -35,6 +37,7 @@ def test_errors_of_the_gpu_are_of_the_machine(error: Exception, expected: type) 
     [
         RuntimeError("expected all tensors on one device, found cuda:0 and cpu"),
         RuntimeError("the service is unavailable"),
+        RuntimeError(f"{NCCL}Call to socket failed: Resource temporarily unavailable"),
         ValueError("CUDA error: out of memory"),
         KeyboardInterrupt(),
     ],

@@ -38,6 +38,7 @@ def test_errors_of_the_gpu_are_of_the_machine(error: Exception, expected: type) 
         RuntimeError("expected all tensors on one device, found cuda:0 and cpu"),
         RuntimeError("the service is unavailable"),
         RuntimeError(f"{NCCL}Call to socket failed: Resource temporarily unavailable"),
+        RuntimeError(f"{NCCL}Call to recv failed: Unknown error 521"),
         ValueError("CUDA error: out of memory"),
         KeyboardInterrupt(),
     ],

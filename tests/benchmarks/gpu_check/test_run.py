@@ -13,14 +13,18 @@ from istvt.benchmarks.gpu_check import __main__ as command
 from istvt.benchmarks.gpu_check.parts import PARTS, Part
 from istvt.benchmarks.gpu_check.result import Settings
 from istvt.benchmarks.gpu_check.run import run_parts, skip_parts
-from tests.benchmarks.gpu_check import fake_checks
+from tests.benchmarks.gpu_check import fake_checks, fake_late
 
 FAKE = "tests.benchmarks.gpu_check.fake_checks"
 SETTINGS = Settings(device="cpu", preset_name="tiny", work="", seconds=0.25)
 
 
 def part(*, isolated: bool = False) -> Part:
-    return Part("fake", "Fakes", FAKE, 3.0, isolated=isolated)
+    """Long enough for a busy machine: most of the way to its end, a stack is printed."""
+    return Part("fake", "Fakes", FAKE, 60.0, isolated=isolated)
+
+
+LATE = Part("late", "Late", "tests.benchmarks.gpu_check.fake_late", 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +40,12 @@ def settings(tmp_path):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory, out):
     settings = replace(SETTINGS, work=str(tmp_path_factory.mktemp("work")))
-    return {result.check: result for result in run_parts([part()], settings, out=out, budget_s=60)}
+    found = run_parts([part(), LATE], settings, out=out, budget_s=300)
+    return {result.check: result for result in found}
 
 
 def test_each_check_gives_its_row(results):
-    assert list(results) == list(fake_checks.CHECKS)
+    assert list(results) == [*fake_checks.CHECKS, *fake_late.CHECKS]
     assert {name: result.status for name, result in results.items()} == {
         "passes": "pass",
         "fails": "fail",
@@ -155,11 +160,11 @@ def test_isolated_checks_share_no_process(monkeypatch, settings, tmp_path):
 
 
 def test_what_time_does_not_allow_is_listed(monkeypatch, settings, tmp_path):
-    monkeypatch.setattr(fake_checks, "CHECKS", {"passes": None, "hangs": None, "measures": None})
-    first, cut, late = run_parts([part()], settings, out=tmp_path, budget_s=2.0)
-    assert (first.status, cut.status, late.status) == ("pass", "not run", "not run")
-    assert "it was stopped: run 'fake' alone" in cut.note
-    assert "(2 s): run 'fake' alone" in late.note
+    monkeypatch.setattr(fake_late, "CHECKS", {"hangs": None, "comes last": None})
+    cut, late = run_parts([LATE], settings, out=tmp_path, budget_s=2.0)
+    assert (cut.status, late.status) == ("not run", "not run")
+    assert "it was stopped: run 'late' alone" in cut.note
+    assert "(2 s): run 'late' alone" in late.note
 
 
 def test_the_time_begins_before_the_checks(settings, tmp_path):

@@ -111,7 +111,8 @@ def test_other_data_in_one_folder_are_refused_and_what_is_of_no_use_is_removed(
         prepare(other, **options)
     os.utime(data / "train" / "fake" / "b.gif", (1, 1))
     assert prepare(data, **options) == ExitCode.DONE
-    assert "\nremoved 1 former shards, of changed videos or older versions\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "\nremoved 1 former shards, of changed videos or older versions\n" in told
 
 
 def test_a_name_that_is_not_utf8_costs_one_video(

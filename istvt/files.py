@@ -70,6 +70,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_head(path: Path, num_bytes: int) -> str:
+    """Digest the first bytes of a file, as a hex string."""
+    with path.open("rb") as stream:
+        return sha256_of_bytes(stream.read(num_bytes))
+
+
 def sha256_of_bytes(content: bytes) -> str:
     """Digest what is in memory, as a hex string."""
     return hashlib.sha256(content).hexdigest()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from istvt.data.prepared import Prepared
     from istvt.data.recipe import FaceRecipe
 
-SPLITS_OF_TRAINING = ("train", "val")
 SHOWN = 5  # faults told on the terminal; the file has all
 
 
@@ -159,21 +158,23 @@ def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
 def _next(prepared: "Prepared", preset: str) -> str:
     """Say what can be done with those videos that give windows."""
     from istvt.data.checks import lacking_labels
+    from istvt.data.manifest import TRAINING_SPLITS
     from istvt.data.runs import window_starts
 
     num_frames = prepared.recipe.num_frames
     videos = [v.video for v in prepared.videos if len(window_starts(v.runs, num_frames))]
     if lacking := _untrainable(videos):
         return f"  more videos: {lacking}"
-    fakes = " --fakes self-blended" if lacking_labels(videos, SPLITS_OF_TRAINING) else ""
+    fakes = " --fakes self-blended" if lacking_labels(videos, TRAINING_SPLITS) else ""
     return f"  istvt train {prepared.folder} --preset {preset}{_sampling(prepared.recipe)}{fakes}"
 
 
 def _untrainable(videos: "Sequence[Video]") -> str | None:
     """Say why no training can be done, if so; fakes can be made, real videos cannot."""
     from istvt.data.checks import lacking_labels
+    from istvt.data.manifest import TRAINING_SPLITS
 
-    lacking = lacking_labels(videos, SPLITS_OF_TRAINING, with_fakes=False)
+    lacking = lacking_labels(videos, TRAINING_SPLITS, with_fakes=False)
     if not lacking:
         return None
     return (

@@ -1,6 +1,5 @@
 """Labelled videos in; errors and notes out about what their splits may not share."""
 
-import hashlib
 import logging
 import re
 from collections import defaultdict
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from istvt.data.manifest import EXAMPLES, Label, Manifest, Note, Video, note
 from istvt.errors import DataError
+from istvt.files import sha256_of_head
 
 COMPARED_BYTES = 1 << 20
 # FaceForensics++ names an original by its number, and a fake by target and source: 000, 000_003.
@@ -145,7 +145,7 @@ def refuse_copies(videos: Sequence[Video]) -> None:
     of_content: dict[str, list[Video]] = defaultdict(list)
     for size, alike in of_size.items():
         for video in alike if size and len(_places(alike)) > 1 else ():
-            of_content[f"{size} {_digest(video.path)}"].append(video)
+            of_content[f"{size} {sha256_of_head(video.path, COMPARED_BYTES)}"].append(video)
     copies = [alike for alike in of_content.values() if len(_places(alike)) > 1]
     if copies:
         shown = "; ".join(" = ".join(_with_place(v) for v in alike) for alike in copies[:EXAMPLES])
@@ -182,8 +182,3 @@ def _places(videos: Sequence[Video]) -> set[tuple[str, Label]]:
 
 def _with_place(video: Video) -> str:
     return f"{video.path} ({video.split}/{video.label.name.lower()})"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.sha256(stream.read(COMPARED_BYTES)).hexdigest()

@@ -25,6 +25,7 @@ class Label(IntEnum):
 
 
 SPLITS = ("train", "val", "test")
+TRAINING_SPLITS = SPLITS[:2]
 COLUMNS = ("path", "label", "split", "identity", "method", "source")
 EXAMPLES = 3
 NOTES = {

@@ -54,7 +54,6 @@ class Prepared:
     Attributes:
         manifest: every video, also those that gave nothing.
         entries: what came of each of them, in the same order.
-        digest: see `digest_of_entries`; of all entries.
         removed: former shards of its videos that were removed when this was written.
     """
 
@@ -62,7 +61,6 @@ class Prepared:
     recipe: FaceRecipe
     manifest: Manifest
     entries: tuple[VideoFaces | Unread, ...]
-    digest: str
     removed: int = 0
 
     @cached_property
@@ -74,6 +72,11 @@ class Prepared:
     def skipped(self) -> tuple[Skipped, ...]:
         """The videos that give no window, or were read in part, with the reason."""
         return faults_of(self.entries, self.recipe.num_frames)
+
+    @cached_property
+    def digest(self) -> str:
+        """See `digest_of_entries`; of all entries."""
+        return digest_of_entries(self.entries, self.manifest.root)
 
 
 def faults_of(entries: Sequence[VideoFaces | Unread], num_frames: int) -> tuple[Skipped, ...]:
@@ -109,6 +112,15 @@ def is_prepared(folder: Path) -> bool:
     return (folder / PREPARED_FILE).is_file()
 
 
+def read_recipe(folder: Path) -> FaceRecipe:
+    """Read what faces a prepared folder is for, finished or not.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return FaceRecipe.from_dict(_read_facts(folder)["recipe"])
+
+
 def shard_path(folder: Path, key: str) -> Path:
     """Where the shard of that name lies."""
     return folder / f"{FACES_FOLDER}/{key[:2]}/{key}.safetensors"
@@ -122,7 +134,7 @@ def begin_prepared(folder: Path, recipe: FaceRecipe) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if is_prepared(folder):
-        before = FaceRecipe.from_dict(_read_facts(folder)["recipe"])
+        before = read_recipe(folder)
         if before != recipe:
             raise DataError(
                 f"{folder} was prepared with {before.differences(recipe)}: name another folder, or "
@@ -156,8 +168,7 @@ def write_prepared(
         "digests": digests,
     }
     _write_json(folder / PREPARED_FILE, facts)
-    digest = digest_of_entries(entries, manifest.root)
-    return Prepared(folder, recipe, manifest, tuple(entries), digest)
+    return Prepared(folder, recipe, manifest, tuple(entries))
 
 
 def open_prepared(folder: Path) -> Prepared:
@@ -178,8 +189,7 @@ def open_prepared(folder: Path) -> Prepared:
     notes = tuple(Note(**{**note, "examples": tuple(note["examples"])}) for note in facts["notes"])
     manifest = Manifest(read.root, read.layout, read.videos, notes)
     entries = _read_index(folder, manifest.videos)
-    recipe = FaceRecipe.from_dict(facts["recipe"])
-    return Prepared(folder, recipe, manifest, entries, digest_of_entries(entries, manifest.root))
+    return Prepared(folder, FaceRecipe.from_dict(facts["recipe"]), manifest, entries)
 
 
 def _write_index(path: Path, entries: Sequence[VideoFaces | Unread]) -> None:

@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import shutil
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ from istvt.export.bundle import Bundle
 from istvt.export.engine import EngineOptions
 from istvt.export.engine_monitor import BuildProgress
 from istvt.export.engine_parity import CheckedEngines, build_and_check
-from istvt.export.engines import check_builder
+from istvt.export.engines import check_builder, copy_timing_caches
 from istvt.export.graph import export_encoder, export_window
 from istvt.export.parity import ParityResult, SampleWindows, gate, random_windows
 from istvt.export.precision import lower_graphs, quantize_graphs
@@ -134,10 +133,8 @@ def _build_engines(
     """Build from an earlier bundle's measurements."""
     if options is None:
         return None
-    for cache in (earlier / bundles.ENGINES_FOLDER).glob("*.timing-cache"):
-        target = draft.folder / bundles.ENGINES_FOLDER / cache.name
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(cache, target)
+    engines = bundles.ENGINES_FOLDER
+    copy_timing_caches(earlier / engines, draft.folder / engines)
     return build_and_check(draft, options, steps, progress=progress)
 
 

@@ -14,7 +14,7 @@ from istvt.export.bundle import ENGINES_FOLDER, MANIFEST_FILE, Bundle
 from istvt.export.engine import EngineOptions
 from istvt.export.engine_monitor import BuildProgress
 from istvt.export.engine_record import EngineRecord
-from istvt.export.engines import build_engines, check_builder
+from istvt.export.engines import build_engines, check_builder, copy_timing_caches
 from istvt.export.flavour import MODULES
 from istvt.export.parity import ParityResult, gate, random_windows
 from istvt.export.steps import ParitySteps, Progress
@@ -136,8 +136,7 @@ def _draft_of(bundle: Bundle) -> Iterator[Bundle]:
         (folder / ENGINES_FOLDER).mkdir()
         for graph in bundle.folder.glob("*.onnx*"):
             _link(graph, folder / graph.name)
-        for cache in engines.glob("*.timing-cache"):
-            shutil.copyfile(cache, folder / ENGINES_FOLDER / cache.name)
+        copy_timing_caches(engines, folder / ENGINES_FOLDER)
         yield replace(bundle, folder=folder)
 
 

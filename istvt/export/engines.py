@@ -1,9 +1,11 @@
 """A bundle's graphs in, its engines with their sidecars out, under `engines/`."""
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -120,6 +122,13 @@ def build_engines(
     finally:
         if gpu is not None:
             gpu.close()
+
+
+def copy_timing_caches(engines: Path, target: Path) -> None:
+    """Let a build go on from what an earlier one measured, in another folder."""
+    for cache in engines.glob("*.timing-cache"):
+        target.mkdir(exist_ok=True)
+        shutil.copyfile(cache, target / cache.name)
 
 
 def check_builder(options: EngineOptions) -> None:

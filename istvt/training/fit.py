@@ -21,7 +21,7 @@ from istvt.data.checks import refuse_copies, require_labels, shared_identities
 from istvt.data.crops import Progress
 from istvt.data.layouts.choose import DEFAULT as ANY_LAYOUT
 from istvt.data.layouts.choose import LayoutOptions
-from istvt.data.manifest import Skipped
+from istvt.data.manifest import TRAINING_SPLITS, Skipped
 from istvt.data.opening import read_data
 from istvt.data.prepared import is_prepared
 from istvt.data.windows import load_split
@@ -62,7 +62,6 @@ from istvt.training.writing import writing
 
 __all__ = ["CURVE_FILE", "EpochResult", "FitResult", "fit"]
 
-SPLITS_READ = ("train", "val")
 # Those that are needed late are asked for before anything is written, too.
 PACKAGES = ("safetensors.torch", "lightning_fabric", "tensorboardX", "matplotlib.figure")
 TAKES_LESS = (
@@ -152,9 +151,9 @@ def fit(
             check_is_same(out, plan)
         else:
             check_is_free(out)
-        manifest = read_data(data, splits=SPLITS_READ, layout=layout)
+        manifest = read_data(data, splits=TRAINING_SPLITS, layout=layout)
         with_fakes = recipe.fakes != "self-blended"
-        require_labels(manifest, SPLITS_READ, with_fakes=with_fakes)
+        require_labels(manifest, TRAINING_SPLITS, with_fakes=with_fakes)
         if not is_prepared(data):
             refuse_copies(read_data(data, layout=layout).videos)  # those of the test split too
         model = _first_model(plan, start)
@@ -172,7 +171,7 @@ def fit(
             progress=progress,
         )
         with processes.first_goes_first():
-            train, val = (load(split=split) for split in SPLITS_READ)
+            train, val = (load(split=split) for split in TRAINING_SPLITS)
         videos = list_videos((train, val), manifest.root)
         processes.refuse_different(digest_of(videos), f"the windows of {data}")
         if resume:

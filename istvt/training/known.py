@@ -20,7 +20,7 @@ from istvt.data.manifest import EXAMPLES
 from istvt.data.shards import VideoFaces
 from istvt.data.windows import SplitWindows
 from istvt.errors import WeightsError
-from istvt.files import atomic_file
+from istvt.files import atomic_file, sha256_of_head
 
 VIDEOS_FILE = "videos.jsonl"
 HEAD_BYTES = 1 << 16  # of compressed pictures: no two files of one size begin alike
@@ -156,9 +156,7 @@ def digest_faces(faces: VideoFaces) -> str:
 def digest_head(path: Path) -> str:
     """Give a file's size and the hash of its first bytes; empty where it cannot be read."""
     try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            return f"{size}-{hashlib.sha256(stream.read(HEAD_BYTES)).hexdigest()}"
+        return f"{path.stat().st_size}-{sha256_of_head(path, HEAD_BYTES)}"
     except OSError:
         return ""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from istvt.data.layouts.choose import DEFAULT, LayoutOptions
-from istvt.data.prepared import is_prepared, open_prepared
+from istvt.data.prepared import is_prepared, read_recipe
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ def codec_of(data: Path) -> str:
     """Say how the faces of a prepared folder are packed; those of videos are made as png.
 
     Raises:
-        DataError: the folder was not finished, or is damaged.
+        DataError: the folder is damaged.
     """
     if not is_prepared(data):
         return "png"
-    recipe = open_prepared(data).recipe
+    recipe = read_recipe(data)
     return recipe.codec if recipe.codec == "png" else f"{recipe.codec} {recipe.quality}"

@@ -72,7 +72,7 @@ def test_validation_takes_windows_evenly_spread(make_faces):
 def prepared_of(*entries):
     recipe = FaceRecipe(CropRecipe(SIZE_PX), Sampling(), num_frames=3)
     manifest = Manifest(Path("data"), "folder", tuple(entry.video for entry in entries))
-    return Prepared(Path("prepared"), recipe, manifest, entries, "")
+    return Prepared(Path("prepared"), recipe, manifest, entries)
 
 
 def test_a_split_counts_what_gives_no_window(make_faces, caplog):

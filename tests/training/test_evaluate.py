@@ -54,7 +54,7 @@ def opened(split, monkeypatch):
 
     def serve(data, config, **options):
         asked.append((data, config, options))
-        return Prepared(Path("set"), recipe, manifest, entries, "digest of other splits too")
+        return Prepared(Path("set"), recipe, manifest, entries)
 
     monkeypatch.setattr(module, "open_data", serve)
     monkeypatch.setattr(module, "read_data", lambda *_, **__: manifest)
@@ -161,7 +161,7 @@ def test_compression_and_methods_are_those_of_the_videos(split, opened):
     manifest = replace(opened.manifest, layout="ffpp")
     recipe = FaceRecipe(CropRecipe(SIZE_PX), Sampling(), num_frames=2)
     entries = tuple(one.faces for one in windows.videos)
-    data = EvaluatedData.of(Prepared(Path("set"), recipe, manifest, entries, ""), windows)
+    data = EvaluatedData.of(Prepared(Path("set"), recipe, manifest, entries), windows)
     assert (data.compressions, data.methods) == (("c40",), ("Deepfakes",))
 
 

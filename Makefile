@@ -21,7 +21,7 @@ test: install lint
 
 # With what is installed, and every part that it allows: PARTS="kernels driver" for some of them.
 gpu-check:
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m istvt.benchmarks.gpu_check $(PARTS)
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m gpu_check $(PARTS)
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 
 from istvt.data.layouts.choose import read_layout
-from istvt.data.prepare import prepare
-from istvt.data.recipe import FaceRecipe
-from istvt.data.samples import Sample, WindowDataset
-from istvt.data.windows import WindowRef, spread, windows_in
+from istvt.data.prepared.face_recipe import FaceRecipe
+from istvt.data.prepared.prepare import prepare
+from istvt.data.windows.index import WindowRef, spread, windows_in
+from istvt.data.windows.samples import Sample, WindowDataset
 from istvt.faces.align import cut_face
 from istvt.faces.mtcnn import MtcnnDetector
 from istvt.faces.track import FaceTracker

@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 
 from istvt.data.layouts.choose import LayoutOptions
-from istvt.data.synthetic import ClipRecipe, cut_portrait, make_clip
+from istvt.data.synthetic.talking_head import ClipRecipe, cut_portrait, make_clip
+from istvt.evaluation.evaluate import evaluate
+from istvt.evaluation.intervals import bootstrap
+from istvt.evaluation.metrics import roc_auc
 from istvt.faces.mtcnn import MtcnnDetector
 from istvt.faces.track import FaceTracker
+from istvt.models.load import load_run
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.records import Frame
-from istvt.runs import load_run
-from istvt.training.checkpoint import LAST_FILE
-from istvt.training.evaluate import evaluate
 from istvt.training.fit import fit
-from istvt.training.intervals import bootstrap
 from istvt.training.material import BLENDS
-from istvt.training.metrics import roc_auc
-from istvt.training.recipe import MODERN_RECIPE, BlendName
+from istvt.training.run.checkpoint import LAST_FILE
+from istvt.training.run.recipe import MODERN_RECIPE, BlendName
 from istvt.video.cuts import CutDetector
 from istvt.video.source import open_source
 from istvt.video.writer import VideoWriter

@@ -14,16 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from istvt.data.blend import SelfBlend
-from istvt.data.generate import DEFAULT_BLEND, DatasetSize, SplitSize, find_portraits, make_dataset
+from istvt.data.synthetic.blend import SelfBlend
+from istvt.data.synthetic.generate import (
+    DEFAULT_BLEND,
+    DatasetSize,
+    SplitSize,
+    find_portraits,
+    make_dataset,
+)
+from istvt.evaluation.evaluate import evaluate
+from istvt.evaluation.report import format_summary
+from istvt.evaluation.summary import summarise
 from istvt.faces.mtcnn import MtcnnDetector
+from istvt.models.load import load_run
 from istvt.presets import TINY, CropRecipe, ModelConfig
-from istvt.runs import load_run
-from istvt.training.evaluate import evaluate
 from istvt.training.fit import fit
-from istvt.training.recipe import DEMO_RECIPE
-from istvt.training.report import format_summary
-from istvt.training.summary import summarise
+from istvt.training.run.recipe import DEMO_RECIPE
 
 SIZE = DatasetSize(SplitSize(96, 10), SplitSize(16, 10), SplitSize(1, 10))
 HELD_OUT_SIZE = DatasetSize(SplitSize(1, 10), SplitSize(1, 10), SplitSize(40, 24))

@@ -5,7 +5,10 @@ from typing import Annotated
 import typer
 
 from istvt import __version__
-from istvt.commands import build, evaluate, learn, measure, prepare, show, train, watch
+from istvt.commands import demo as show
+from istvt.commands import evaluate, measure, prepare, train, watch
+from istvt.commands import export as build
+from istvt.commands import import_weights as learn
 from istvt.console import run_and_exit
 
 app = typer.Typer(

@@ -8,23 +8,22 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 import typer
 
 from istvt.errors import ExitCode, IstvtError
+from istvt.records import Progress
 
 SECONDS_A_LINE = 60.0  # where there is no terminal
 
-StageProgress: TypeAlias = Callable[[str, int, int], None]
-
 
 @contextmanager
-def stage_bars(*, unit: str | None = None) -> Iterator[StageProgress]:
+def stage_bars(*, unit: str | None = None) -> Iterator[Progress]:
     """Give a callback `(stage, done, total)` that draws one bar a stage on standard error.
 
     Where standard error is no terminal, each stage is one line when it starts, and one a minute
-    while it goes on.
+    while it goes on. A stage with a total of 0 is one line.
 
     Args:
         unit: of what is counted; its rate is then shown too.
@@ -34,6 +33,9 @@ def stage_bars(*, unit: str | None = None) -> Iterator[StageProgress]:
 
         def report(stage: str, done: int, total: int) -> None:
             now = time.monotonic()
+            if not total:
+                typer.echo(f"  {stage} ...", err=True)
+                return
             if stage not in told:
                 typer.echo(f"{stage} ({total})", err=True)
             elif now - told[stage] < SECONDS_A_LINE:
@@ -44,11 +46,11 @@ def stage_bars(*, unit: str | None = None) -> Iterator[StageProgress]:
 
         yield report
         return
+    from rich import progress as rich_progress
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         ProgressColumn,
         Task,
         TaskID,
@@ -66,10 +68,15 @@ def stage_bars(*, unit: str | None = None) -> Iterator[StageProgress]:
 
     columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
     columns += [MofNCompleteColumn(), *([RateColumn()] if unit else [])]
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    with rich_progress.Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True)
+    ) as bars:
         tasks: dict[str, TaskID] = {}
 
         def draw(stage: str, done: int, total: int) -> None:
+            if not total:
+                bars.console.print(f"  {stage} ...", markup=False, highlight=False)
+                return
             if stage not in tasks:
                 for name in [name for name, task in tasks.items() if is_finished(task)]:
                     bars.remove_task(tasks.pop(name))
@@ -80,11 +87,6 @@ def stage_bars(*, unit: str | None = None) -> Iterator[StageProgress]:
             return any(bar.id == task and bar.finished for bar in bars.tasks)
 
         yield draw
-
-
-def step_lines(step: str) -> None:
-    """Print what starts now on standard error."""
-    typer.echo(f"  {step} ...", err=True)
 
 
 def run_app(app: Callable[..., object]) -> int:

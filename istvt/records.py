@@ -1,14 +1,27 @@
 """The records that pass between parts: plain frozen values, no behaviour beyond small views."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 UInt8Array: TypeAlias = NDArray[np.uint8]
 FloatArray: TypeAlias = NDArray[np.float32]
+
+FloatPrecision: TypeAlias = Literal["fp32", "fp16", "bf16"]
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
+Fakes: TypeAlias = Literal["real", "self-blended", "mixed"]
+"""Where fake windows come from: the data, blends of its real frames, or both."""
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with (stage, done, total); a total of 0 names a stage that cannot be counted."""
+
+
+def ignore(stage: str, done: int, total: int) -> None:
+    """Be the `Progress` of callers who want none."""
+
 
 Item = TypeVar("Item")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from istvt.export.bundle import Bundle
+    from istvt.bundle.manifest import Bundle
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the preset `tiny` with random weights and held-out windows of its own."""
     import numpy as np
 
+    from istvt.models.load import save_run, save_sample_windows
     from istvt.presets import TINY
-    from istvt.runs import save_run, save_sample_windows
-    from tests.models import config_of, random_model
+    from tests.random_models import config_of, random_model
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     save_run(folder, random_model(TINY), config_of(TINY))

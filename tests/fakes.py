@@ -5,7 +5,7 @@ import numpy as np
 from istvt.closing import ClosesOnExit
 from istvt.presets import ModelPreset
 from istvt.records import Face, FloatArray, UInt8Array
-from istvt.runtime.scorer import (
+from istvt.scorer import (
     ScorerInfo,
     check_faces,
     check_windows,

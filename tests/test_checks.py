@@ -17,8 +17,8 @@ from istvt.checks.packages import PACKAGES, Package, check_package
 from istvt.checks.probes import probe_onnxruntime
 from istvt.errors import ExitCode
 from istvt.runtime.backends.choose import AUTO_ORDER
-from istvt.runtime.scorer import BackendName
-from istvt.video.devices import CameraInfo
+from istvt.scorer import BackendName
+from istvt.video.camera import CameraInfo
 
 Fake = Callable[[str, str], None]
 HONEST_ONNXRUNTIME = """

@@ -8,7 +8,7 @@ import pytest
 
 from istvt.errors import DataError, UsageError
 from istvt.lock import LOCK_FILE, locked
-from istvt.training.run_folder import held
+from istvt.training.run.folder import held
 
 pytest.importorskip("fcntl", reason="this operating system has no such locks")
 

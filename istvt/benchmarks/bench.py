@@ -9,21 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias, get_args
+from typing import get_args
 
-from istvt.benchmarks.environment import describe_environment
 from istvt.benchmarks.process import Loaded, Turn, Worker, WorkerProcess
 from istvt.benchmarks.report import BenchModel, BenchReport, Row, row_of
 from istvt.benchmarks.worker import NAIVE, Job
+from istvt.bundle.engines import GRAPHS, engine_path
+from istvt.bundle.flavour import MODULES
+from istvt.bundle.manifest import Bundle
+from istvt.environment import describe_environment
 from istvt.errors import BackendError, UsageError
-from istvt.export.bundle import Bundle
-from istvt.export.engine_record import GRAPHS, engine_path
-from istvt.export.flavour import MODULES
 from istvt.extras import require
 from istvt.presets import CropRecipe, ModelConfig, ModelPreset
-from istvt.runtime.scorer import BackendName, DeviceName, check_device
-
-Progress: TypeAlias = Callable[[str, int, int], None]
+from istvt.records import Progress, ignore
+from istvt.scorer import BackendName, DeviceName, check_device
 
 BACKENDS = tuple(name for name in get_args(BackendName) if name != "auto")
 ALWAYS_MEASURED = ("torch", "onnxruntime", "openvino")
@@ -41,7 +40,7 @@ def run_bench(
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
     random_weights: bool = False,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = ignore,
     start: Callable[[Job], Worker] = WorkerProcess,
 ) -> BenchReport:
     """Measure the naive way and each backend, in processes of their own.
@@ -120,9 +119,7 @@ def default_backends(bundle: Bundle, *, device: DeviceName) -> tuple[str, ...]:
 
 
 @contextmanager
-def random_bundle(
-    preset: ModelPreset, *, progress: Callable[[str], None] = lambda step: None
-) -> Iterator[Bundle]:
+def random_bundle(preset: ModelPreset, *, progress: Progress = ignore) -> Iterator[Bundle]:
     """Give a bundle of a preset with random weights; it is gone when the block ends.
 
     Raises:
@@ -131,7 +128,7 @@ def random_bundle(
     for module in ("torch", "onnx", "onnxscript"):
         require(module, extra="cpu")
     from istvt.export.build import write_graphs
-    from istvt.model.istvt import ISTVT
+    from istvt.models.istvt.model import ISTVT
 
     config = ModelConfig(preset=preset, crop=CropRecipe(size_px=preset.image_size))
     with TemporaryDirectory(prefix="istvt-bench-") as scratch:

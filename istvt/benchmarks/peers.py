@@ -10,12 +10,11 @@ from itertools import cycle
 
 import numpy as np
 
-from istvt.benchmarks.stages import Clock, noise_faces
-from istvt.benchmarks.timing import FrameTime
+from istvt.benchmarks.timing import Clock, FrameTime, noise_faces
+from istvt.bundle.manifest import Bundle
 from istvt.errors import BackendError
-from istvt.export.bundle import Bundle
 from istvt.extras import require
-from istvt.runtime.scorer import DeviceName
+from istvt.scorer import DeviceName
 
 
 class NaiveFrame:
@@ -43,7 +42,7 @@ class NaiveFrame:
         self.device = "cuda" if device != "cpu" and has_cuda else "cpu"
         if threads is not None:
             torch.set_num_threads(threads)
-        from istvt.runs import load_model
+        from istvt.models.load import load_model
 
         self._model = load_model(bundle.weights, bundle.config).to(self.device)
         self._clock = clock

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from istvt.benchmarks.child import ANSWER_TIMEOUT_S, ChildProcess
 from istvt.benchmarks.timing import FrameTime
 from istvt.benchmarks.worker import Job
+from istvt.child import ANSWER_TIMEOUT_S, ChildProcess
 
 COMMAND = (sys.executable, "-m", "istvt.benchmarks.worker")
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from istvt.benchmarks.environment import Environment
 from istvt.benchmarks.process import Loaded, Turn
 from istvt.benchmarks.timing import FrameTime, total_s
 from istvt.benchmarks.worker import NAIVE
+from istvt.environment import Environment
 from istvt.presets import ModelPreset
 from istvt.runtime.stages import percentiles_ms
 

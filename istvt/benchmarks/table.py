@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from istvt.benchmarks.environment import Environment
 from istvt.benchmarks.report import STAGES, BenchModel, BenchReport, Latency, Row, naive_row
+from istvt.environment import Environment
 
 BUSY_LOAD_PER_CORE = 0.5
 NAME_WIDTH = 13

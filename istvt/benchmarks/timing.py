@@ -1,8 +1,17 @@
 """A callable that times its own frames in, settled and counted frame times out."""
 
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TypeAlias
+
+import numpy as np
+
+from istvt.presets import ModelPreset
+from istvt.records import UInt8Array
+from istvt.scorer import Features, Scorer
 
 WARM_UP_CALLS, WARM_UP_S = 30, 6.0  # given up after either; a noisy machine never settles
 STEADY_CALLS, STEADY_TOLERANCE = 3, 0.1
@@ -67,3 +76,37 @@ def total_s(times: list[FrameTime]) -> float:
 def _is_settled(times: list[FrameTime]) -> bool:
     latest = [time.frame_s for time in times[-STEADY_CALLS:]]
     return len(latest) == STEADY_CALLS and max(latest) <= (1 + STEADY_TOLERANCE) * min(latest)
+
+
+Clock: TypeAlias = Callable[[], float]
+
+
+class StreamedFrame:
+    """One new face encoded and one window scored, the other faces' features kept."""
+
+    def __init__(self, scorer: Scorer, *, clock: Clock = time.perf_counter) -> None:
+        self.device, self.precision = scorer.info.device, scorer.info.precision
+        self._scorer, self._clock = scorer, clock
+        faces = noise_faces(scorer.info.preset)
+        self._features: deque[Features] = deque(scorer.encode(faces), maxlen=len(faces))
+        self._faces = _one_by_one(faces)
+
+    def __call__(self) -> FrameTime:
+        """Time the next frame."""
+        face = next(self._faces)
+        start = self._clock()
+        self._features.extend(self._scorer.encode(face))
+        self._scorer.synchronize()
+        encoded = self._clock()
+        self._scorer.score([tuple(self._features)])
+        return FrameTime(encoder_s=encoded - start, window_s=self._clock() - encoded)
+
+
+def noise_faces(preset: ModelPreset) -> UInt8Array:
+    """Make one window's faces `(T, S, S, 3)`; what they show does not change the time."""
+    shape = (preset.num_frames, preset.image_size, preset.image_size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _one_by_one(faces: UInt8Array) -> Iterator[UInt8Array]:
+    return cycle([faces[i : i + 1] for i in range(len(faces))])

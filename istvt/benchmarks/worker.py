@@ -12,10 +12,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from istvt.benchmarks.child import serve_standard_streams
 from istvt.benchmarks.timing import FrameTime, sample, warm_up
+from istvt.child import serve_standard_streams
 from istvt.errors import IstvtError
-from istvt.runtime.scorer import DeviceName
+from istvt.scorer import DeviceName
 
 NAIVE = "naive"
 AT_LEAST_CALLS = 2  # of a turn
@@ -54,14 +54,14 @@ def open_subject(job: Job) -> Subject:
     Raises:
         IstvtError: it does not run here.
     """
-    from istvt.export.bundle import open_bundle
+    from istvt.bundle.manifest import open_bundle
 
     bundle = open_bundle(Path(job.bundle))
     if job.subject == NAIVE:
         from istvt.benchmarks.peers import NaiveFrame
 
         return NaiveFrame(bundle, device=job.device, threads=job.threads)
-    from istvt.benchmarks.stages import StreamedFrame
+    from istvt.benchmarks.timing import StreamedFrame
     from istvt.runtime.backends.choose import open_scorer
 
     scorer = open_scorer(

@@ -3,24 +3,20 @@
 The clips need no labels; they should look like what the camera will see.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
 
 import numpy as np
 
-from istvt.data.manifest import Label, Manifest, Video
-from istvt.data.prepare import prepare
-from istvt.data.recipe import FaceRecipe
-from istvt.data.windows import windows_of
+from istvt.data.layouts.manifest import Label, Manifest, Video
+from istvt.data.prepared.face_recipe import FaceRecipe
+from istvt.data.prepared.prepare import prepare
+from istvt.data.windows.index import windows_of
 from istvt.errors import DataError
 from istvt.presets import ModelConfig
-from istvt.records import UInt8Array
-from istvt.video.suffixes import VIDEO_SUFFIXES
-
-Progress: TypeAlias = Callable[[str, int, int], None]
+from istvt.records import Progress, UInt8Array, ignore
+from istvt.video.source import VIDEO_SUFFIXES
 
 MAX_WINDOWS = 32
 FRAMES_A_CLIP = 60  # sampled; neighbours look alike, so more clips tell more than longer ones
@@ -35,7 +31,7 @@ class CalibrationWindows:
 
 
 def windows_from_clips(
-    folder: Path, config: ModelConfig, *, progress: Progress = lambda stage, done, total: None
+    folder: Path, config: ModelConfig, *, progress: Progress = ignore
 ) -> CalibrationWindows:
     """Find, track and cut the faces of a folder's videos and take windows evenly from all.
 

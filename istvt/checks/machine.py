@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from istvt.checks.record import Check, Status
-from istvt.video.devices import list_cameras
+from istvt.video.camera import list_cameras
 
 GIB = 1 << 30
 LEAST_MEMORY_GIB = 2  # the paper preset's weights, its graphs and one video at a time

@@ -235,8 +235,8 @@ def probe_cuda_python() -> list[Finding]:
     """Open the first GPU the way the backends do."""
 
     def act() -> str:
-        from istvt.export.engine_record import format_driver
-        from istvt.runtime.backends.device_cuda_python import CudaPythonDevice
+        from istvt.bundle.engines import format_driver
+        from istvt.runtime.backends.cuda.cuda_python import CudaPythonDevice
 
         device = CudaPythonDevice()
         device.close()

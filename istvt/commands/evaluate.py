@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from istvt import locate
+from istvt.bundle import locate
 from istvt.commands import options, train_options
 from istvt.console import stage_bars
 from istvt.errors import ExitCode
@@ -73,13 +73,13 @@ def evaluate(
     device: train_options.DeviceOption = None,
 ) -> int:
     """Measure a run on a labelled split, by window and by video, in all and by fake method."""
-    from istvt.runs import load_run
-    from istvt.training import evaluate as evaluating
-    from istvt.training.known import read_videos
+    from istvt.data.known import read_videos
+    from istvt.evaluation import evaluate as evaluating
+    from istvt.evaluation.overlap import find_overlap, format_overlap
+    from istvt.evaluation.report import format_data, format_summary, to_csv, to_json
+    from istvt.evaluation.summary import summarise
+    from istvt.models.load import load_run
     from istvt.training.material import BLENDS
-    from istvt.training.overlap import find_overlap, format_overlap
-    from istvt.training.report import format_data, format_summary, to_csv, to_json
-    from istvt.training.summary import summarise
 
     for file in (json, scores):
         if file is not None and file != PIPE:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from istvt import locate
+from istvt.bundle import locate
 from istvt.commands import options
-from istvt.console import stage_bars, step_lines
+from istvt.console import stage_bars
 from istvt.errors import ExitCode, ModelNotFoundError, UsageError
 from istvt.presets import preset_named
 
 if TYPE_CHECKING:
     from istvt.benchmarks.report import BenchReport
-    from istvt.export.bundle import Bundle
+    from istvt.bundle.manifest import Bundle
 
 FALLBACK_PRESET = "paper"
 
@@ -110,7 +110,7 @@ def _bundle_or_preset(
     chosen = preset_named(preset or FALLBACK_PRESET)
     why = "--preset" if preset else "there is no bundle here; speed does not depend on the weights"
     typer.echo(f"model: preset {chosen.name} with random weights ({why})", err=True)
-    with random_bundle(chosen, progress=step_lines) as bundle:
+    with stage_bars() as progress, random_bundle(chosen, progress=progress) as bundle:
         yield bundle, True
 
 

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from istvt import locate
+from istvt.bundle import locate
 from istvt.errors import UsageError
 
 if TYPE_CHECKING:
-    from istvt.export.bundle import Bundle
+    from istvt.bundle.manifest import Bundle
     from istvt.faces.mtcnn import MtcnnDetector
     from istvt.runtime.pipeline import Pipeline
     from istvt.runtime.policy import VerdictPolicy
-    from istvt.runtime.scorer import Scorer
+    from istvt.scorer import Scorer
 
 ModelOption = Annotated[
     Path | None,
@@ -47,7 +47,7 @@ MinFaceOption = Annotated[
 
 def open_bundle(model: Path | None) -> "Bundle":
     """Find and check the bundle; print which it is and why."""
-    from istvt.export.bundle import open_bundle
+    from istvt.bundle.manifest import open_bundle
 
     located = locate.find_bundle(model)
     typer.echo(f"model: {located.folder} ({located.reason})", err=True)

@@ -14,9 +14,9 @@ from istvt.errors import ExitCode, UsageError
 from istvt.presets import CropRecipe, Sampling, preset_named
 
 if TYPE_CHECKING:
-    from istvt.data.manifest import Video
-    from istvt.data.prepared import Prepared
-    from istvt.data.recipe import FaceRecipe
+    from istvt.data.layouts.manifest import Video
+    from istvt.data.prepared.face_recipe import FaceRecipe
+    from istvt.data.prepared.folder import Prepared
 
 SHOWN = 5  # faults told on the terminal; the file has all
 
@@ -92,10 +92,10 @@ def prepare(
     ] = None,
 ) -> int:
     """Find, track and cut the faces of all videos, once; stopped, it goes on where it was."""
-    from istvt.data.checks import refuse_copies
+    from istvt.data.layouts.checks import refuse_copies
     from istvt.data.layouts.choose import LayoutOptions, read_layout
-    from istvt.data.prepare import prepare as prepare_all
-    from istvt.data.recipe import FaceRecipe
+    from istvt.data.prepared.face_recipe import FaceRecipe
+    from istvt.data.prepared.prepare import prepare as prepare_all
 
     if frame_step is not None and sample_fps is not None:
         raise UsageError("--frame-step and --sample-fps exclude each other: give one")
@@ -133,8 +133,8 @@ def prepare(
 
 
 def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
-    from istvt.data.prepared import BROKEN_FILE
-    from istvt.data.summary import format_parts, summarise
+    from istvt.data.prepared.folder import BROKEN_FILE
+    from istvt.data.prepared.summary import format_parts, summarise
 
     typer.echo(format_parts(summarise(prepared)))
     if prepared.skipped:
@@ -157,9 +157,9 @@ def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
 
 def _next(prepared: "Prepared", preset: str) -> str:
     """Say what can be done with those videos that give windows."""
-    from istvt.data.checks import lacking_labels
-    from istvt.data.manifest import TRAINING_SPLITS
-    from istvt.data.runs import window_starts
+    from istvt.data.layouts.checks import lacking_labels
+    from istvt.data.layouts.manifest import TRAINING_SPLITS
+    from istvt.data.prepared.shards import window_starts
 
     num_frames = prepared.recipe.num_frames
     videos = [v.video for v in prepared.videos if len(window_starts(v.runs, num_frames))]
@@ -171,8 +171,8 @@ def _next(prepared: "Prepared", preset: str) -> str:
 
 def _untrainable(videos: "Sequence[Video]") -> str | None:
     """Say why no training can be done, if so; fakes can be made, real videos cannot."""
-    from istvt.data.checks import lacking_labels
-    from istvt.data.manifest import TRAINING_SPLITS
+    from istvt.data.layouts.checks import lacking_labels
+    from istvt.data.layouts.manifest import TRAINING_SPLITS
 
     lacking = lacking_labels(videos, TRAINING_SPLITS, with_fakes=False)
     if not lacking:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from istvt import locate
+from istvt.bundle import locate
 from istvt.commands import train_options as options
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, UsageError
 from istvt.presets import PAPER, CropRecipe, ModelConfig, Sampling, preset_named
 
 if TYPE_CHECKING:
-    from istvt.training.checkpoint import Plan
     from istvt.training.fit import EpochResult, FitResult
-    from istvt.training.recipe import TrainRecipe
+    from istvt.training.run.checkpoint import Plan
+    from istvt.training.run.recipe import TrainRecipe
     from istvt.training.stop import TrainingStopped
 
 LEAK_TEST = (
@@ -71,9 +71,9 @@ def train(
 
     On several GPUs or machines: torchrun --nproc-per-node N -m istvt train DATA ...
     """
-    from istvt.training.checkpoint import read_plan
     from istvt.training.distributed import is_first_process, meet
     from istvt.training.fit import fit
+    from istvt.training.run.checkpoint import read_plan
     from istvt.training.stop import TrainingStopped
 
     if resume and out is None:
@@ -166,7 +166,7 @@ def _recipe(
     epochs: int | None,
     budget_s: float | None,
 ) -> "TrainRecipe":
-    from istvt.training.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE
+    from istvt.training.run.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE
 
     is_tiny = config.preset.name == "tiny"
     recipe = {

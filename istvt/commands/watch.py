@@ -45,8 +45,8 @@ def score(
     ] = None,
 ) -> int:
     """Judge recordings: each face a track with a verdict, each file a verdict."""
-    from istvt.runtime.report import exit_code, render
     from istvt.runtime.score import find_sources, score_sources
+    from istvt.runtime.sinks.report import exit_code, render
 
     bundle = options.open_bundle(model)
     found = find_sources(sources)
@@ -92,8 +92,8 @@ def stream(
     stats: Annotated[bool, typer.Option(help="Print each stage's timings at the end.")] = True,
 ) -> int:
     """Judge a camera, a stream or a file while it runs; Ctrl-C ends it cleanly."""
-    from istvt.runtime.report import exit_code, format_session
     from istvt.runtime.session import TrackList, run_session
+    from istvt.runtime.sinks.report import exit_code, format_session
     from istvt.runtime.sinks.terminal import StatusLine
     from istvt.runtime.stages import format_stages
 
@@ -163,8 +163,7 @@ def _sinks(
 
     sinks: list[Sink] = [] if lines is None else [JsonLines(lines)]
     if show or save is not None:
-        from istvt.runtime.sinks.display import Display
-        from istvt.runtime.sinks.pictures import Pictures
+        from istvt.runtime.sinks.pictures import Display, Pictures
 
         display = Display(f"istvt: {source.name}") if show else None
         sinks.append(

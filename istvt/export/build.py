@@ -6,27 +6,23 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeAlias
 
+from istvt.bundle import manifest as bundles
+from istvt.bundle.manifest import Bundle
 from istvt.calibration.clips import CalibrationWindows, windows_from_clips
 from istvt.errors import DataError, UsageError
-from istvt.export import bundle as bundles
-from istvt.export.bundle import Bundle
-from istvt.export.engine import EngineOptions
-from istvt.export.engine_monitor import BuildProgress
-from istvt.export.engine_parity import CheckedEngines, build_and_check
-from istvt.export.engines import check_builder, copy_timing_caches
+from istvt.export.engines.build import check_builder, copy_timing_caches
+from istvt.export.engines.builder import EngineOptions
+from istvt.export.engines.parity import CheckedEngines, build_and_check
 from istvt.export.graph import export_encoder, export_window
-from istvt.export.parity import ParityResult, SampleWindows, gate, random_windows
 from istvt.export.precision import lower_graphs, quantize_graphs
-from istvt.export.steps import ParitySteps, Progress
 from istvt.faces.mtcnn_weights import build_detector
 from istvt.files import atomic_folder
-from istvt.model.istvt import ISTVT
+from istvt.models.istvt.model import ISTVT
+from istvt.models.load import load_run, load_sample_windows, save_weights
 from istvt.presets import ModelConfig, ModelPreset
-from istvt.runs import load_run, load_sample_windows, save_weights
-
-Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
+from istvt.records import Precision, Progress, ignore
+from istvt.runtime.parity import ParityResult, ParitySteps, SampleWindows, gate, random_windows
 
 TOOLS = ("istvt", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
@@ -47,8 +43,7 @@ def export_run(
     precision: Precision = "fp32",
     clips: Path | None = None,
     engines: EngineOptions | None = None,
-    progress: Progress = lambda step: None,
-    build_progress: BuildProgress = lambda stage, done, total: None,
+    progress: Progress = ignore,
 ) -> Exported:
     """Write the bundle of a run; `out` changes only when everything passed.
 
@@ -58,8 +53,7 @@ def export_run(
         precision: of the graphs.
         clips: folder of videos for the ranges of INT8; without it, the run's held-out windows.
         engines: to build too; none where None.
-        progress: is told what starts.
-        build_progress: is told how far a builder is.
+        progress: called with each step as it starts, and with how far an engine's build is.
 
     Raises:
         ModelNotFoundError: `run` is no run.
@@ -75,7 +69,7 @@ def export_run(
     windows = _windows_to_compare(run, config.preset)
     calibration = None
     if precision == "int8":
-        progress("calibration windows")
+        progress("calibration windows", 0, 0)
         calibration = _windows_to_calibrate(run, clips, config)
     with atomic_folder(out) as folder:
         draft = write_graphs(model, config, folder, progress=progress)
@@ -83,7 +77,7 @@ def export_run(
         steps.run(draft, "torch")
         steps.run(draft, "onnxruntime")
         if precision != "fp32":
-            progress(f"convert to {precision}")
+            progress(f"convert to {precision}", 0, 0)
             draft = _convert(draft, precision, calibration, for_engines=engines is not None)
         if precision in ("fp16", "bf16") or (precision == "int8" and engines is not None):
             steps.run_rounded(draft)
@@ -92,7 +86,7 @@ def export_run(
         if find_spec("openvino"):
             steps.run(draft, "openvino", gates=False)
         gate(steps.results)
-        built = _build_engines(draft, engines, steps, build_progress, earlier=out)
+        built = _build_engines(draft, engines, steps, progress, earlier=out)
         finished = replace(
             draft.with_digests(),
             calibration=_describe(calibration),
@@ -126,7 +120,7 @@ def _build_engines(
     draft: Bundle,
     options: EngineOptions | None,
     steps: ParitySteps,
-    progress: BuildProgress,
+    progress: Progress,
     *,
     earlier: Path,
 ) -> CheckedEngines | None:
@@ -139,15 +133,15 @@ def _build_engines(
 
 
 def write_graphs(
-    model: ISTVT, config: ModelConfig, folder: Path, *, progress: Progress = lambda step: None
+    model: ISTVT, config: ModelConfig, folder: Path, *, progress: Progress = ignore
 ) -> Bundle:
     """Write the fp32 graphs, the weights and the face detector into a folder."""
     draft = Bundle(folder=folder, config=config, precision="fp32")
-    progress("encoder.onnx")
+    progress("encoder.onnx", 0, 0)
     export_encoder(model, draft.encoder)
-    progress("window.onnx")
+    progress("window.onnx", 0, 0)
     export_window(model, draft.window, inlined=draft.inlined_window)
-    progress("weights and face detector")
+    progress("weights and face detector", 0, 0)
     save_weights(draft.weights, model)
     build_detector(draft.detector)
     return draft.with_digests()

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from istvt.export.functions import (
+from istvt.kernels.functions import (
     STANDARD_OPSET,
     append_bodies,
     inline_bodies,
     self_subtract_attention_node,
     spatial_attention_node,
 )
-from istvt.model.attention import attention_kernels
-from istvt.model.istvt import ISTVT, PIXEL_OFFSET, PIXEL_SCALE
-from istvt.model.xception import Block, EntryFlow, SeparableConv
+from istvt.models.istvt.attention import attention_kernels
+from istvt.models.istvt.model import ISTVT, PIXEL_OFFSET, PIXEL_SCALE
+from istvt.models.istvt.xception import Block, EntryFlow, SeparableConv
 
 
 class EncoderGraph(nn.Module):

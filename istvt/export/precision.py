@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from istvt.bundle.manifest import Bundle
 from istvt.calibration.ranges import quantize_window, to_unsigned_activations
-from istvt.export.bundle import Bundle
-from istvt.export.functions import inline_bodies
 from istvt.export.lower import LowPrecision, lower_graph, tail_nodes
+from istvt.kernels.functions import inline_bodies
 from istvt.records import UInt8Array
 from istvt.runtime.backends.choose import open_scorer
 

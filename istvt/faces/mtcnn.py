@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from istvt.compute import count_cores
 from istvt.errors import BundleError, UsageError
 from istvt.extras import require
 from istvt.faces import boxes as bx
 from istvt.faces.area import AreaTable, IntArray
 from istvt.faces.mtcnn_weights import FILE_NAMES, detector_folder, is_detector
-from istvt.machine import count_cores
 from istvt.records import Face, FloatArray, UInt8Array
 
 CELL_PX, STRIDE_PX = 12, 2  # what one cell of P-Net's map sees, and how far apart cells are

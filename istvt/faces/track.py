@@ -8,14 +8,35 @@ carried face looks like does not depend on k, so crops are alike in training and
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from istvt.errors import UsageError
 from istvt.faces import boxes as bx
 from istvt.faces.cadence import AdaptiveCadence, FixedCadence
-from istvt.faces.detector import FaceDetector
-from istvt.records import Face, FloatArray, Frame
+from istvt.records import Face, FloatArray, Frame, UInt8Array
+
+
+class FaceDetector(Protocol):
+    """Finds faces in a picture, and follows known ones cheaply into the next."""
+
+    def detect(self, image: UInt8Array) -> list[Face]:
+        """Search the whole picture `(H, W, 3)` RGB; the largest face comes first."""
+        ...
+
+    def refine(self, image: UInt8Array, boxes_xyxy: FloatArray) -> list[Face | None]:
+        """Look again only where faces are expected.
+
+        Args:
+            image: `(H, W, 3)` RGB.
+            boxes_xyxy: `(n, 4)` px, where the faces were or should be.
+
+        Returns:
+            One entry per box, None where there is no longer a face.
+        """
+        ...
+
 
 DETECT_EVERY = 5
 

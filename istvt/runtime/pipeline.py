@@ -9,16 +9,16 @@ from math import isfinite
 
 import numpy as np
 
-from istvt.export.bundle import ScorePolicy
+from istvt.bundle.manifest import ScorePolicy
 from istvt.faces.align import cut_face
 from istvt.faces.track import FaceTracker, TrackedFace
 from istvt.presets import ModelConfig
 from istvt.records import Frame, Score, Verdict, Window
 from istvt.runtime.policy import TrackJudge, VerdictPolicy, to_score
 from istvt.runtime.results import FrameResult, TrackView
-from istvt.runtime.scorer import Features, Scorer
 from istvt.runtime.stages import StageTimers
 from istvt.runtime.window import WindowBuffer
+from istvt.scorer import Features, Scorer
 from istvt.video.cuts import CutDetector
 from istvt.video.sampling import FrameSampler
 

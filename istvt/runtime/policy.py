@@ -4,8 +4,8 @@ import logging
 import math
 from dataclasses import dataclass
 
+from istvt.bundle.manifest import ScorePolicy
 from istvt.errors import UsageError
-from istvt.export.bundle import ScorePolicy
 from istvt.records import Score, Verdict, VerdictKind
 
 logger = logging.getLogger(__name__)

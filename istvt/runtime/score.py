@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from istvt.errors import SourceError, SourceNotFoundError
-from istvt.records import Verdict, VerdictKind
+from istvt.records import Progress, Verdict, VerdictKind, ignore
 from istvt.runtime.pipeline import Pipeline
 from istvt.runtime.policy import VerdictPolicy
 from istvt.runtime.results import FrameResult
 from istvt.runtime.session import SessionReport, Sink, TrackList, run_session
-from istvt.video.source import Source, open_source
-from istvt.video.suffixes import VIDEO_SUFFIXES
+from istvt.video.source import VIDEO_SUFFIXES, Source, open_source
 
 FRAMES_BETWEEN_NEWS = 10
-Progress: TypeAlias = Callable[[str, int, int], None]
 Scored: TypeAlias = tuple[SessionReport, list[Verdict]]
 
 
@@ -42,7 +40,7 @@ def score_sources(
     make_pipeline: Callable[[], Pipeline],
     *,
     policy: VerdictPolicy,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = ignore,
 ) -> list[Scored]:
     """Judge recordings one after another; one that cannot be read does not stop the rest.
 

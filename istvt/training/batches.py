@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from istvt.data.samples import init_worker
+from istvt.data.windows.samples import init_worker
 
 
 @dataclass(frozen=True)

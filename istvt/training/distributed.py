@@ -18,9 +18,10 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from istvt.compute import find_device
 from istvt.errors import BackendError, DataError, RuntimeEnvironmentError, UsageError
 from istvt.extras import require
-from istvt.training.recipe import Precision
+from istvt.records import FloatPrecision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -70,10 +71,23 @@ def refuse_other_launchers() -> None:
         )
 
 
+def find_own_device(name: str | None = None) -> torch.device:
+    """Find the device to train on; a process of torchrun takes the GPU of its number.
+
+    Raises:
+        BackendError: see `find_device`.
+        UsageError: see `take_own_gpu`.
+    """
+    if is_torchrun() and name in (None, "cuda") and torch.cuda.is_available():
+        take_own_gpu()
+    return find_device(name)
+
+
 def take_own_gpu() -> None:
     """Make the GPU of this process's number the one that it computes on, before it uses any.
 
     Raises:
+        BackendError: the GPU cannot be used.
         UsageError: there are fewer GPUs than processes on this machine.
     """
     here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
@@ -82,7 +96,11 @@ def take_own_gpu() -> None:
             f"torchrun started {here} processes here, each takes a GPU, and there are {gpus}: "
             f"start it with --nproc-per-node {gpus}, or train with --device cpu"
         )
-    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    number = int(os.environ["LOCAL_RANK"])
+    try:
+        torch.cuda.set_device(number)
+    except RuntimeError as error:
+        raise BackendError(f"GPU {number} cannot be used here: {error}") from error
 
 
 class OtherFailedError(RuntimeEnvironmentError):
@@ -188,7 +206,7 @@ class Processes:
             )
 
 
-def join_processes(device: torch.device, precision: Precision) -> Processes:
+def join_processes(device: torch.device, precision: FloatPrecision) -> Processes:
     """Set up this process, and meet the others that torchrun started.
 
     Args:

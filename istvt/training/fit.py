@@ -17,35 +17,33 @@ from pathlib import Path
 
 import torch
 
-from istvt.data.checks import refuse_copies, require_labels, shared_identities
-from istvt.data.crops import Progress
+from istvt.compute import gpu_errors
+from istvt.data.dataset import load_split, read_data
+from istvt.data.known import digest_of, list_videos, write_videos
+from istvt.data.layouts.checks import refuse_copies, require_labels, shared_identities
 from istvt.data.layouts.choose import DEFAULT as ANY_LAYOUT
 from istvt.data.layouts.choose import LayoutOptions
-from istvt.data.manifest import TRAINING_SPLITS, Skipped
-from istvt.data.opening import read_data
-from istvt.data.prepared import is_prepared
-from istvt.data.windows import load_split
+from istvt.data.layouts.manifest import TRAINING_SPLITS, Skipped
+from istvt.data.prepared.folder import is_prepared
 from istvt.errors import UsageError
 from istvt.extras import require
-from istvt.model.istvt import ISTVT
+from istvt.models.istvt.model import ISTVT
 from istvt.presets import ModelConfig
-from istvt.training.checkpoint import Plan
-from istvt.training.curve import draw_curve
+from istvt.records import FloatPrecision, Progress
 from istvt.training.determinism import determinism
 from istvt.training.distributed import (
     count_processes,
+    find_own_device,
     is_first_process,
     join_processes,
     refuse_other_launchers,
 )
-from istvt.training.epochs import EpochResult
-from istvt.training.gpu_errors import gpu_errors
-from istvt.training.keeper import restored_precision
-from istvt.training.known import digest_of, list_videos, write_videos
-from istvt.training.precision import find_device, settle_precision
-from istvt.training.provenance import DataFacts, codec_of
-from istvt.training.recipe import Precision, TrainRecipe
-from istvt.training.run_folder import (
+from istvt.training.initial_weights import load_start
+from istvt.training.precision import settle_precision
+from istvt.training.run.checkpoint import DataFacts, Plan, codec_of
+from istvt.training.run.curve import draw_curve
+from istvt.training.run.epochs import EpochResult
+from istvt.training.run.folder import (
     CURVE_FILE,
     check_is_free,
     check_is_same,
@@ -53,12 +51,13 @@ from istvt.training.run_folder import (
     held,
     save_samples,
     write_description,
+    writing,
 )
-from istvt.training.start import load_start
+from istvt.training.run.keeper import restored_precision
+from istvt.training.run.recipe import TrainRecipe
+from istvt.training.run.tracking import read_scalars
 from istvt.training.stop import stop_requests
-from istvt.training.tracking import read_scalars
 from istvt.training.trainer import Trainer
-from istvt.training.writing import writing
 
 __all__ = ["CURVE_FILE", "EpochResult", "FitResult", "fit"]
 
@@ -85,7 +84,7 @@ class FitResult:
     run: Path
     best: EpochResult
     epochs: tuple[EpochResult, ...]
-    precision: Precision
+    precision: FloatPrecision
     skipped: tuple[Skipped, ...]
     shared_identities: tuple[str, ...]
 
@@ -144,7 +143,7 @@ def fit(
     if not is_first_process():
         progress = on_epoch = None
     with determinism(wanted=recipe.deterministic), held(out, writes=is_first_process()):
-        where = find_device(device)
+        where = find_own_device(device)
         facts = DataFacts(str(data.resolve()), max_frames, layout, codec_of(data))
         plan = Plan(config, recipe, facts, processes=count_processes())
         if resume:

@@ -1,15 +1,57 @@
 """The training windows and a recipe in, what each epoch is made of out."""
 
+from dataclasses import replace
+
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from istvt.data.augment import MILD_AUGMENTATION, NO_AUGMENTATION, PAPER_AUGMENTATION, Augmentation
-from istvt.data.blend import PLAIN_BLEND, SUBTLE_BLEND, SelfBlend
-from istvt.data.samples import WindowDataset, draw_epoch
-from istvt.data.windows import SplitWindows
-from istvt.training.leak import choose_swapped, shuffle_labels
-from istvt.training.recipe import AugmentationName, BlendName, TrainRecipe
+from istvt.data.layouts.manifest import Label
+from istvt.data.synthetic.blend import PLAIN_BLEND, SUBTLE_BLEND, SelfBlend
+from istvt.data.windows.augment import (
+    MILD_AUGMENTATION,
+    NO_AUGMENTATION,
+    PAPER_AUGMENTATION,
+    Augmentation,
+)
+from istvt.data.windows.index import SplitWindows, VideoWindows
+from istvt.data.windows.samples import WindowDataset, draw_epoch
+from istvt.training.run.recipe import AugmentationName, BlendName, TrainRecipe
+
+
+def shuffle_labels(windows: SplitWindows, seed: int) -> SplitWindows:
+    """Deal the videos' labels out anew among them."""
+    rng = np.random.default_rng([seed, len(windows.videos)])
+    labels = np.array([video.label for video in windows.videos])
+    reals, fakes = (rng.permutation(np.flatnonzero(labels == label)) for label in Label)
+    fakes_of_reals = round(len(reals) * len(fakes) / len(labels))
+    dealt = np.zeros_like(labels)
+    dealt[reals[:fakes_of_reals]] = 1
+    dealt[fakes[: len(fakes) - fakes_of_reals]] = 1
+    pairs = zip(windows.videos, dealt, strict=True)
+    return replace(windows, videos=tuple(_labelled(video, int(label)) for video, label in pairs))
+
+
+def choose_swapped(windows: SplitWindows, seed: int) -> frozenset[str]:
+    """Choose the half of the real videos whose pairs get their two labels swapped.
+
+    A self-blended fake has no label of its own that could be dealt out: it is fake because it was
+    blended. So in every pair of a chosen real video the real window is called fake, and its partner
+    real.
+
+    Returns:
+        Paths of the chosen videos.
+    """
+    reals = sorted(str(video.video.path) for video in windows.videos if video.label == Label.REAL)
+    rng = np.random.default_rng([seed, len(reals)])
+    return frozenset(rng.permutation(reals)[: len(reals) // 2].tolist())
+
+
+def _labelled(windows: VideoWindows, label: int) -> VideoWindows:
+    faces = windows.faces
+    video = replace(faces.video, label=Label(label))
+    return replace(windows, faces=replace(faces, video=video))
+
 
 AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
     "none": NO_AUGMENTATION,

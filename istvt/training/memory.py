@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from istvt.model.block import TransformerBlock
-from istvt.model.istvt import ISTVT
+from istvt.models.istvt.block import TransformerBlock
+from istvt.models.istvt.model import ISTVT
 
 
 class CheckpointedBlock(TransformerBlock):

@@ -3,65 +3,27 @@
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from istvt.errors import BackendError, UsageError
-from istvt.model.istvt import ISTVT
-from istvt.training.distributed import is_torchrun, take_own_gpu
-from istvt.training.recipe import Precision
+from istvt.compute import autocast, has_bf16
+from istvt.errors import UsageError
+from istvt.models.istvt.model import ISTVT
+from istvt.records import FloatPrecision
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBE_STEPS, PROBE_WINDOWS = 3, 4
 
 log = logging.getLogger(__name__)
-
-
-def find_device(name: str | None = None) -> torch.device:
-    """Take the named device, or a GPU where there is one.
-
-    Raises:
-        BackendError: the named device is not there.
-        UsageError: see `take_own_gpu`.
-    """
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if is_torchrun() and torch.cuda.is_available() and name == "cuda":
-            take_own_gpu()
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BackendError(f"device {name!r} cannot be used here: {error}") from error
-    return device
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Give the context in which the forward pass runs."""
-    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
-
-
-@contextmanager
-def true_fp32() -> Iterator[None]:
-    """Keep a GPU from rounding fp32 factors to TF32, as it does in convolutions unless told."""
-    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, matrices.allow_tf32
-    convolutions.allow_tf32 = matrices.allow_tf32 = False
-    try:
-        yield
-    finally:
-        convolutions.allow_tf32, matrices.allow_tf32 = before
 
 
 @dataclass(frozen=True)
 class Settled:
     """The number format of a training, and the seconds that measuring it took."""
 
-    precision: Precision
+    precision: FloatPrecision
     seconds: float = 0.0
 
 
@@ -92,8 +54,8 @@ def settle_precision(
 
 
 def choose_precision(
-    asked: str, device: torch.device, *, step_s: Callable[[Precision], float]
-) -> Precision:
+    asked: str, device: torch.device, *, step_s: Callable[[FloatPrecision], float]
+) -> FloatPrecision:
     """Settle "auto".
 
     A CPU takes bf16 only where it has instructions for it and a step is measured to be faster.
@@ -118,13 +80,7 @@ def choose_precision(
     raise UsageError(f"precision is {asked!r}: expected auto, fp32, bf16 or fp16")
 
 
-def has_bf16() -> bool:
-    """Say whether this CPU multiplies bf16 matrices in hardware."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-def measure_step_s(model: ISTVT, device: torch.device, precision: Precision) -> float:
+def measure_step_s(model: ISTVT, device: torch.device, precision: FloatPrecision) -> float:
     """Time a forward and backward pass on a copy of the model: the fastest after the first."""
     probe = copy.deepcopy(model).to(device).train()
     preset = model.preset

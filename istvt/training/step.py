@@ -7,15 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from istvt.model.istvt import ISTVT
+from istvt.compute import true_fp32
+from istvt.models.istvt.model import ISTVT
 from istvt.training.batch_norm import synchronise_batch_norm
-from istvt.training.checkpoint import TrainState
 from istvt.training.distributed import Processes
-from istvt.training.ema import WeightAverage
 from istvt.training.memory import checkpoint_blocks
-from istvt.training.precision import true_fp32
-from istvt.training.recipe import TrainRecipe
-from istvt.training.schedule import make_optimizer, make_schedule
+from istvt.training.optimizer import WeightAverage, make_optimizer, make_schedule
+from istvt.training.run.checkpoint import TrainState
+from istvt.training.run.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

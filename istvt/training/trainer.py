@@ -1,5 +1,6 @@
 """Windows of two splits and a recipe in, epochs out: one training in progress."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,21 +8,61 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from istvt.data.crops import Progress
-from istvt.data.windows import SplitWindows
+from istvt.data.windows.index import SplitWindows
 from istvt.errors import UsageError
-from istvt.model.istvt import ISTVT
+from istvt.evaluation.evaluate import Evaluation, evaluate_windows
+from istvt.models.istvt.model import ISTVT
+from istvt.records import Progress
 from istvt.training.batches import BatchPlan, load_batches
-from istvt.training.checkpoint import Plan, Position
-from istvt.training.clock import Clock
 from istvt.training.distributed import Processes
-from istvt.training.epochs import METRICS_FILE, EpochResult, best_of, is_stale
-from istvt.training.evaluate import Evaluation, evaluate_windows
-from istvt.training.keeper import Keeper, Progressed
 from istvt.training.material import Material
 from istvt.training.precision import Settled
+from istvt.training.run.checkpoint import Plan, Position
+from istvt.training.run.epochs import METRICS_FILE, EpochResult, best_of, is_stale
+from istvt.training.run.keeper import Keeper, Progressed
+from istvt.training.run.recipe import TrainRecipe
 from istvt.training.step import set_up
 from istvt.training.stop import StopRequest, TrainingStopped
+
+
+class Clock:
+    """Seconds of training and validation, with those before a resume.
+
+    Every process has its own; what they decide by is `now_s`, which they agree on after each step.
+
+    Attributes:
+        now_s: as agreed last.
+        val_s: what the last validation took.
+    """
+
+    def __init__(self, recipe: TrainRecipe, *, steps_per_epoch: int, setup_s: float = 0.0) -> None:
+        self._recipe, self._steps_per_epoch, self._setup_s = recipe, steps_per_epoch, setup_s
+        self._before_s, self._started = setup_s, time.perf_counter()
+        self.now_s, self.val_s = setup_s, 0.0
+
+    def read_s(self) -> float:
+        """Read this process's own."""
+        return self._before_s + time.perf_counter() - self._started
+
+    def go_on_from(self, elapsed_s: float) -> None:
+        """Add what a training took before it was stopped."""
+        self._before_s = elapsed_s
+        self.now_s = self.read_s()
+
+    def share_done(self, step: int) -> float:
+        """Give the finished share of the training, 0 to 1, before a step."""
+        recipe = self._recipe
+        if recipe.epochs is not None:
+            return step / (recipe.epochs * self._steps_per_epoch)
+        # Measuring the precision takes no step, and must not use up the warm-up.
+        whole_s = max((recipe.budget_s or 0.0) - self._setup_s, 1e-3)
+        return (self.now_s - self._setup_s) / whole_s
+
+    def is_out_of_time(self) -> bool:
+        """Say whether only the next validation still fits, taking as long as the last one did."""
+        budget_s = self._recipe.budget_s
+        return budget_s is not None and self.now_s + self.val_s >= budget_s
+
 
 __all__ = ["METRICS_FILE", "EpochResult", "Trainer"]
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,9 +12,32 @@ from numpy.typing import NDArray
 
 from istvt.errors import SourceError, SourceNotFoundError, UnreadableSourceError, UsageError
 from istvt.records import UInt8Array
-from istvt.video.devices import list_cameras
 from istvt.video.live import STALL_TIMEOUT_S, LiveSource
 from istvt.video.quiet import quiet_opencv
+
+
+@dataclass(frozen=True)
+class CameraInfo:
+    """A camera that the system knows."""
+
+    index: int
+    name: str
+    path: Path
+
+
+def list_cameras(
+    devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4linux")
+) -> list[CameraInfo]:
+    """List the system's cameras (on Linux; a webcam often has a second node without pictures)."""
+    cameras = []
+    for path in devices.glob("video*"):
+        number = path.name.removeprefix("video")
+        if number.isdecimal():
+            label = names / path.name / "name"
+            name = label.read_text().strip() if label.is_file() else "unnamed"
+            cameras.append(CameraInfo(int(number), name, path))
+    return sorted(cameras, key=lambda camera: camera.index)
+
 
 FAILED_READS_ALLOWED = 5  # in a row; a USB camera loses single frames while it starts
 BgrImage = NDArray[Any]

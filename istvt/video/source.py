@@ -10,6 +10,9 @@ from istvt.errors import SourceNotFoundError, UnreadableSourceError
 from istvt.records import Frame
 from istvt.video.address import printable, scheme_of
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif", ".m4v", ".mpg"})
+
+
 IMAGES_FPS = 25.0
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from istvt.benchmarks.process import Loaded, Turn
 from istvt.benchmarks.timing import FrameTime
 from istvt.benchmarks.worker import Job
+from istvt.bundle.manifest import Bundle
 from istvt.closing import ClosesOnExit
 from istvt.errors import BackendError
-from istvt.export.bundle import Bundle
 from istvt.presets import TINY, CropRecipe, ModelConfig, ModelPreset
 from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.scorer import Features, ScorerInfo, check_faces, check_windows
+from istvt.scorer import Features, ScorerInfo, check_faces, check_windows
 
 
 def empty_bundle(folder: Path, preset: ModelPreset = TINY) -> Bundle:

@@ -11,7 +11,7 @@ from istvt.benchmarks.process import WorkerProcess
 from istvt.benchmarks.table import format_report
 from istvt.benchmarks.worker import Job
 from istvt.errors import UsageError
-from istvt.runtime.scorer import BackendName
+from istvt.scorer import BackendName
 from tests.benchmarks.fakes import FakeHouse, FakeWorker, empty_bundle, frame
 
 # The machine is twice as slow in the second round and ten times in the third.

@@ -7,10 +7,10 @@ import torch
 
 from istvt.benchmarks.peers import NaiveFrame
 from istvt.errors import BackendError
-from istvt.model.istvt import ISTVT
-from istvt.runs import save_weights
+from istvt.models.istvt.model import ISTVT
+from istvt.models.load import save_weights
 from tests.benchmarks.fakes import empty_bundle
-from tests.model.small import SMALL
+from tests.models.istvt.small import SMALL
 
 
 @pytest.fixture

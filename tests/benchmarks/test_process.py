@@ -104,7 +104,7 @@ def test_closing_kills_it_and_may_be_repeated() -> None:
 
 HANGING = """
 import sys, time
-from istvt.benchmarks.child import serve_standard_streams
+from istvt.child import serve_standard_streams
 def serve(requests, replies):
     for _ in requests:
         time.sleep(600)

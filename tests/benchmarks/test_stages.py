@@ -2,7 +2,7 @@
 
 import pytest
 
-from istvt.benchmarks.stages import StreamedFrame, noise_faces
+from istvt.benchmarks.timing import StreamedFrame, noise_faces
 from istvt.presets import TINY
 from tests.benchmarks.fakes import FakeClock, FakeScorer
 

@@ -13,8 +13,8 @@ import pytest
 from istvt.benchmarks import worker
 from istvt.benchmarks.timing import FrameTime
 from istvt.benchmarks.worker import Job, open_subject, peak_rss_mib, serve
+from istvt.bundle import manifest as bundles
 from istvt.errors import BackendError
-from istvt.export import bundle as bundles
 from istvt.runtime.backends import choose
 from tests.benchmarks.fakes import FakeClock, FakeScorer, frame
 

@@ -5,7 +5,7 @@ from istvt.calibration.clips import MAX_WINDOWS, windows_from_clips
 from istvt.errors import DataError
 from istvt.presets import TINY
 from istvt.video.writer import VideoWriter
-from tests.models import config_of
+from tests.random_models import config_of
 
 
 def test_windows_come_from_all_clips(media, tmp_path):

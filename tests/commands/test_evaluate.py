@@ -10,16 +10,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from istvt import locate
+from istvt.bundle import locate
 from istvt.commands import evaluate as command
-from istvt.data.blend import PLAIN_BLEND, SUBTLE_BLEND
+from istvt.data.known import digest_faces
 from istvt.data.layouts.choose import LayoutOptions
-from istvt.data.manifest import Skipped
+from istvt.data.layouts.manifest import Skipped
+from istvt.data.synthetic.blend import PLAIN_BLEND, SUBTLE_BLEND
 from istvt.errors import ExitCode, UsageError, WeightsError
-from istvt.training import evaluate as evaluating
-from istvt.training.evaluate import EvaluatedData
-from istvt.training.known import digest_faces
-from tests.training.evaluations import ROOT, evaluation, fake, real
+from istvt.evaluation import evaluate as evaluating
+from istvt.evaluation.evaluate import EvaluatedData
+from tests.evaluation.evaluations import ROOT, evaluation, fake, real
 
 FOUND = evaluation(
     [real(0), real(1), fake(0, method="swap"), fake(1, method="mask")],
@@ -51,7 +51,7 @@ def asked(monkeypatch, run):
         return replace(FOUND, skipped=noted.skipped), MEASURED
 
     monkeypatch.setattr(evaluating, "evaluate", measure)
-    monkeypatch.setattr("istvt.runs.load_run", lambda folder: (object(), object()))
+    monkeypatch.setattr("istvt.models.load.load_run", lambda folder: (object(), object()))
     monkeypatch.setattr(locate, "find_run", lambda _: SimpleNamespace(folder=run, reason="test"))
     return noted
 

@@ -14,8 +14,8 @@ import pytest
 
 from istvt.commands.prepare import LayoutName, prepare
 from istvt.data.layouts.choose import Layout
-from istvt.data.prepared import open_prepared
-from istvt.data.recipe import FaceRecipe
+from istvt.data.prepared.face_recipe import FaceRecipe
+from istvt.data.prepared.folder import open_prepared
 from istvt.errors import DataError, ExitCode, UsageError
 from istvt.presets import TINY, CropRecipe, Sampling
 from tests.data.faces import write_video

@@ -14,15 +14,14 @@ from istvt.commands import train_options
 from istvt.data.layouts.celebdf import SharedIdentities
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import UsageError
+from istvt.evaluation.metrics import measure
 from istvt.presets import PAPER, TINY, CropRecipe, ModelConfig, Sampling
-from istvt.training import checkpoint
 from istvt.training import fit as fit_module
-from istvt.training.checkpoint import Plan
-from istvt.training.epochs import EpochResult
 from istvt.training.fit import FitResult
-from istvt.training.metrics import measure
-from istvt.training.provenance import DataFacts
-from istvt.training.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, TrainRecipe
+from istvt.training.run import checkpoint
+from istvt.training.run.checkpoint import DataFacts, Plan
+from istvt.training.run.epochs import EpochResult
+from istvt.training.run.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, TrainRecipe
 
 BEFORE = Plan(
     ModelConfig(TINY, CropRecipe(TINY.image_size, scale=1.5), Sampling(None, 12.5)),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from istvt.data.synthetic import ClipRecipe, cut_portrait, make_clip
+from istvt.data.synthetic.talking_head import ClipRecipe, cut_portrait, make_clip
 from istvt.records import Face
 from tests.data.faces import write_video
 

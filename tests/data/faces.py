@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from istvt.data.codec import encode_crop
-from istvt.data.manifest import Label, Video
-from istvt.data.recipe import FaceRecipe
-from istvt.data.shards import VideoFaces, read_faces, write_shard
-from istvt.data.windows import VideoWindows, windows_of
+from istvt.data.layouts.manifest import Label, Video
+from istvt.data.prepared.face_recipe import FaceRecipe
+from istvt.data.prepared.shards import VideoFaces, encode_crop, read_faces, write_shard
+from istvt.data.windows.index import VideoWindows, windows_of
 from istvt.presets import CropRecipe, Sampling
 from istvt.records import UInt8Array
 from istvt.video.writer import VideoWriter

@@ -8,14 +8,14 @@ import time
 import numpy as np
 import pytest
 
+from istvt.bundle.manifest import open_bundle
 from istvt.errors import DataError, GateError, ModelNotFoundError, UsageError
 from istvt.export import build
 from istvt.export.build import export_run
-from istvt.export.bundle import open_bundle
+from istvt.models.load import save_run
 from istvt.presets import PAPER, TINY
-from istvt.runs import save_run
 from istvt.runtime.backends.choose import open_scorer
-from tests.models import config_of, random_model
+from tests.random_models import config_of, random_model
 
 
 def test_the_report_speaks_of_the_runs_own_windows(tiny_bundle):

@@ -7,7 +7,8 @@ import onnxruntime
 import pytest
 import torch
 
-from istvt.export.functions import (
+from istvt.export.graph import EncoderGraph, export_window
+from istvt.kernels.functions import (
     DOMAIN,
     SELF_SUBTRACT_ATTENTION,
     SPATIAL_ATTENTION,
@@ -15,10 +16,9 @@ from istvt.export.functions import (
     append_bodies,
     inline_bodies,
 )
-from istvt.export.graph import EncoderGraph, export_window
-from istvt.model.attention import attend_over_space, attend_over_time
+from istvt.models.istvt.attention import attend_over_space, attend_over_time
 from istvt.presets import TINY
-from tests.models import random_model
+from tests.random_models import random_model
 
 
 def run(graph: onnx.ModelProto, **inputs: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from istvt.errors import UsageError
 from istvt.export.lower import lower_graph, tail_nodes
-from istvt.export.rounded import round_between_nodes
+from istvt.runtime.backends.rounded import round_between_nodes
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 

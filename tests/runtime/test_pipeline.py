@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from istvt.bundle.manifest import ScorePolicy
 from istvt.errors import BrokenSourceError
-from istvt.export.bundle import ScorePolicy
 from istvt.faces.track import FaceTracker
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
 from istvt.records import Frame, VerdictKind

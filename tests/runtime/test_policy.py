@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from istvt.bundle.manifest import ScorePolicy
 from istvt.errors import UsageError
-from istvt.export.bundle import ScorePolicy
 from istvt.records import VerdictKind
 from istvt.runtime.policy import SourceJudge, TrackJudge, VerdictPolicy, to_score
 

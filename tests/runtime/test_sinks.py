@@ -10,10 +10,9 @@ from istvt.errors import RuntimeEnvironmentError
 from istvt.records import Frame, Score, Verdict, VerdictKind
 from istvt.runtime.results import FrameResult, TrackView
 from istvt.runtime.session import SessionReport
-from istvt.runtime.sinks.display import Display
 from istvt.runtime.sinks.json_lines import JsonLines
 from istvt.runtime.sinks.overlay import COLOURS, draw, label_of
-from istvt.runtime.sinks.pictures import Pictures
+from istvt.runtime.sinks.pictures import Display, Pictures
 from istvt.runtime.sinks.terminal import StatusLine
 from istvt.runtime.stages import StageTimers
 from tests.fakes import face_at

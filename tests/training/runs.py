@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 
 from istvt.commands import train as command
 from istvt.console import run_and_exit
-from istvt.data.manifest import Label, Skipped
-from istvt.data.windows import SplitWindows
+from istvt.data.layouts.manifest import Label, Skipped
+from istvt.data.windows.index import SplitWindows
 from istvt.errors import DataError
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.training import fit as fit_module
-from istvt.training.recipe import TrainRecipe
+from istvt.training.run.recipe import TrainRecipe
 from tests.data.faces import write_windows
 
 SIZE_PX = 32

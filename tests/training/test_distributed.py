@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from istvt.errors import DataError, RuntimeEnvironmentError, UsageError
-from istvt.training.checkpoint import read_plan
 from istvt.training.distributed import OTHER_COUNTS, Processes, refuse_other_launchers
 from istvt.training.fit import fit
+from istvt.training.run.checkpoint import read_plan
 from tests.training.runs import (
     CONFIG,
     RECIPE,

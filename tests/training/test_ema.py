@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from istvt.model.istvt import ISTVT
-from istvt.training.ema import WeightAverage
-from tests.model.small import SMALL, random_windows
+from istvt.models.istvt.model import ISTVT
+from istvt.training.optimizer import WeightAverage
+from tests.models.istvt.small import SMALL, random_windows
 
 CPU = torch.device("cpu")
 

@@ -10,11 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from istvt import runs
 from istvt.data.layouts.choose import read_layout
-from istvt.data.manifest import Label
-from istvt.data.prepared import Unread, begin_prepared, write_prepared
-from istvt.data.recipe import FaceRecipe
+from istvt.data.layouts.manifest import Label
+from istvt.data.prepared.face_recipe import FaceRecipe
+from istvt.data.prepared.folder import Unread, begin_prepared, write_prepared
 from istvt.errors import (
     DataError,
     DeviceMemoryError,
@@ -23,20 +22,23 @@ from istvt.errors import (
     UsageError,
     WeightsError,
 )
+from istvt.evaluation.evaluate import evaluate_windows
 from istvt.files import atomic_file
 from istvt.lock import LOCK_FILE
-from istvt.runs import load_run, load_sample_windows
-from istvt.training import checkpoint, clock, curve, keeper, run_folder
-from istvt.training import epochs as epochs_module
+from istvt.models import load as runs
+from istvt.models.load import load_run, load_sample_windows
 from istvt.training import fit as fit_module
 from istvt.training import precision as precision_module
-from istvt.training.checkpoint import read_plan
+from istvt.training import trainer as clock
 from istvt.training.determinism import WORKSPACE
-from istvt.training.evaluate import evaluate_windows
 from istvt.training.fit import fit
 from istvt.training.precision import Settled
+from istvt.training.run import checkpoint, curve, keeper
+from istvt.training.run import epochs as epochs_module
+from istvt.training.run import folder as run_folder
+from istvt.training.run.checkpoint import read_plan
+from istvt.training.run.tracking import read_scalars
 from istvt.training.step import Stepper
-from istvt.training.tracking import read_scalars
 from tests.data.faces import write_windows
 from tests.training.runs import CONFIG, RECIPE, SIZE_PX, lay_out, make_split
 

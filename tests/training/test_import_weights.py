@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from istvt.errors import MissingExtraError, RuntimeEnvironmentError, UsageError, WeightsError
-from istvt.model.istvt import ISTVT
+from istvt.models.istvt.model import ISTVT
+from istvt.models.load import load_run, save_run
 from istvt.presets import PAPER, TINY, CropRecipe, ModelConfig
-from istvt.runs import load_run, save_run
-from istvt.training.import_weights import import_authors, load_xception_imagenet, read_state_dict
-from tests.model import reference
-from tests.model.authors import authors_shapes, constant_state, random_state, xception_shapes
-from tests.model.small import random_pixels
+from istvt.training.initial_weights import import_authors, load_xception_imagenet, read_state_dict
+from tests.models.istvt import reference
+from tests.models.istvt.authors import authors_shapes, constant_state, random_state, xception_shapes
+from tests.models.istvt.small import random_pixels
 
 
 @pytest.fixture(scope="module")

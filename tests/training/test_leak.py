@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from istvt.training.leak import choose_swapped, shuffle_labels
-from istvt.training.material import Material
+from istvt.training.material import Material, choose_swapped, shuffle_labels
 from tests.training.runs import RECIPE, make_split
 
 

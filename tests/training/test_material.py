@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from istvt.data.augment import MILD_AUGMENTATION, PAPER_AUGMENTATION
-from istvt.data.blend import PLAIN_BLEND, SUBTLE_BLEND
-from istvt.data.manifest import Label
-from istvt.data.windows import SplitWindows
+from istvt.data.layouts.manifest import Label
+from istvt.data.synthetic.blend import PLAIN_BLEND, SUBTLE_BLEND
+from istvt.data.windows.augment import MILD_AUGMENTATION, PAPER_AUGMENTATION
+from istvt.data.windows.index import SplitWindows
 from istvt.training.material import Material
-from istvt.training.recipe import DEMO_RECIPE
+from istvt.training.run.recipe import DEMO_RECIPE
 from tests.data.faces import write_windows
 
 

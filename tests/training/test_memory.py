@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from istvt.model.istvt import ISTVT
+from istvt.models.istvt.model import ISTVT
 from istvt.training.memory import checkpoint_blocks
-from tests.model.small import SMALL, random_windows
+from tests.models.istvt.small import SMALL, random_windows
 
 PRESET = replace(SMALL, depth=4)
 

@@ -1,17 +1,17 @@
 import pytest
 import torch
 
+from istvt.compute import find_device, true_fp32
 from istvt.errors import BackendError, UsageError
-from istvt.model.istvt import ISTVT
+from istvt.models.istvt.model import ISTVT
 from istvt.training import precision as module
+from istvt.training.distributed import find_own_device
 from istvt.training.precision import (
     choose_precision,
-    find_device,
     measure_step_s,
     settle_precision,
-    true_fp32,
 )
-from tests.model.small import SMALL
+from tests.models.istvt.small import SMALL
 
 CPU = torch.device("cpu")
 
@@ -96,18 +96,18 @@ def torchrun(monkeypatch):
 
 @pytest.mark.parametrize("name", ["cuda", None])
 def test_under_torchrun_each_process_takes_its_gpu_before_it_uses_one(torchrun, name):
-    assert find_device(name) == torch.device("cuda")
+    assert find_own_device(name) == torch.device("cuda")
     assert torchrun == ["take 1", "use cuda"]
 
 
 def test_more_processes_than_gpus_are_refused_with_what_to_start(torchrun, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UsageError, match=r"2 processes .* there are 1: .* --nproc-per-node 1"):
-        find_device("cuda")
+        find_own_device("cuda")
     assert torchrun == []
 
 
 def test_a_process_alone_takes_the_gpu_that_cuda_takes(torchrun, monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
-    find_device("cuda")
+    find_own_device("cuda")
     assert torchrun == ["use cuda"]

@@ -16,10 +16,8 @@ from istvt.errors import (
     UsageError,
 )
 from istvt.video import camera as camera_module
-from istvt.video.camera import open_camera
-from istvt.video.devices import list_cameras
-from istvt.video.latest import LatestFrame
-from istvt.video.live import LiveSource
+from istvt.video.camera import list_cameras, open_camera
+from istvt.video.live import LatestFrame, LiveSource
 
 PERIOD_S = 0.01
 

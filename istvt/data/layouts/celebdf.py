@@ -28,11 +28,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from istvt.data.checks import note_shared
+from istvt.data.layouts.checks import note_shared
 from istvt.data.layouts.divide import divide
 from istvt.data.layouts.hold_out import hold_out, parts_have_labels
+from istvt.data.layouts.manifest import SPLITS, Label, Manifest, Note, Video, in_order, note
 from istvt.data.layouts.scan import scan
-from istvt.data.manifest import SPLITS, Label, Manifest, Note, Video, in_order, note
 from istvt.errors import DataError, UsageError
 
 SharedIdentities = Literal["drop", "keep"]

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from istvt.data.checks import refuse_conflicts, refuse_shared, require_splits
 from istvt.data.layouts.celebdf import LABELS as CELEBDF_FOLDERS
 from istvt.data.layouts.celebdf import TEST_LIST, SharedIdentities, read_celebdf
+from istvt.data.layouts.checks import refuse_conflicts, refuse_shared, require_splits
 from istvt.data.layouts.dfdc import find_parts, read_dfdc
 from istvt.data.layouts.ffpp import DEFAULT_COMPRESSION, FAKE_FOLDER, REAL_FOLDER, read_ffpp
 from istvt.data.layouts.folder import read_folder
+from istvt.data.layouts.manifest import SPLITS, Label, Manifest, Video, note
 from istvt.data.layouts.scan import scan
 from istvt.data.layouts.table import read_table
-from istvt.data.manifest import SPLITS, Label, Manifest, Video, note
 from istvt.errors import DataError, UsageError
 
 Layout = Literal["auto", "ffpp", "celebdf", "dfdc", "folder", "csv"]

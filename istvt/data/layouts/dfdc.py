@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from istvt.data.layouts.divide import divide
+from istvt.data.layouts.manifest import SPLITS, Label, Manifest, Video, in_order, note
 from istvt.data.layouts.scan import Listing, scan
-from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
 from istvt.errors import DataError
 
 METADATA = "metadata.json"

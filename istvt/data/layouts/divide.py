@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from istvt.data.manifest import Video
+from istvt.data.layouts.manifest import Video
 
 HELD_OUT = 0.1  # of the groups, for val and again for test
 

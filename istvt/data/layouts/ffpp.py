@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from istvt.data.layouts.manifest import SPLITS, Label, Manifest, Note, Video, in_order, note
 from istvt.data.layouts.scan import Listing, scan
-from istvt.data.manifest import SPLITS, Label, Manifest, Note, Video, in_order, note
 from istvt.errors import DataError
 
 COMPRESSIONS = ("raw", "c23", "c40")

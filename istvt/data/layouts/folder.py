@@ -6,9 +6,9 @@ data set of real videos alone has no `fake` folders. People are not named.
 
 from pathlib import Path
 
-from istvt.data.checks import note_shared_names
+from istvt.data.layouts.checks import note_shared_names
+from istvt.data.layouts.manifest import SPLITS, Label, Manifest, Video, in_order, note
 from istvt.data.layouts.scan import scan
-from istvt.data.manifest import SPLITS, Label, Manifest, Video, in_order, note
 from istvt.errors import DataError
 
 LAYOUT = "{train,val,test}/{real,fake}/*.{mp4,avi,mov,...}"

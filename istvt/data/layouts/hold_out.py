@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
 from istvt.data.layouts.divide import rank
-from istvt.data.manifest import Video
+from istvt.data.layouts.manifest import Video
 
 SHARE = (0.1, 0.2)  # of the people: at least, at most
 PAIR = 2  # whom a fake shows: as many may be held out of a few people

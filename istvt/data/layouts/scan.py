@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from istvt.video.suffixes import VIDEO_SUFFIXES
+from istvt.video.source import VIDEO_SUFFIXES
 
 SHOWN = 6
 

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from istvt.data.checks import note_shared, note_shared_names
+from istvt.data.layouts.checks import note_shared, note_shared_names
 from istvt.data.layouts.divide import divide, group_videos
+from istvt.data.layouts.manifest import SPLITS, Manifest, Note, Video, in_order, note, parse_table
 from istvt.data.layouts.scan import scan
-from istvt.data.manifest import SPLITS, Manifest, Note, Video, in_order, note, parse_table
 from istvt.errors import DataError
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.scorer import (
+from istvt.scorer import (
     ClosingScorer,
     Features,
     ScorerInfo,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from istvt.bundle.flavour import Flavour
+from istvt.bundle.manifest import Bundle
 from istvt.errors import BackendError, RuntimeEnvironmentError
-from istvt.export.bundle import Bundle
-from istvt.export.flavour import Flavour
-from istvt.runtime.scorer import (
+from istvt.scorer import (
     BackendName,
     DeviceName,
     Scorer,
@@ -78,7 +78,7 @@ def _open(bundle: Bundle, backend: BackendName, device: DeviceName, options: _Op
             _refuse_cpu(backend, device)
             return gpu.OnnxRuntimeGpuScorer(bundle, gpu.TENSORRT_PROVIDER)
         case "tensorrt_rtx" | "tensorrt":
-            from istvt.runtime.backends.engines import EngineScorer
+            from istvt.runtime.backends.tensorrt import EngineScorer
 
             _refuse_cpu(backend, device)
             flavour: Flavour = "rtx" if backend == "tensorrt_rtx" else "tensorrt"

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from istvt.bundle.manifest import Bundle
 from istvt.errors import BackendError
-from istvt.export.bundle import Bundle
 from istvt.extras import require
 from istvt.runtime.backends.arrays import ArrayScorer, GraphName
-from istvt.runtime.scorer import DeviceName, ScorerInfo
+from istvt.scorer import DeviceName
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class OnnxRuntimeScorer(ArrayScorer):
             open_session(runtime, graph, CPU_PROVIDER, threads=threads) for graph in graphs
         )
         self._sessions = {"encoder": encoder, "window": window}
-        self.info = ScorerInfo.of_bundle(bundle, "onnxruntime", device="cpu")
+        self.info = bundle.scorer_info("onnxruntime", device="cpu")
 
     def run(self, graph: GraphName, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """See `ArrayScorer.run`."""
@@ -144,7 +144,7 @@ def check_placement(parts: Iterable[Any], provider: str, name: str) -> None:
 
 def _rounded(graph: Path) -> bytes:
     onnx = require("onnx", extra="cpu")
-    from istvt.export.rounded import round_between_nodes
+    from istvt.runtime.backends.rounded import round_between_nodes
 
     content: bytes = round_between_nodes(onnx.load(graph)).SerializeToString()
     return content

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from istvt.bundle.manifest import ENGINES_FOLDER, Bundle
+from istvt.compute import device_error
 from istvt.errors import BackendError, MissingExtraError
-from istvt.export.bundle import ENGINES_FOLDER, Bundle
 from istvt.extras import require
-from istvt.runtime.backends.device import Device, device_error
-from istvt.runtime.backends.device_scorer import DeviceScorer
+from istvt.runtime.backends.cuda.device import Device
+from istvt.runtime.backends.cuda.open import open_device
+from istvt.runtime.backends.cuda.scorer import DeviceScorer
 from istvt.runtime.backends.onnxruntime import open_session
-from istvt.runtime.backends.open_device import open_device
-from istvt.runtime.scorer import ScorerInfo
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
                         (bundle.window, "features", MAX_WINDOW_BATCH, (preset.num_frames, *row)),
                     )
                 )
-            info = ScorerInfo.of_bundle(bundle, BACKENDS[provider], device="cuda")
+            info = bundle.scorer_info(BACKENDS[provider], device="cuda")
             super().__init__(
                 info,
                 gpu,

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from istvt.bundle.manifest import Bundle
 from istvt.errors import BackendError
-from istvt.export.bundle import Bundle
 from istvt.extras import require
 from istvt.runtime.backends.arrays import ArrayScorer, GraphName
-from istvt.runtime.scorer import DeviceName, ScorerInfo
+from istvt.scorer import DeviceName
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 
@@ -36,9 +36,7 @@ class OpenVinoScorer(ArrayScorer):
             "encoder": self._compile(bundle.encoder),
             "window": self._compile(bundle.inlined_window),  # it knows no local functions
         }
-        self.info = ScorerInfo.of_bundle(
-            bundle, "openvino", device="cpu", precision=self._precision(bundle)
-        )
+        self.info = bundle.scorer_info("openvino", device="cpu", precision=self._precision(bundle))
 
     def run(self, graph: GraphName, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """See `ArrayScorer.run`."""

@@ -6,23 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from istvt.bundle.manifest import Bundle
+from istvt.compute import torch_error
 from istvt.errors import BackendError
-from istvt.export.bundle import Bundle
 from istvt.extras import require
-from istvt.records import FloatArray, UInt8Array
-from istvt.runtime.backends.torch_cuda import (
-    TorchPrecision,
+from istvt.records import FloatArray, FloatPrecision, UInt8Array
+from istvt.runtime.backends.cuda.torch_model import (
     WindowPasses,
-    cuda_error,
     fused,
     lower_model,
     torch_precision,
 )
-from istvt.runtime.scorer import (
+from istvt.scorer import (
     ClosingScorer,
     DeviceName,
     Features,
-    ScorerInfo,
     check_faces,
     check_windows,
     no_logits,
@@ -47,10 +45,10 @@ class TorchScorer(ClosingScorer):
         self._device = "cuda" if device != "cpu" and has_cuda else "cpu"
         if threads is not None:
             torch.set_num_threads(threads)
-        from istvt.runs import load_model
+        from istvt.models.load import load_model
 
         self._fusion = ExitStack()
-        precision: TorchPrecision = "fp32"
+        precision: FloatPrecision = "fp32"
         with self._torch_errors():
             self._model = load_model(bundle.weights, bundle.config).to(self._device)
             self._score: Callable[[Any], Any] = self._model.score
@@ -60,7 +58,7 @@ class TorchScorer(ClosingScorer):
                 if precision != "fp32":
                     self._fusion.enter_context(fused(self._model))
                 self._score = WindowPasses(torch, self._model.score)
-        self.info = ScorerInfo.of_bundle(bundle, "torch", device=self._device, precision=precision)
+        self.info = bundle.scorer_info("torch", device=self._device, precision=precision)
         if self._device == "cuda":
             self._capture_one()
 
@@ -109,5 +107,5 @@ class TorchScorer(ClosingScorer):
                 yield
         except RuntimeError as error:
             if self._device == "cuda":
-                raise cuda_error(error) from error
+                raise torch_error(error) from error
             raise BackendError(f"PyTorch failed on {self._device}: {error}") from error

@@ -10,7 +10,7 @@ import pytest
 from istvt.data.layouts.celebdf import read_celebdf
 from istvt.data.layouts.choose import LayoutOptions, read_layout
 from istvt.data.layouts.hold_out import hold_out
-from istvt.data.manifest import SPLITS, Label, Video
+from istvt.data.layouts.manifest import SPLITS, Label, Video
 from istvt.errors import DataError, UsageError
 from tests.data.layouts.trees import CELEBDF_LIST, touch
 

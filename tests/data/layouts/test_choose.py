@@ -8,7 +8,7 @@ import pytest
 
 from istvt.data.layouts import choose
 from istvt.data.layouts.choose import LayoutOptions, find_layout, read_layout
-from istvt.data.manifest import SPLITS, Label, Manifest, Video
+from istvt.data.layouts.manifest import SPLITS, Label, Manifest, Video
 from istvt.errors import DataError, UsageError
 from tests.data.layouts.trees import touch
 

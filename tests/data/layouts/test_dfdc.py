@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from istvt.data.layouts.dfdc import read_dfdc
-from istvt.data.manifest import SPLITS, Label
+from istvt.data.layouts.manifest import SPLITS, Label
 from istvt.errors import DataError
 from tests.data.layouts.trees import make_dfdc, touch
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from istvt.data.layouts.divide import divide
-from istvt.data.manifest import SPLITS, Label
+from istvt.data.layouts.manifest import SPLITS, Label
 
 ONE_OR_BOTH = st.sampled_from([(Label.REAL,), (Label.FAKE,), tuple(Label)])
 

@@ -7,7 +7,7 @@ import pytest
 
 from istvt.data.layouts.choose import LayoutOptions, read_layout
 from istvt.data.layouts.ffpp import read_ffpp
-from istvt.data.manifest import Label, Note
+from istvt.data.layouts.manifest import Label, Note
 from istvt.errors import DataError
 from tests.data.layouts.trees import FFPP_METHODS, FFPP_PAIRS, make_ffpp, touch
 

@@ -7,9 +7,9 @@ import pytest
 
 from istvt.data.layouts.choose import read_layout
 from istvt.data.layouts.folder import read_folder
-from istvt.data.manifest import SPLITS, Label, Note
+from istvt.data.layouts.manifest import SPLITS, Label, Note
 from istvt.errors import DataError
-from istvt.video.suffixes import VIDEO_SUFFIXES
+from istvt.video.source import VIDEO_SUFFIXES
 from tests.data.layouts.trees import touch
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from istvt.data.layouts.choose import read_layout
+from istvt.data.layouts.manifest import SPLITS, Label
 from istvt.data.layouts.table import read_table
-from istvt.data.manifest import SPLITS, Label
 from istvt.errors import DataError
 from tests.data.layouts.trees import touch
 

@@ -4,18 +4,20 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import Any
 
-from istvt.export.bundle import open_bundle
-from istvt.export.engine_record import (
+from istvt.bundle.engines import (
     GRAPHS,
     EngineRecord,
     engine_path,
     onnx_digests,
     sidecar_of,
 )
+from istvt.bundle.manifest import open_bundle
 from istvt.files import sha256_of
-from istvt.runtime.backends import cuda_graph, engines, onnxruntime, onnxruntime_gpu
+from istvt.runtime.backends import onnxruntime, onnxruntime_gpu
+from istvt.runtime.backends import tensorrt as engines
 from istvt.runtime.backends.choose import open_scorer
-from tests.runtime.backends.fake_device import FakeDevice, FakeTensorRT, graphs_on
+from istvt.runtime.backends.cuda import graph as cuda_graph
+from tests.runtime.backends.cuda.fake_device import FakeDevice, FakeTensorRT, graphs_on
 
 BACKENDS = ("tensorrt_rtx", "tensorrt", "onnxruntime-tensorrt")
 

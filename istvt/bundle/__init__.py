@@ -1,0 +1,1 @@
+"""Read and write what lies on the edge device: manifest and engine records."""

@@ -1,0 +1,186 @@
+"""`istvt export`: a run to a bundle, or engines into a bundle."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from istvt.bundle import locate
+from istvt.commands import options
+from istvt.console import stage_bars
+from istvt.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from istvt.export.engines.builder import EngineOptions
+    from istvt.export.engines.parity import CheckedEngines
+    from istvt.records import Precision
+
+ENGINES = ("auto", "rtx", "tensorrt", "none")
+PLUGIN_CHOICES = ("auto", "on", "off")
+
+
+def export(
+    model: options.ModelOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Bundle to write, NAME.istvt. Default: beside the run.")
+    ] = None,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Graphs in fp32 (the default).")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Graphs in half precision.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Graphs in bfloat16.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Window graph in INT8; its ranges come from --clips.")
+    ] = False,
+    clips: Annotated[
+        Path | None,
+        typer.Option(help="Folder of videos for --int8. Default: the run's held-out windows."),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="auto (what can build here), rtx (TensorRT-RTX), tensorrt or none."),
+    ] = "auto",
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(help="GPUs to build for, as 86,89,120 (rtx). Default: all from 8.0."),
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Windows of one pass; four times as many faces.")
+    ] = 16,
+    workspace_mb: Annotated[
+        int | None, typer.Option(min=1, help="Limit of an engine's scratch memory.")
+    ] = None,
+    plugin: Annotated[
+        str,
+        typer.Option(
+            help="Our fused kernels in TensorRT's engine: on, off, or auto (the fastest)."
+        ),
+    ] = "auto",
+) -> int:
+    """Write a bundle: ONNX graphs, held against PyTorch before they are kept, and engines.
+
+    With a bundle as --model, only its engines are built again, for this machine, and held against
+    its graphs.
+    """
+    precision = _precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8)
+    if clips is not None and precision != "int8":
+        raise UsageError("--clips is for the ranges of --int8: give both or neither")
+    engines = _engine_options(engine, compute_capability, max_batch, workspace_mb, plugin)
+    if model is not None and (model / locate.BUNDLE_FILE).is_file():
+        if precision is not None or out is not None:
+            raise UsageError(
+                f"{model} is a bundle, whose graphs are finished: give --engine alone, or a run"
+            )
+        return _build_in_bundle(model, engines)
+    return _export_run(model, out, precision or "fp32", clips, engines)
+
+
+def _export_run(
+    model: Path | None,
+    out: Path | None,
+    precision: "Precision",
+    clips: Path | None,
+    engines: "EngineOptions | None",
+) -> int:
+    run = locate.find_run(model)
+    target = out or locate.default_bundle(run.folder)
+    typer.echo(f"run: {run.folder} ({run.reason})")
+
+    from istvt.export.build import export_run
+    from istvt.runtime.parity import format_parity
+
+    with stage_bars() as bars:
+        exported = export_run(
+            run.folder,
+            target,
+            precision=precision,
+            clips=clips,
+            engines=engines,
+            progress=bars,
+        )
+    typer.echo(format_parity(exported.parity))
+    if exported.engines is not None:
+        _show_engines(exported.engines)
+    typer.echo(f"\nwrote {target} ({precision}); next:")
+    for command in ("score CLIP.mp4", "stream --camera 0", "bench"):
+        typer.echo(f"  istvt {command} --model {target}")
+    return ExitCode.DONE
+
+
+def _build_in_bundle(folder: Path, engines: "EngineOptions | None") -> int:
+    if engines is None:
+        raise UsageError(
+            f"{folder} is a bundle, and there is no engine to build in it: pip install "
+            "'istvt[rtx]' or 'istvt[tensorrt]', then give --engine rtx or --engine tensorrt"
+        )
+    from istvt.bundle.manifest import ENGINES_FOLDER, open_bundle
+    from istvt.export.engines.parity import rebuild_engines
+    from istvt.runtime.parity import format_parity
+
+    bundle = open_bundle(folder)
+    with stage_bars() as bars:
+        checked = rebuild_engines(bundle, engines, progress=bars)
+    if checked.parity:
+        typer.echo(format_parity(checked.parity))
+    _show_engines(checked)
+    typer.echo(f"\nwrote {folder / ENGINES_FOLDER}")
+    return ExitCode.DONE
+
+
+def _show_engines(engines: "CheckedEngines") -> None:
+    from istvt.bundle.engines import GRAPHS
+    from istvt.bundle.flavour import TITLES
+
+    for graph, record in zip(GRAPHS, engines.records, strict=True):
+        targets = ", ".join(map(str, record.compute_capabilities)) or "80 and later"
+        typer.echo(
+            f"{graph} engine: {TITLES[record.flavour]} {record.version}, {record.precision}, "
+            f"{record.num_bytes / 1e6:.1f} MB in {record.build_s:.1f} s, compute capability "
+            f"{targets}, batch 1 to {record.max_batch}"
+        )
+        if record.window_ms:
+            times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in record.window_ms.items())
+            typer.echo(f"  {times}: kept the one with {record.way}")
+    if engines.unchecked:
+        typer.echo(f"the engines have not been run here: {engines.unchecked}")
+
+
+def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> "Precision | None":
+    given: list[Precision] = []
+    for name, is_given in (("fp32", fp32), ("fp16", fp16), ("bf16", bf16), ("int8", int8)):
+        if is_given:
+            given.append(name)  # type: ignore[arg-type]
+    if len(given) > 1:
+        raise UsageError(f"--{' and --'.join(given)} exclude each other: give one")
+    return given[0] if given else None
+
+
+def _engine_options(
+    engine: str,
+    compute_capability: str | None,
+    max_batch: int,
+    workspace_mb: int | None,
+    plugin: str,
+) -> "EngineOptions | None":
+    if plugin not in PLUGIN_CHOICES:
+        raise UsageError(f"--plugin is {plugin!r}: choose one of {', '.join(PLUGIN_CHOICES)}")
+    if engine not in ENGINES:
+        raise UsageError(f"--engine is {engine!r}: choose one of {', '.join(ENGINES)}")
+    from istvt.bundle.engines import parse_capabilities
+    from istvt.export.engines.build import choose_flavour
+    from istvt.export.engines.builder import EngineOptions
+
+    targets = parse_capabilities(compute_capability)
+    flavour = choose_flavour(engine, targets)
+    if flavour is None:
+        if targets or workspace_mb is not None or plugin == "on":
+            raise UsageError(
+                "--compute-capability, --workspace-mb and --plugin are for engines, and none is "
+                "built: give --engine rtx or --engine tensorrt"
+            )
+        return None
+    return EngineOptions(
+        flavour=flavour,
+        compute_capabilities=targets,
+        max_window_batch=max_batch,
+        workspace_mb=workspace_mb,
+        plugin=plugin,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,1 @@
+"""Turn videos into shards of face crops, once, in a folder that any later run reads."""

@@ -1,0 +1,1 @@
+"""Turn shards into training and evaluation samples: windows of T consecutive faces."""

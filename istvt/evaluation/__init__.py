@@ -1,0 +1,1 @@
+"""Turn a model and a split into numbers: scores, metrics, intervals, reports."""

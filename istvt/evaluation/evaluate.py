@@ -1,0 +1,245 @@
+"""A trained model and a split in, how well it parts fakes from reals out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from istvt.compute import find_device, gpu_errors
+from istvt.data.dataset import open_data, read_data
+from istvt.data.layouts.checks import require_labels
+from istvt.data.layouts.choose import LayoutOptions
+from istvt.data.layouts.ffpp import compressions_of
+from istvt.data.layouts.manifest import Skipped, Video
+from istvt.data.prepared.folder import Prepared, digest_of_entries
+from istvt.data.prepared.shards import VideoFaces
+from istvt.data.synthetic.blend import SelfBlend
+from istvt.data.windows.index import SplitWindows, windows_in
+from istvt.data.windows.samples import Sample, held_out_samples
+from istvt.evaluation.metrics import Doubles, Metrics, mean_per_video, measure
+from istvt.evaluation.scores import Team, score_logits, sigmoid
+from istvt.models.istvt.model import ISTVT
+from istvt.presets import ModelConfig
+from istvt.records import Fakes, FloatPrecision, Progress
+
+__all__ = ["EvaluatedData", "Evaluation", "VideoScore", "evaluate", "evaluate_windows", "judge"]
+
+
+@dataclass(frozen=True)
+class VideoScore:
+    """What was made of one video.
+
+    Attributes:
+        is_blended: its windows were blended with themselves, which makes a fake of it.
+        fake_probability: mean over its windows.
+        windows: how many were scored.
+    """
+
+    video: Video
+    is_blended: bool
+    fake_probability: float
+    windows: int
+
+    @property
+    def label(self) -> int:
+        """1 for fake."""
+        return 1 if self.is_blended else int(self.video.label)
+
+    @property
+    def method(self) -> str:
+        """How the fake was made; empty where it is real, or nobody says."""
+        return "self-blended" if self.is_blended else self.video.method
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedData:
+    """What was measured on, so that figures can be compared with others.
+
+    Attributes:
+        root: of the data set, where it was prepared.
+        layout: what it was read as.
+        compressions: of FaceForensics++.
+        methods: of its fakes that were scored, as far as they are named.
+        notes: what was left out, or is worth a warning.
+        digest: of the split's faces and labels, see `digest_of_entries`.
+        videos: those that have windows.
+    """
+
+    root: Path
+    layout: str
+    compressions: tuple[str, ...]
+    methods: tuple[str, ...]
+    notes: tuple[str, ...]
+    digest: str
+    videos: tuple[VideoFaces, ...]
+
+    @classmethod
+    def of(cls, prepared: Prepared, windows: SplitWindows) -> "EvaluatedData":
+        """Put it together."""
+        manifest = prepared.manifest
+        faces = tuple(one.faces for one in windows.videos)
+        videos = [one.video for one in faces]
+        entries = [entry for entry in prepared.entries if entry.video.split == windows.split]
+        return cls(
+            root=manifest.root,
+            layout=manifest.layout,
+            compressions=tuple(compressions_of(videos)) if manifest.layout == "ffpp" else (),
+            methods=tuple(sorted({video.method for video in videos} - {""})),
+            notes=tuple(map(str, manifest.notes)),
+            digest=digest_of_entries(entries, manifest.root),
+            videos=faces,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured on a split.
+
+    Attributes:
+        loss: mean binary cross-entropy of the windows.
+        windows, videos: the metrics; a video's score is the mean of its windows'.
+        scores: of each video that has windows.
+        video_of_window: `(n,)` positions in `scores`.
+        fake_probabilities: `(n,)`, of the windows.
+        skipped: videos that gave none, or were read in part, with the reason.
+    """
+
+    split: str
+    loss: float
+    windows: Metrics
+    videos: Metrics
+    scores: tuple[VideoScore, ...]
+    video_of_window: NDArray[np.int64]
+    fake_probabilities: Doubles
+    skipped: tuple[Skipped, ...]
+
+
+def evaluate(
+    data: Path,
+    model: ISTVT,
+    config: ModelConfig,
+    *,
+    split: str = "test",
+    fakes: Fakes = "real",
+    blend: SelfBlend | None = None,
+    layout: LayoutOptions | None = None,
+    cache: Path | None = None,
+    windows_per_video: int | None = None,
+    batch_size: int = 16,
+    workers: int = 0,
+    precision: FloatPrecision = "fp32",
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Evaluation, EvaluatedData]:
+    """Score a split of a data set.
+
+    Args:
+        data: a prepared folder, or raw videos, whose faces are then prepared first.
+        model: moved to the device and put into evaluation mode.
+        config: the model's; fixes crop, sampling and T.
+        split: train, val or test.
+        fakes: "real" takes the data's; "self-blended" makes one of each real window.
+        blend: of the self-blended ones; None takes the subtle preset.
+        layout: how raw videos are found; None tells it by their folders.
+        cache: where the faces of raw videos are kept; None takes a folder inside `data`.
+        windows_per_video: evenly spread; None takes all.
+        batch_size: windows a batch.
+        workers: processes that read windows; 0 reads in this one.
+        precision: of the forward pass.
+        device: None takes a GPU where there is one.
+        progress: told ("faces in SPLIT" or "score SPLIT", done, total).
+
+    Raises:
+        DataError: the layout is wrong, or a class is left without a window.
+        BackendError: the GPU is not there, fails, or its memory does not suffice.
+    """
+    with_fakes = fakes != "self-blended"
+    listed = read_data(data, splits=(split,), layout=layout)
+    require_labels(listed, (split,), with_fakes=with_fakes)  # before faces are cut for hours
+    prepared = open_data(
+        data,
+        config,
+        splits=(split,),
+        with_fakes=with_fakes,
+        layout=layout,
+        cache=cache,
+        progress=progress and (lambda stage, *counts: progress(f"{stage} in {split}", *counts)),
+    )
+    windows = windows_in(prepared, split, config.preset.num_frames)
+    with gpu_errors(f"scoring {batch_size} windows a batch", less="a smaller --batch-size"):
+        found = evaluate_windows(
+            model.to(find_device(device)),
+            windows,
+            windows_per_video,
+            fakes=fakes,
+            blend=blend,
+            batch_size=batch_size,
+            workers=workers,
+            precision=precision,
+            progress=progress,
+        )
+    return found, EvaluatedData.of(prepared, windows)
+
+
+def evaluate_windows(
+    model: ISTVT,
+    windows: SplitWindows,
+    windows_per_video: int | None,
+    *,
+    fakes: Fakes = "real",
+    blend: SelfBlend | None = None,
+    batch_size: int = 16,
+    precision: FloatPrecision = "fp32",
+    workers: int = 0,
+    team: Team | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score windows that are already cut, each in one process of a team; see `evaluate`."""
+    samples = held_out_samples(windows, windows_per_video, fakes=fakes)
+    logits = score_logits(
+        model,
+        samples,
+        blend=blend,
+        batch_size=batch_size,
+        precision=precision,
+        workers=workers,
+        team=team,
+        stage=f"score {windows.split}",
+        progress=progress,
+    )
+    return judge(samples, logits, split=windows.split, skipped=windows.skipped)
+
+
+def judge(
+    samples: Sequence[Sample], logits: Doubles, *, split: str, skipped: tuple[Skipped, ...] = ()
+) -> Evaluation:
+    """Measure logits `(n,)` against the samples they are of."""
+    labels = np.array([sample.label for sample in samples])
+    probabilities = sigmoid(logits)
+    keys = [sample.video_key for sample in samples]
+    video_labels, means = mean_per_video(keys, labels, probabilities)
+    number = {key: position for position, key in enumerate(dict.fromkeys(keys))}
+    video_of_window = np.array([number[key] for key in keys])
+    counts = np.bincount(video_of_window).tolist()
+    of_key = dict(zip(keys, samples, strict=True))  # any sample of a video will do
+    scores = tuple(
+        VideoScore(of_key[key].ref.video, of_key[key].is_blended, mean, count)
+        for key, mean, count in zip(number, means.tolist(), counts, strict=True)
+    )
+    return Evaluation(
+        split=split,
+        loss=cross_entropy(labels, logits),
+        windows=measure(labels, probabilities),
+        videos=measure(video_labels, means),
+        scores=scores,
+        video_of_window=video_of_window,
+        fake_probabilities=probabilities,
+        skipped=skipped,
+    )
+
+
+def cross_entropy(labels: NDArray[np.int64], logits: Doubles) -> float:
+    """Average the negative logarithm of the probability that each label was given."""
+    return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))

@@ -1,0 +1,96 @@
+"""Videos to be measured in, those that the run was made with already out.
+
+What a model does on videos and people that it was trained on says nothing of others.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from istvt.data.known import KnownVideo, digest_faces, digest_video, size_in
+from istvt.data.prepared.keys import shown_below
+from istvt.data.prepared.shards import VideoFaces
+
+MADE_WITH = {"train": "its weights were learnt", "val": "its best epoch was chosen"}
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What is shared with the training.
+
+    Attributes:
+        videos: those measured that the run has too, and the split that it has them in.
+        people: named in both; data sets that number their people share names and nobody.
+        num_unseen: videos, of both, whose files are gone: they are known by their faces alone.
+    """
+
+    videos: dict[str, str]
+    people: tuple[str, ...]
+    num_unseen: int
+
+
+def find_overlap(
+    known: Sequence[KnownVideo] | None, videos: Sequence[VideoFaces], root: Path
+) -> Overlap | None:
+    """Look for a run's videos and people among those measured; None if it does not list its own.
+
+    A video is read only where one of the run's has its size.
+
+    Args:
+        known: the run's, of `read_videos`.
+        videos: to be measured.
+        root: their data's; they are named from there.
+    """
+    if known is None:
+        return None
+    split_of = {digest: v.split for v in known for digest in (v.content, v.faces) if digest}
+    sizes = set(map(size_in, split_of))
+    found, num_unseen = {}, sum(not video.content for video in known)
+    for faces in videos:
+        size = _size_of(faces.video.path)
+        num_unseen += not size
+        digests = [digest_video(faces)] if size in sizes else []
+        digests += [digest_faces(faces)] if str(faces.num_bytes) in sizes else []
+        splits = [split_of[digest] for digest in digests if digest in split_of]
+        if splits:
+            found[shown_below(faces.video.path, root)] = splits[0]
+    people = {name for video in known for name in video.identities}
+    named = {name for faces in videos for name in faces.video.identities}
+    return Overlap(found, tuple(sorted(people & named)), num_unseen)
+
+
+def format_overlap(overlap: Overlap | None, run: Path, *, videos: int) -> Iterator[str]:
+    """Say in lines what of so many videos is known to a run; none where all is new."""
+    if overlap is None:
+        yield (
+            f"{run} does not list the videos that it was trained on: whether these are among them "
+            "is not known"
+        )
+        return
+    for split, count in sorted(Counter(overlap.videos.values()).items()):
+        yield (
+            f"WARNING: of these {videos} videos, {run} has {count} in its {split} split, on which "
+            f"{MADE_WITH[split]}"
+        )
+    if overlap.people:
+        yield (
+            f"WARNING: names of people that are here and in the data of {run}: "
+            f"{len(overlap.people)}; they are the same people if both data sets mean the same by "
+            "them, and known faces are rewarded"
+        )
+    if overlap.videos or overlap.people:
+        yield "what it does on videos that it does not know is measured on others"
+    if overlap.num_unseen:
+        yield (
+            f"videos, here and of {run}, that are there as prepared faces alone: "
+            f"{overlap.num_unseen}; a copy that was prepared otherwise is not known again"
+        )
+
+
+def _size_of(path: Path) -> str:
+    """Give the size in bytes; empty where there is no such file."""
+    try:
+        return str(path.stat().st_size)
+    except OSError:
+        return ""

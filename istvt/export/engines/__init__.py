@@ -1,0 +1,1 @@
+"""Build TensorRT engines from a bundle's graphs, and compare them with those graphs."""

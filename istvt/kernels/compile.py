@@ -1,0 +1,123 @@
+"""A kernel's shape and a compute capability in; PTX and how to launch it out, without a GPU."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from istvt.errors import RuntimeEnvironmentError, UsageError
+from istvt.extras import require
+from istvt.kernels.ptx import Loads, assemble, count_loads, count_parameters, drop_parameters
+from istvt.kernels.source import triton_kernel
+from istvt.kernels.spec import KernelSpec
+
+# The oldest PTX that has the target, so that older drivers take it too.
+PTX_VERSIONS = {80: 80, 86: 80, 87: 80, 89: 80, 90: 80, 120: 87}
+TARGETS = tuple(PTX_VERSIONS)
+
+ARGUMENTS = ("qkv", "num_columns", "mixed")  # pointer, int32, pointer
+SCRATCH_POINTERS = 2  # that Triton 3.6 to 3.9 put behind them
+ALIGNMENT_BYTES = 16  # of both pointers; TensorRT and CUDA give 256
+PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more must say so to the driver
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """PTX for one target, and all that its launch needs.
+
+    Attributes:
+        spec: what it was compiled for; `spec.grid(batch, num_columns)` is its grid.
+        compute_capability: 80, 86, ...
+        name: of the entry point.
+        ptx: its parameters are `arguments`, and no others.
+        num_threads: of one block, along x.
+        shared_bytes: of dynamic shared memory.
+        num_registers: of one thread.
+        spill_bytes: of one thread.
+        loads: instructions that read global memory.
+        arguments: pointers are to 16 bytes, `num_columns` is an int32.
+    """
+
+    spec: KernelSpec
+    compute_capability: int
+    name: str
+    ptx: str
+    num_threads: int
+    shared_bytes: int
+    num_registers: int
+    spill_bytes: int
+    loads: Loads
+    arguments: tuple[str, ...] = ARGUMENTS
+
+    def grid(self, batch: Any, num_columns: Any) -> tuple[Any, Any, Any]:
+        """Count the blocks; see `KernelSpec.grid`."""
+        return self.spec.grid(batch, num_columns)
+
+
+def compile_ptx(spec: KernelSpec, *, compute_capability: int) -> CompiledKernel:
+    """Compile a kernel ahead of time. The same on every run with one version of Triton.
+
+    Args:
+        spec: the kernel.
+        compute_capability: one of `TARGETS`; no such device is needed.
+
+    Raises:
+        UsageError: no such target.
+        MissingExtraError: Triton is not installed.
+        RuntimeEnvironmentError: Triton interprets in this process, or its result is unusable.
+    """
+    if compute_capability not in PTX_VERSIONS:
+        known = ", ".join(map(str, TARGETS))
+        raise UsageError(f"compute capability is {compute_capability}: expected one of {known}")
+    compiled = _compile(spec, compute_capability)
+    metadata = compiled.metadata
+    ptx = _without_scratch(compiled.asm["ptx"], metadata)
+    get_ptxas = require("triton.backends.nvidia.compiler", extra="gpu").get_ptxas
+    assembly = assemble(ptx, ptxas=get_ptxas(compute_capability).path)
+    return CompiledKernel(
+        spec=spec,
+        compute_capability=compute_capability,
+        name=metadata.name,
+        ptx=ptx,
+        num_threads=32 * metadata.num_warps,
+        shared_bytes=metadata.shared,
+        num_registers=assembly.num_registers,
+        spill_bytes=assembly.spill_bytes,
+        loads=count_loads(ptx),
+    )
+
+
+def _compile(spec: KernelSpec, compute_capability: int) -> Any:
+    triton = require("triton", extra="gpu")
+    compiler = require("triton.compiler", extra="gpu")
+    target = require("triton.backends.compiler", extra="gpu").GPUTarget
+    kernel = triton_kernel(spec.attention)
+    if not isinstance(kernel, triton.JITFunction):
+        raise RuntimeEnvironmentError("TRITON_INTERPRET is set: unset it to compile kernels")
+    pointer = f"*{spec.dtype}"
+    signature = {"qkv": pointer, "num_columns": "i32", "mixed": pointer}
+    signature |= dict.fromkeys(spec.constants, "constexpr")
+    aligned = [["tt.divisibility", ALIGNMENT_BYTES]]
+    source = compiler.ASTSource(
+        kernel, signature, constexprs=spec.constants, attrs={(0,): aligned, (2,): aligned}
+    )
+    options = {**spec.options, "ptx_version": PTX_VERSIONS[compute_capability]}
+    with triton.knobs.compilation.scope():
+        triton.knobs.compilation.disable_line_info = True  # it names the folder of the source
+        return triton.compile(
+            source, target=target("cuda", compute_capability, 32), options=options
+        )
+
+
+def _without_scratch(ptx: str, metadata: Any) -> str:
+    """Drop the pointers to memory that Triton's own launcher would bring."""
+    if metadata.global_scratch_size or metadata.profile_scratch_size:
+        raise RuntimeEnvironmentError(
+            f"the kernel asks for {metadata.global_scratch_size} and "
+            f"{metadata.profile_scratch_size} bytes of scratch memory: expected none"
+        )
+    extra = count_parameters(ptx) - len(ARGUMENTS)
+    if extra != SCRATCH_POINTERS:
+        raise RuntimeEnvironmentError(
+            f"the PTX has {extra} parameters more than the kernel: expected {SCRATCH_POINTERS}; "
+            "is this another version of Triton than 3.6 to 3.9?"
+        )
+    return drop_parameters(ptx, extra)

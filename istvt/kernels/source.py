@@ -1,0 +1,22 @@
+"""An attention's name in, its Triton function out. Triton is imported here and nowhere before."""
+
+from typing import Any
+
+from istvt.extras import require
+from istvt.kernels.spec import AttentionName
+
+
+def triton_kernel(attention: AttentionName) -> Any:
+    """Give the Triton function of an attention.
+
+    Raises:
+        MissingExtraError: Triton is not installed.
+    """
+    require("triton", extra="gpu")
+    if attention == "temporal":
+        from istvt.kernels.temporal import temporal_attention_kernel
+
+        return temporal_attention_kernel
+    from istvt.kernels.spatial import spatial_attention_kernel
+
+    return spatial_attention_kernel

@@ -1,0 +1,1 @@
+"""Detectors in PyTorch: tensors only, no video."""

@@ -1,0 +1,111 @@
+"""A trained model on disk: `config.json` and `weights.safetensors` in a run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from istvt.errors import ModelNotFoundError, UsageError, WeightsError
+from istvt.extras import require
+from istvt.files import atomic_file
+from istvt.models.istvt.model import ISTVT
+from istvt.presets import ModelConfig
+from istvt.records import UInt8Array
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.safetensors"
+SAMPLE_WINDOWS_FILE = "sample_windows.npz"
+
+
+def save_run(folder: Path, model: ISTVT, config: ModelConfig) -> None:
+    """Write the weights and what they need to be used; each file whole or not at all."""
+    save_weights(folder / WEIGHTS_FILE, model)
+    save_config(folder / CONFIG_FILE, config)
+
+
+def save_config(path: Path, config: ModelConfig) -> None:
+    """Write `config.json`."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def load_run(folder: Path) -> tuple[ISTVT, ModelConfig]:
+    """Read a run back, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelNotFoundError: the folder holds no run.
+        WeightsError: the weights do not fit the configuration.
+    """
+    config = load_config(folder / CONFIG_FILE)
+    return load_model(folder / WEIGHTS_FILE, config), config
+
+
+def load_config(path: Path) -> ModelConfig:
+    """Read `config.json`.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        UsageError: it is not a configuration.
+    """
+    if not path.is_file():
+        raise ModelNotFoundError(
+            f"{path.parent} is not a run: it has no {path.name}; `istvt train` makes runs"
+        )
+    try:
+        values: Any = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    try:
+        return ModelConfig.from_dict(values)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def save_weights(path: Path, model: ISTVT) -> None:
+    """Write a model's parameters and batch-norm statistics as safetensors."""
+    safetensors = require("safetensors.torch", extra="cpu")
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_file(path) as temporary:
+        safetensors.save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def load_model(path: Path, config: ModelConfig) -> ISTVT:
+    """Build the model of a configuration and fill it from a safetensors file.
+
+    Raises:
+        WeightsError: no such file, or names or shapes differ.
+    """
+    safetensors = require("safetensors.torch", extra="cpu")
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing: the model's weights belong there")
+    model = ISTVT(config.preset)
+    try:
+        model.load_state_dict(safetensors.load_file(path), strict=True)
+    except Exception as error:
+        raise WeightsError(f"{path} does not fit preset {config.preset.name!r}: {error}") from error
+    return model.eval()
+
+
+def save_sample_windows(folder: Path, faces: UInt8Array) -> None:
+    """Keep a few held-out windows `(m, T, S, S, 3)` in the run, for the parity check of exports."""
+    with atomic_file(folder / SAMPLE_WINDOWS_FILE) as temporary:
+        np.savez_compressed(temporary, faces=faces)
+
+
+def load_sample_windows(folder: Path) -> UInt8Array | None:
+    """Read the run's held-out windows back; None where it has none.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    path = folder / SAMPLE_WINDOWS_FILE
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            faces: UInt8Array = arrays["faces"]
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
+        raise UsageError(f"{path} is damaged ({error}): delete it or train again") from error
+    return faces

@@ -1,0 +1,1 @@
+"""Run graphs and engines on an NVIDIA GPU, with features kept in its memory."""

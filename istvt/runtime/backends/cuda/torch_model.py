@@ -1,0 +1,107 @@
+"""ISTVT for CUDA in PyTorch: half precision, our fused kernels, window passes as CUDA graphs."""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+from istvt.compute import torch_error
+from istvt.errors import DeviceLostError
+from istvt.records import FloatPrecision
+from istvt.runtime.backends.cuda.graph import GraphsBySize
+
+logger = logging.getLogger(__name__)
+
+
+PRECISIONS: dict[str, FloatPrecision] = {"fp16": "fp16", "bf16": "bf16", "int8": "fp16"}
+
+
+def torch_precision(bundle_precision: str) -> FloatPrecision:
+    """Choose what PyTorch computes in for a bundle; it has no INT8 products: fp16 stands in."""
+    return PRECISIONS.get(bundle_precision, "fp32")
+
+
+def lower_model(torch: Any, model: Any, precision: FloatPrecision) -> Any:
+    """Put a model into fp16 or bf16, in place, with its head in fp32 as in the exported graphs."""
+    if precision == "fp32":
+        return model
+    model.to(torch.float16 if precision == "fp16" else torch.bfloat16)
+    model.norm.float()
+    model.head.float()
+    model.norm.register_forward_pre_hook(lambda layer, values: (values[0].float(),))
+    return model
+
+
+def fused(model: Any) -> AbstractContextManager[None]:
+    """Let a model's attentions run in our kernels until the context ends, where they run.
+
+    Triton compiles at a kernel's first call, and needs a C compiler for what launches it: that is
+    found out here, and not at the first window.
+    """
+    if find_spec("triton") is None:
+        logger.warning("Triton is not installed: PyTorch runs without the fused attention")
+        return nullcontext()
+    from istvt.kernels import ops
+
+    try:
+        _try_out(model, (ops.temporal_attention, ops.spatial_attention))
+    except Exception as error:
+        if isinstance(error, RuntimeError) and isinstance(torch_error(error), DeviceLostError):
+            raise  # nothing else would run either
+        logger.warning(
+            "PyTorch runs without the fused attention, whose kernels cannot be started here: %s",
+            " ".join(str(error).split()) or repr(error),
+        )
+        return nullcontext()
+    return ops.fused_attention(model)
+
+
+def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
+    """Run each kernel once, as one window of the model would."""
+    preset = model.preset
+    qkv = model.blocks[0].temporal.qkv.weight.new_zeros(
+        (1, preset.num_frames + 1, preset.num_patches + 1, 3, preset.num_heads, preset.head_dim)
+    )
+    for kernel in kernels:
+        kernel(qkv).cpu()  # waits for it
+
+
+class WindowPasses:
+    """Calls `score`, from the second call of a fixed batch size on as a CUDA graph.
+
+    What cannot be captured is an error and not run as it is: PyTorch's allocator goes on as if the
+    capture went on (`CUDAGraph::capture_end` gives up before it ends that, in 2.13).
+
+    Args:
+        torch: the package.
+        score: features `(m, T, h*w, C)` to logits `(m,)`.
+    """
+
+    def __init__(self, torch: Any, score: Callable[[Any], Any]) -> None:
+        self._torch, self._score = torch, score
+        self._graphs = GraphsBySize[tuple[Any, Any, Any]]()
+
+    def __call__(self, features: Any) -> Any:
+        """Give logits that stay valid until the next call."""
+        batch = len(features)
+        captured = self._graphs.find(batch, lambda: self._capture(features))
+        if captured is None:
+            logits = self._score(features)
+            self._graphs.note_pass(batch)
+            return logits
+        graph, source, logits = captured
+        source.copy_(features)
+        graph.replay()
+        return logits
+
+    def _capture(self, features: Any) -> tuple[Any, Any, Any]:
+        cuda, source = self._torch.cuda, features.clone()
+        graph = cuda.CUDAGraph()
+        cuda.synchronize()
+        try:
+            with cuda.graph(graph, capture_error_mode="thread_local"):
+                logits = self._score(source)
+        except RuntimeError as error:
+            raise RuntimeError(f"a window pass cannot be captured: {error}") from error
+        return graph, source, logits

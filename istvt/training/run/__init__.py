@@ -1,0 +1,1 @@
+"""Keep a training on disk: recipe, checkpoints, metrics, curve."""

@@ -16,15 +16,6 @@ from istvt.errors import BackendError, UsageError
 from istvt.presets import ModelPreset
 from istvt.records import FloatArray, UInt8Array
 
-BackendName: TypeAlias = Literal[
-    "auto",
-    "torch",
-    "onnxruntime",
-    "openvino",
-    "onnxruntime-tensorrt",
-    "tensorrt_rtx",
-    "tensorrt",
-]
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda"]
 Features: TypeAlias = Any  # one face's features, as and where the backend likes to keep them
 
@@ -113,14 +104,6 @@ class ClosingScorer(ClosesOnExit):
         """
         if self._is_closed:
             raise BackendError("the scorer is closed: open another one")
-
-
-def check_backend(backend: str) -> BackendName:
-    """Refuse a name that is no backend."""
-    known = get_args(BackendName)
-    if backend not in known:
-        raise UsageError(f"no backend is called {backend!r}: choose one of {', '.join(known)}")
-    return backend  # type: ignore[return-value]
 
 
 def check_device(device: str) -> DeviceName:

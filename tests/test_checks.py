@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -16,8 +15,7 @@ from istvt.checks import Check, Status, exit_code, format_checks, machine, packa
 from istvt.checks.packages import PACKAGES, Package, check_package
 from istvt.checks.probes import probe_onnxruntime
 from istvt.errors import ExitCode
-from istvt.runtime.backends.choose import AUTO_ORDER
-from istvt.scorer import BackendName
+from istvt.runtime.backends.choose import AUTO_ORDER, BACKEND_NAMES
 from istvt.video.camera import CameraInfo
 
 Fake = Callable[[str, str], None]
@@ -185,10 +183,9 @@ class Runtime:
 def test_models_run_on_what_a_scorer_opens_and_on_nothing_else() -> None:
     told = {(package.module, device) for package in PACKAGES for device in package.devices}
     assert told == set(AUTO_ORDER)
-    assert {backend for backend, _ in told} == {*get_args(BackendName)} - {
-        "auto",
-        "onnxruntime-tensorrt",
-    }, "that one is told as a part of onnxruntime"
+    assert {backend for backend, _ in told} == {*BACKEND_NAMES} - {"onnxruntime-tensorrt"}, (
+        "that one is told as a part of onnxruntime"
+    )
 
 
 def test_a_provider_that_no_scorer_asks_for_does_not_count(fake: Fake) -> None:

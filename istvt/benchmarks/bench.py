@@ -9,24 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
 
 from istvt.benchmarks.process import Loaded, Turn, Worker, WorkerProcess
 from istvt.benchmarks.report import BenchModel, BenchReport, Row, row_of
 from istvt.benchmarks.worker import NAIVE, Job
 from istvt.bundle.engines import GRAPHS, engine_path
-from istvt.bundle.flavour import MODULES
 from istvt.bundle.manifest import Bundle
 from istvt.environment import describe_environment
 from istvt.errors import BackendError, UsageError
 from istvt.extras import require
 from istvt.presets import CropRecipe, ModelConfig, ModelPreset
 from istvt.records import Progress, ignore
-from istvt.scorer import BackendName, DeviceName, check_device
+from istvt.runtime.backends.choose import BACKEND_NAMES, BACKENDS, Backend
+from istvt.scorer import DeviceName, check_device
 
-BACKENDS = tuple(name for name in get_args(BackendName) if name != "auto")
-ALWAYS_MEASURED = ("torch", "onnxruntime", "openvino")
-ENGINE_BACKENDS = tuple(MODULES.values())  # they run a bundle's engines
 ROUNDS, SECONDS = 5, 1.0
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.2
 
@@ -49,7 +45,7 @@ def run_bench(
 
     Args:
         bundle: written to disk with its manifest; the processes open it themselves.
-        backends: of `BACKENDS`; those of `default_backends` where None.
+        backends: of `BACKEND_NAMES`; those of `default_backends` where None.
         device: `cpu`, `cuda` or `auto`, for every row.
         threads: CPU threads for the model; all cores where None.
         rounds: turns of each row.
@@ -97,11 +93,11 @@ def check_request(
     Raises:
         UsageError: an unknown backend or device, or nothing to measure.
     """
-    unknown = [name for name in backends or () if name not in BACKENDS]
+    unknown = [name for name in backends or () if name not in BACKEND_NAMES]
     if unknown or (backends is not None and not backends):
         raise UsageError(
             f"cannot measure {', '.join(unknown) or 'no backend'}: "
-            f"choose from {', '.join(BACKENDS)}"
+            f"choose from {', '.join(BACKEND_NAMES)}"
         )
     if rounds < 1 or not 0 < seconds < float("inf"):
         raise UsageError(f"{rounds} rounds of {seconds} s together: both must be above 0")
@@ -110,12 +106,18 @@ def check_request(
 
 def default_backends(bundle: Bundle, *, device: DeviceName) -> tuple[str, ...]:
     """List what is measured where nothing is named: some always, some where engines are built."""
-    with_engines = (
-        backend
-        for flavour, backend in MODULES.items()
-        if all(engine_path(bundle.folder, graph, flavour).is_file() for graph in GRAPHS)
+    return tuple(
+        backend.name
+        for backend in BACKENDS
+        if backend.is_measured or (device != "cpu" and _has_engines(bundle, backend))
     )
-    return (*ALWAYS_MEASURED, *(with_engines if device != "cpu" else ()))
+
+
+def _has_engines(bundle: Bundle, backend: Backend) -> bool:
+    flavour = backend.flavour
+    return flavour is not None and all(
+        engine_path(bundle.folder, graph, flavour).is_file() for graph in GRAPHS
+    )
 
 
 @contextmanager

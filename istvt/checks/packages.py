@@ -11,33 +11,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from istvt.checks.record import Check, Status
+from istvt.runtime.backends.choose import BACKENDS
 
 PROBE_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that is probed in a process of its own.
-
-    Attributes:
-        devices: on which `istvt.runtime.backends.choose` opens it as a backend.
-    """
+    """A package that is probed in a process of its own."""
 
     module: str
     install: str
     label: str = ""
     required: bool = False
-    devices: tuple[str, ...] = ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which it runs models as a backend."""
+        return next((row.devices for row in BACKENDS if row.name == self.module), ())
 
 
 PACKAGES = (
     Package("av", "pip install av", label="video files", required=True),
     Package("cv2", "pip install opencv-python", label="pictures, cameras", required=True),
-    Package("torch", "pip install 'istvt[cpu]'", devices=("cpu", "cuda")),
-    Package("onnxruntime", "pip install 'istvt[cpu]'", devices=("cpu", "cuda")),
-    Package("openvino", "pip install 'istvt[openvino]'", devices=("cpu",)),
-    Package("tensorrt_rtx", "pip install 'istvt[rtx]' (needs an RTX card)", devices=("cuda",)),
-    Package("tensorrt", "pip install 'istvt[tensorrt]' (needs an NVIDIA GPU)", devices=("cuda",)),
+    Package("torch", "pip install 'istvt[cpu]'"),
+    Package("onnxruntime", "pip install 'istvt[cpu]'"),
+    Package("openvino", "pip install 'istvt[openvino]'"),
+    Package("tensorrt_rtx", "pip install 'istvt[rtx]' (needs an RTX card)"),
+    Package("tensorrt", "pip install 'istvt[tensorrt]' (needs an NVIDIA GPU)"),
     Package("pycuda", "pip install pycuda (needs the CUDA toolkit), or cuda-python beside it"),
     Package("cuda", "pip install 'istvt[rtx]' (needs the NVIDIA driver)", label="cuda-python"),
     Package("triton", "install a torch built for CUDA (see pytorch.org): it comes with it"),

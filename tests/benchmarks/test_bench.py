@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -11,7 +10,7 @@ from istvt.benchmarks.process import WorkerProcess
 from istvt.benchmarks.table import format_report
 from istvt.benchmarks.worker import Job
 from istvt.errors import UsageError
-from istvt.scorer import BackendName
+from istvt.runtime.backends.choose import BACKEND_NAMES
 from tests.benchmarks.fakes import FakeHouse, FakeWorker, empty_bundle, frame
 
 # The machine is twice as slow in the second round and ten times in the third.
@@ -144,7 +143,7 @@ def test_backends_whose_engines_lie_in_the_bundle_are_measured_too(tmp_path: Pat
 
 
 def test_every_backend_but_auto_can_be_named(tmp_path: Path) -> None:
-    names = [name for name in get_args(BackendName) if name != "auto"]
+    names = list(BACKEND_NAMES)
     house = FakeHouse({name: [[frame(100)]] for name in ("naive", *names)})
     report = run_bench(empty_bundle(tmp_path), backends=names, rounds=1, start=house)
     assert [row.name for row in report.rows] == ["naive", *names]

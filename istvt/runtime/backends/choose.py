@@ -1,26 +1,111 @@
-"""The name of a backend in, its scorer out; `auto` tries them fastest first."""
+"""Open a bundle in a named runtime, or in the first of the table that works here."""
 
 import logging
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from istvt.bundle.flavour import Flavour
 from istvt.bundle.manifest import Bundle
-from istvt.errors import BackendError, RuntimeEnvironmentError
-from istvt.scorer import (
-    BackendName,
-    DeviceName,
-    Scorer,
-    check_backend,
-    check_device,
-)
+from istvt.errors import BackendError, RuntimeEnvironmentError, UsageError
+from istvt.scorer import DeviceName, Scorer, check_device
 
 logger = logging.getLogger(__name__)
 
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a backend is to be opened.
+
+    Attributes:
+        threads: CPU threads for the model; all cores where None.
+        eager_kernels: have TensorRT-RTX compile the kernels of a new batch size before it runs it.
+            Otherwise others stand in meanwhile, and times and the last digits change after.
+    """
+
+    device: DeviceName = "auto"
+    threads: int | None = None
+    eager_kernels: bool = False
+
+
+def _open_torch(bundle: Bundle, wanted: Wanted) -> Scorer:
+    from istvt.runtime.backends.torch import TorchScorer
+
+    return TorchScorer(bundle, device=wanted.device, threads=wanted.threads)
+
+
+def _open_onnxruntime(bundle: Bundle, wanted: Wanted) -> Scorer:
+    from istvt.runtime.backends import onnxruntime_gpu as gpu
+    from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
+
+    if wanted.device == "cuda":
+        return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
+    if wanted.device == "auto" and gpu.has_provider(gpu.CUDA_PROVIDER):
+        try:
+            return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
+        except RuntimeEnvironmentError as error:  # the package is for GPUs; the machine may not be
+            _passed_over("onnxruntime", "cuda", error)
+    return OnnxRuntimeScorer(bundle, device="cpu", threads=wanted.threads)
+
+
+def _open_openvino(bundle: Bundle, wanted: Wanted) -> Scorer:
+    from istvt.runtime.backends.openvino import OpenVinoScorer
+
+    return OpenVinoScorer(bundle, device=wanted.device, threads=wanted.threads)
+
+
+def _open_onnxruntime_tensorrt(bundle: Bundle, wanted: Wanted) -> Scorer:
+    from istvt.runtime.backends import onnxruntime_gpu as gpu
+
+    return gpu.OnnxRuntimeGpuScorer(bundle, gpu.TENSORRT_PROVIDER)
+
+
+def _open_tensorrt_rtx(bundle: Bundle, wanted: Wanted) -> Scorer:
+    from istvt.runtime.backends.tensorrt import EngineScorer
+
+    return EngineScorer(bundle, "rtx", eager_kernels=wanted.eager_kernels)
+
+
+def _open_tensorrt(bundle: Bundle, wanted: Wanted) -> Scorer:
+    from istvt.runtime.backends.tensorrt import EngineScorer
+
+    return EngineScorer(bundle, "tensorrt", eager_kernels=wanted.eager_kernels)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of the table.
+
+    Attributes:
+        open: imports the backend's module, and loads a bundle into it.
+        devices: that it runs on.
+        flavour: the TensorRT library whose engines it runs; None where it runs the graphs.
+        is_measured: `istvt bench` measures it without being asked.
+    """
+
+    name: str
+    open: Callable[[Bundle, Wanted], Scorer]
+    devices: tuple[DeviceName, ...] = ("cuda",)
+    flavour: Flavour | None = None
+    is_measured: bool = False
+
+
+BACKENDS = (
+    Backend("torch", _open_torch, devices=("cpu", "cuda"), is_measured=True),
+    Backend("onnxruntime", _open_onnxruntime, devices=("cpu", "cuda"), is_measured=True),
+    Backend("openvino", _open_openvino, devices=("cpu",), is_measured=True),
+    Backend("onnxruntime-tensorrt", _open_onnxruntime_tensorrt),
+    Backend("tensorrt_rtx", _open_tensorrt_rtx, flavour="rtx"),
+    Backend("tensorrt", _open_tensorrt, flavour="tensorrt"),
+)
+BACKEND_NAMES = tuple(backend.name for backend in BACKENDS)
+
 # A GPU before any CPU, whose order is measured; the GPU's is a choice (docs/performance.md).
-AUTO_ORDER: tuple[tuple[BackendName, DeviceName], ...] = (
+AUTO_ORDER: tuple[tuple[str, DeviceName], ...] = (
     ("tensorrt", "cuda"),
     ("tensorrt_rtx", "cuda"),
     ("onnxruntime", "cuda"),
@@ -31,10 +116,23 @@ AUTO_ORDER: tuple[tuple[BackendName, DeviceName], ...] = (
 )
 
 
+def backend_named(name: str) -> Backend:
+    """Look a backend up.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    known = ", ".join((AUTO, *BACKEND_NAMES))
+    raise UsageError(f"no backend is called {name!r}: choose one of {known}")
+
+
 def open_scorer(
     bundle: Bundle,
     *,
-    backend: str = "auto",
+    backend: str = AUTO,
     device: str = "auto",
     threads: int | None = None,
     eager_kernels: bool = False,
@@ -45,93 +143,47 @@ def open_scorer(
         bundle: what to run.
         backend: a name, or `auto` for the first of `AUTO_ORDER` that works on this machine.
         device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
-        threads: CPU threads for the model; all cores where None.
-        eager_kernels: have TensorRT-RTX compile the kernels of a new batch size before it runs it.
-            Otherwise others stand in meanwhile, and times and the last digits change after.
+        threads: see `Wanted`.
+        eager_kernels: see `Wanted`.
 
     Raises:
         UsageError: an unknown name.
         RuntimeEnvironmentError: the named backend or device does not run here; with `auto`, none.
     """
-    options = _Options(threads, eager_kernels)
-    return _open(bundle, check_backend(backend), check_device(device), options)
+    wanted = Wanted(check_device(device), threads, eager_kernels)
+    if backend == AUTO:
+        return _open_first_that_works(bundle, wanted)
+    return _open(bundle, backend_named(backend), wanted)
 
 
-@dataclass(frozen=True)
-class _Options:
-    threads: int | None
-    eager_kernels: bool
+def _open(bundle: Bundle, backend: Backend, wanted: Wanted) -> Scorer:
+    if wanted.device == "cpu" and backend.devices == ("cuda",):
+        raise BackendError(f"{backend.name} runs on NVIDIA GPUs only: use --device cuda")
+    return backend.open(bundle, wanted)
 
 
-def _open(bundle: Bundle, backend: BackendName, device: DeviceName, options: _Options) -> Scorer:
-    threads = options.threads
-    match backend:
-        case "torch":
-            from istvt.runtime.backends.torch import TorchScorer
-
-            return TorchScorer(bundle, device=device, threads=threads)
-        case "onnxruntime":
-            return _open_onnxruntime(bundle, device=device, threads=threads)
-        case "onnxruntime-tensorrt":
-            from istvt.runtime.backends import onnxruntime_gpu as gpu
-
-            _refuse_cpu(backend, device)
-            return gpu.OnnxRuntimeGpuScorer(bundle, gpu.TENSORRT_PROVIDER)
-        case "tensorrt_rtx" | "tensorrt":
-            from istvt.runtime.backends.tensorrt import EngineScorer
-
-            _refuse_cpu(backend, device)
-            flavour: Flavour = "rtx" if backend == "tensorrt_rtx" else "tensorrt"
-            return EngineScorer(bundle, flavour, eager_kernels=options.eager_kernels)
-        case "openvino":
-            from istvt.runtime.backends.openvino import OpenVinoScorer
-
-            return OpenVinoScorer(bundle, device=device, threads=threads)
-        case "auto":
-            return _open_first_that_works(bundle, device, options)
-
-
-def _open_onnxruntime(bundle: Bundle, *, device: DeviceName, threads: int | None) -> Scorer:
-    from istvt.runtime.backends import onnxruntime_gpu as gpu
-    from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
-
-    if device == "cuda":
-        return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
-    if device == "auto" and gpu.has_provider(gpu.CUDA_PROVIDER):
-        try:
-            return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
-        except RuntimeEnvironmentError as error:  # the package is for GPUs; the machine may not be
-            _passed_over("onnxruntime", "cuda", error)
-    return OnnxRuntimeScorer(bundle, device="cpu", threads=threads)
-
-
-def _refuse_cpu(backend: str, device: DeviceName) -> None:
-    if device == "cpu":
-        raise BackendError(f"{backend} runs on NVIDIA GPUs only: use --device cuda")
-
-
-def _open_first_that_works(bundle: Bundle, device: DeviceName, options: _Options) -> Scorer:
+def _open_first_that_works(bundle: Bundle, wanted: Wanted) -> Scorer:
     reasons = []
-    for backend, its_device in AUTO_ORDER:
-        if device not in ("auto", its_device):
+    for name, device in AUTO_ORDER:
+        if wanted.device not in ("auto", device):
             continue
         try:
-            scorer = _open(bundle, backend, its_device, options)
+            scorer = _open(bundle, backend_named(name), replace(wanted, device=device))
         except RuntimeEnvironmentError as error:
-            reasons.append(_passed_over(backend, its_device, error))
+            reasons.append(_passed_over(name, device, error))
             continue
         try:
             _try_out(scorer)
         except RuntimeEnvironmentError as error:
             scorer.close()
-            reasons.append(_passed_over(backend, its_device, error))
+            reasons.append(_passed_over(name, device, error))
             continue
         return scorer
     raise BackendError("no backend runs here:\n" + "\n".join(reasons))
 
 
 def _passed_over(backend: str, device: str, error: Exception) -> str:
-    """Note why one was not taken; the owner of a GPU is told aloud."""
+    """Note why one was not taken; the owner of a GPU is warned."""
     has_gpu = device == "cuda" and shutil.which("nvidia-smi") is not None
     level = logging.WARNING if has_gpu else logging.INFO
     logger.log(level, "%s on %s does not run here: %s", backend, device, error)

@@ -1,19 +1,18 @@
-"""The options that several commands share, and what they open."""
+"""The options that several commands share, and options made of a record's fields."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from istvt.bundle import locate
-from istvt.errors import UsageError
+from istvt.runtime.backends.choose import AUTO, BACKEND_NAMES
+from istvt.scorer import DeviceName
 
-if TYPE_CHECKING:
-    from istvt.bundle.manifest import Bundle
-    from istvt.faces.mtcnn import MtcnnDetector
-    from istvt.runtime.pipeline import Pipeline
-    from istvt.runtime.policy import VerdictPolicy
-    from istvt.scorer import Scorer
+DATA, MODEL, RECIPE, MACHINE = "Data", "Model", "Recipe", "Machine"
 
 ModelOption = Annotated[
     Path | None,
@@ -22,13 +21,9 @@ ModelOption = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str,
-    typer.Option(
-        help="auto, torch, onnxruntime, openvino, onnxruntime-tensorrt, tensorrt_rtx or tensorrt; "
-        "auto says which it took."
-    ),
+    str, typer.Option(help=f"{AUTO}, or {', '.join(BACKEND_NAMES)}; auto prints its choice.")
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceOption = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="CPU threads for the model. Default: all cores.")
 ]
@@ -41,80 +36,96 @@ BandOption = Annotated[
 ]
 MinFaceOption = Annotated[
     int | None,
-    typer.Option(min=12, help="Smallest face that is looked for, in px. Default: the model's."),
+    typer.Option(min=12, help="Smallest face to look for, in px. Default: the model's."),
+]
+TorchDeviceOption = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, ... Default: a GPU if any.", rich_help_panel=MACHINE),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the face crops. Default: DATA/.istvt-cache.", rich_help_panel=DATA),
 ]
 
 
-def open_bundle(model: Path | None) -> "Bundle":
-    """Find and check the bundle; print which it is and why."""
-    from istvt.bundle.manifest import open_bundle
+@dataclass(frozen=True)
+class Of:
+    """An option that stands for a field of a record.
 
-    located = locate.find_bundle(model)
-    typer.echo(f"model: {located.folder} ({located.reason})", err=True)
-    return open_bundle(located.folder)
+    Attributes:
+        help: its line in the help.
+        panel: the group that the help shows it in.
+        flag: its name, where that is not the field's.
+    """
 
-
-def open_scorer(bundle: "Bundle", backend: str, device: str, threads: int | None) -> "Scorer":
-    """Load the bundle into a runtime; print which."""
-    from istvt.runtime.backends.choose import open_scorer
-
-    scorer = open_scorer(bundle, backend=backend, device=device, threads=threads)
-    info = scorer.info
-    typer.echo(f"backend: {info.backend} on {info.device} in {info.precision}", err=True)
-    return scorer
+    help: str
+    panel: str = DATA
+    flag: str | None = None
 
 
-def verdict_policy(bundle: "Bundle", threshold: float | None, band: float) -> "VerdictPolicy":
-    """Take the threshold given, else the bundle's."""
-    from istvt.runtime.policy import VerdictPolicy
-
-    chosen = bundle.policy.threshold if threshold is None else threshold
-    return VerdictPolicy(threshold=chosen, band=band)
-
-
-def open_detector(bundle: "Bundle", *, min_face_px: int | None) -> "MtcnnDetector":
-    """Load the bundle's own face detector, set as in the model's training."""
-    from istvt.faces.mtcnn import MtcnnDetector
-
-    trained_px = bundle.config.crop.min_face_px
-    return MtcnnDetector(bundle.detector, min_face_px=min_face_px or trained_px)
+# Fields of `LayoutOptions`.
+LAYOUT = {
+    "layout": Of("How the folder is laid out. Default: auto."),
+    "compression": Of("FaceForensics++: raw, c23 or c40. Default: c23."),
+    "methods": Of("Take only fakes of this method; may be repeated.", flag="--method"),
+    "shared_identities": Of(
+        "Celeb-DF: drop keeps people apart; keep takes the official test list, as published "
+        "figures do, with people of the training. Default: drop."
+    ),
+}
 
 
-def make_pipeline(
-    bundle: "Bundle",
-    scorer: "Scorer",
-    detector: "MtcnnDetector",
-    policy: "VerdictPolicy",
-    *,
-    is_live: bool,
-    times_encoder: bool = False,
-) -> "Pipeline":
-    """Put the parts of one source together."""
-    from istvt.faces.track import FaceTracker
-    from istvt.runtime.pipeline import Pipeline
+def with_fields_of(
+    record: type, options: Mapping[str, Of], *, into: str
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command one option for each named field of a frozen record.
 
-    tracker = FaceTracker(detector, detect_every=None) if is_live else FaceTracker(detector)
-    return Pipeline(
-        scorer,
-        tracker,
-        bundle.config,
-        verdicts=policy,
-        scores=bundle.policy,
-        times_encoder=times_encoder,
+    The command takes those that were given as one dictionary, field to value, in its keyword
+    `into`. Types and choices come from the record's annotations.
+    """
+    hints = get_type_hints(record)
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @wraps(command)
+        def run(*values: Any, **named: Any) -> int:
+            given = {name: named.pop(name, None) for name in options}
+            changes = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in given.items()
+                if value is not None and value != []
+            }
+            return command(*values, **named, **{into: changes})
+
+        shown = signature(command)
+        kept = [one for one in shown.parameters.values() if one.name != into]
+        added = [_parameter(name, hints[name], option) for name, option in options.items()]
+        run.__signature__ = shown.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {
+            **{name: hint for name, hint in command.__annotations__.items() if name != into},
+            **{one.name: one.annotation for one in added},
+        }
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, hint: Any, option: Of) -> Parameter:
+    kind = _without_none(hint)
+    flags = [option.flag] if option.flag else []
+    if kind is bool:  # given, it is on: a record's field is on by default nowhere
+        flags = [f"--{name.replace('_', '-')}"]
+    if get_origin(kind) is tuple:
+        kind = list[get_args(kind)[0]]  # type: ignore[misc]
+    info = typer.Option(*flags, help=option.help, rich_help_panel=option.panel)
+    return Parameter(
+        name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
     )
 
 
-def check_writable(path: Path) -> None:
-    """Refuse an output file before the work whose result it is to hold.
-
-    Raises:
-        UsageError: it is a folder, or cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a"):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written ({error.strerror}): name a place you may write to"
-        ) from error
+def _without_none(hint: Any) -> Any:
+    """Take None out of a union."""
+    if get_origin(hint) is Literal:
+        return hint
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    has_none = type(None) in get_args(hint)
+    return kinds[0] if has_none and len(kinds) == 1 else hint

@@ -1,6 +1,5 @@
-"""`istvt bench` and `istvt checks`: what this machine does with the model, and what it has."""
+"""`istvt bench`: measure every backend on this machine."""
 
-import json as json_format
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,11 @@ import typer
 
 from istvt.bundle import locate
 from istvt.commands import options
+from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, ModelNotFoundError, UsageError
 from istvt.presets import preset_named
+from istvt.runtime.backends.choose import BACKEND_NAMES, backend_named
 
 if TYPE_CHECKING:
     from istvt.benchmarks.report import BenchReport
@@ -27,8 +28,8 @@ def bench(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help="torch, onnxruntime, openvino, onnxruntime-tensorrt, tensorrt_rtx or tensorrt; "
-            "may be repeated. Default: the first three, and those whose engines the bundle has."
+            help=f"{', '.join(BACKEND_NAMES)}; may be repeated. Default: the first three, and "
+            "those whose engines the bundle has."
         ),
     ] = None,
     device: options.DeviceOption = "auto",
@@ -44,7 +45,7 @@ def bench(
         float | None,
         typer.Option(help="Measuring time of each row over all rounds. Default: 1."),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    json: JsonOption = None,
     png: Annotated[
         Path | None, typer.Option(help="Draw whole-frame latencies here (.png, .svg, .pdf).")
     ] = None,
@@ -52,16 +53,20 @@ def bench(
 ) -> int:
     """Measure every backend beside naive PyTorch: latency, windows a second, memory."""
     from istvt.benchmarks import bench as benches
+    from istvt.benchmarks.chart import check_format, draw
+    from istvt.benchmarks.report import to_json
     from istvt.benchmarks.table import format_report
 
-    _check_outputs(json=json, png=png)  # before the long part, not after it
+    if png is not None:
+        check_format(png)
+    output = Output(json, png)
     if rounds is None:
         rounds = benches.QUICK_ROUNDS if quick else benches.ROUNDS
     if seconds is None:
         seconds = benches.QUICK_SECONDS if quick else benches.SECONDS
     named = backend or []
     benches.check_request(backends=named or None, device=device, rounds=rounds, seconds=seconds)
-    needs_engines = [name for name in named if name in benches.ENGINE_BACKENDS]
+    needs_engines = [name for name in named if backend_named(name).flavour]
     with (
         _bundle_or_preset(model, preset, needs_engines) as (bundle, is_random),
         stage_bars() as progress,
@@ -76,18 +81,12 @@ def bench(
             random_weights=is_random,
             progress=progress,
         )
-    typer.echo(format_report(report))
-    _write(report, json=json, png=png)
+    output.say(format_report(report))
+    output.write(to_json(report))
+    if png is not None:
+        draw(report, png)
+        note(f"wrote {png}")
     return _exit_code(report, named=named)
-
-
-def checks() -> int:
-    """Say what this machine has, what works, and how to mend the rest."""
-    from istvt.checks import exit_code, format_checks, run_checks
-
-    results = run_checks()
-    typer.echo(format_checks(results))
-    return exit_code(results)
 
 
 @contextmanager
@@ -109,7 +108,7 @@ def _bundle_or_preset(
 
     chosen = preset_named(preset or FALLBACK_PRESET)
     why = "--preset" if preset else "there is no bundle here; speed does not depend on the weights"
-    typer.echo(f"model: preset {chosen.name} with random weights ({why})", err=True)
+    note(f"model: preset {chosen.name} with random weights ({why})")
     with stage_bars() as progress, random_bundle(chosen, progress=progress) as bundle:
         yield bundle, True
 
@@ -121,35 +120,6 @@ def _bundle_if_any(model: Path | None, *, is_needed: bool) -> "Bundle | None":
         if is_needed or model is not None or os.environ.get(locate.MODEL_VARIABLE):
             raise
         return None
-
-
-def _check_outputs(*, json: Path | None, png: Path | None) -> None:
-    from istvt.benchmarks.chart import check_format
-
-    if png is not None:
-        check_format(png)
-    for path in filter(None, (json, png)):
-        was_there = path.exists()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.open("ab").close()
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-        if not was_there:
-            path.unlink()
-
-
-def _write(report: "BenchReport", *, json: Path | None, png: Path | None) -> None:
-    from istvt.benchmarks.chart import draw
-    from istvt.benchmarks.report import to_json
-
-    if json is not None:
-        json.write_text(json_format.dumps(to_json(report), indent=2) + "\n")
-    if png is not None:
-        draw(report, png)
-    for path in (json, png):
-        if path is not None:
-            typer.echo(f"wrote {path}", err=True)
 
 
 def _exit_code(report: "BenchReport", *, named: list[str]) -> int:

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 import torch
 
+from istvt.bundle.manifest import open_bundle
 from istvt.cli import app
 from istvt.console import run_app
 from istvt.data.layouts.choose import read_layout
-from istvt.data.prepare import prepare
-from istvt.data.prepared import open_prepared
-from istvt.data.windows import spread, windows_in
-from istvt.export.bundle import open_bundle
-from istvt.export.parity import score_windows
+from istvt.data.prepared.folder import open_prepared
+from istvt.data.prepared.prepare import prepare
+from istvt.data.windows.index import spread, windows_in
 from istvt.faces.mtcnn_weights import build_detector
-from istvt.runs import load_run, load_sample_windows
+from istvt.models.load import load_run, load_sample_windows
 from istvt.runtime.backends.choose import open_scorer
+from istvt.runtime.parity import score_windows
 
 WRITTEN = Path(__file__).parent / "fixtures" / "aca16a8"
 EXPECTED = json.loads((WRITTEN / "expected.json").read_text())

@@ -9,30 +9,38 @@
 Nothing here prints; what is worth a warning goes to `logging`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from istvt.bundle import locate
-from istvt.bundle.manifest import Bundle, open_bundle
+from istvt.bundle.locate import default_bundle, find_bundle, find_run
+from istvt.bundle.manifest import open_bundle
 from istvt.closing import ClosesOnExit
-from istvt.records import Progress, ignore
-from istvt.scorer import Scorer, ScorerInfo
+from istvt.records import Precision, Progress, ignore
+from istvt.runtime.backends.choose import AUTO, open_scorer
 
 if TYPE_CHECKING:
+    from istvt.bundle.manifest import Bundle
     from istvt.data.dataset import DataRequest
     from istvt.data.layouts.choose import LayoutOptions
-    from istvt.data.layouts.manifest import Manifest
     from istvt.data.prepared.face_recipe import FaceRecipe
     from istvt.data.prepared.folder import Prepared
-    from istvt.evaluation.report import EvaluationReport
-    from istvt.export.build import ExportRequest, Exported
+    from istvt.evaluation.report import Report
+    from istvt.evaluation.scores import Scoring
+    from istvt.export.build import Exported
+    from istvt.export.engines.builder import EngineOptions
     from istvt.faces.mtcnn import MtcnnDetector
-    from istvt.runtime.pipeline import Pipeline
+    from istvt.runtime.pipeline import FrameResult, Pipeline
     from istvt.runtime.policy import VerdictPolicy
     from istvt.runtime.session import Session, SessionReport
+    from istvt.runtime.stages import StageTimers
+    from istvt.scorer import Scorer, ScorerInfo
+    from istvt.training.fit import FitResult, Training
+    from istvt.training.run.epochs import EpochResult
     from istvt.video.source import Source
+
+TRACKS_KEPT = 50  # of a live source; a month of them would fill the memory
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Judging:
     Attributes:
         threshold: fake probability in the middle of the band; None takes the bundle's.
         band: half-width around the threshold in which nothing is concluded.
-        min_face_px: smallest face that is looked for; None takes the model's.
+        min_face_px: smallest face to look for; None takes the model's.
     """
 
     threshold: float | None = None
@@ -51,3 +59,336 @@ class Judging:
 
 
 DEFAULT_JUDGING = Judging()
+
+
+def open_model(
+    path: str | Path | None = None,
+    *,
+    backend: str = AUTO,
+    device: str = "auto",
+    threads: int | None = None,
+) -> "Model":
+    """Load a bundle into a runtime.
+
+    Args:
+        path: the bundle's folder; None takes `$ISTVT_MODEL`, else the newest bundle here.
+        backend: torch, onnxruntime, openvino, tensorrt, ...; `auto` takes the first that works.
+        device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
+        threads: CPU threads for the model; all cores where None.
+
+    Returns:
+        The model, a context manager that frees its memory at the end.
+
+    Raises:
+        ModelNotFoundError: there is no bundle.
+        BundleError: it is damaged.
+        UsageError: an unknown backend or device.
+        RuntimeEnvironmentError: the named backend does not run here; with `auto`, none does.
+    """
+    bundle = open_bundle(find_bundle(None if path is None else Path(path)).folder)
+    scorer = open_scorer(bundle, backend=backend, device=device, threads=threads)
+    return Model(bundle, scorer)
+
+
+class Model(ClosesOnExit):
+    """A bundle in a runtime, ready to judge; for one thread at a time.
+
+    Attributes:
+        bundle: what was opened.
+        scorer: the runtime that holds it.
+    """
+
+    def __init__(self, bundle: "Bundle", scorer: "Scorer") -> None:
+        self.bundle, self.scorer = bundle, scorer
+        self._detectors: dict[int, MtcnnDetector] = {}
+
+    @property
+    def info(self) -> "ScorerInfo":
+        """What runs where, and in which precision."""
+        return self.scorer.info
+
+    def score(
+        self,
+        source: str | Path,
+        *,
+        judging: Judging = DEFAULT_JUDGING,
+        progress: Progress = ignore,
+    ) -> "SessionReport":
+        """Judge one recording: a video, an image or a folder of images.
+
+        Returns:
+            The report, with `.verdict` on the whole and `.tracks`, a verdict for each face's track.
+
+        Raises:
+            SourceError: it cannot be read at all; one that breaks off is reported as partial.
+        """
+        (report,) = self.score_all([Path(source)], judging=judging, progress=progress)
+        return report
+
+    def score_all(
+        self,
+        sources: Sequence[Path],
+        *,
+        judging: Judging = DEFAULT_JUDGING,
+        progress: Progress = ignore,
+    ) -> "list[SessionReport]":
+        """Judge recordings one after another; one that cannot be read does not stop the rest.
+
+        Args:
+            sources: files and folders of images; `istvt.runtime.score.find_sources` lists videos
+                in folders.
+            judging: how faces are found and judged.
+            progress: called with ("files", done, total) and (name, frames read, frames declared).
+
+        Raises:
+            SourceError: there is one source only, and it cannot be read at all.
+        """
+        from istvt.runtime.score import score_sources
+
+        def open_session(source: "Source") -> "Session":
+            return self.session(source, judging=judging)
+
+        return score_sources(sources, open_session, progress=progress)
+
+    def stream(
+        self,
+        source: "str | Path | int",
+        *,
+        judging: Judging = DEFAULT_JUDGING,
+        max_frames: int | None = None,
+    ) -> "Iterator[FrameResult]":
+        """Judge a camera, a stream or a file, frame by frame.
+
+        Args:
+            source: a file, a folder of images, a URL, or the index of a camera.
+            judging: how faces are found and judged.
+            max_frames: stop after so many.
+
+        Yields:
+            For each frame its faces with their running verdicts, and the tracks that ended.
+
+        Raises:
+            SourceError: the source cannot be opened; one that breaks off ends the loop.
+        """
+        with open_source(source) as opened:
+            yield from self.session(opened, judging=judging, max_frames=max_frames)
+
+    def session(
+        self,
+        source: "Source",
+        *,
+        judging: Judging = DEFAULT_JUDGING,
+        max_frames: int | None = None,
+        timers: "StageTimers | None" = None,
+    ) -> "Session":
+        """Prepare to judge an open source: iterate the session, or let it feed sinks.
+
+        Args:
+            source: stays the caller's to close.
+            judging: how faces are found and judged.
+            max_frames: stop after so many.
+            timers: takes each stage's times, which costs a wait for the device after each stage.
+
+        Raises:
+            UsageError: a threshold or band out of range.
+        """
+        from istvt.runtime.hub import Hub
+        from istvt.runtime.session import Session
+
+        policy = self._policy(judging)
+        pipeline = self._pipeline(judging, policy, is_live=source.is_live, timers=timers)
+        hub = Hub(self.scorer, timers=pipeline.timers, times_encoder=timers is not None)
+        return Session(
+            source,
+            pipeline,
+            hub=hub,
+            policy=policy,
+            keep_tracks=TRACKS_KEPT if source.is_live else None,
+            max_frames=max_frames,
+        )
+
+    def close(self) -> None:
+        """Free the runtime's memory."""
+        self.scorer.close()
+
+    def _policy(self, judging: Judging) -> "VerdictPolicy":
+        from istvt.runtime.policy import VerdictPolicy
+
+        asked, own = judging.threshold, self.bundle.policy.threshold
+        return VerdictPolicy(threshold=own if asked is None else asked, band=judging.band)
+
+    def _pipeline(
+        self,
+        judging: Judging,
+        policy: "VerdictPolicy",
+        *,
+        is_live: bool,
+        timers: "StageTimers | None",
+    ) -> "Pipeline":
+        from istvt.faces.track import FaceTracker
+        from istvt.runtime.pipeline import Pipeline
+
+        detector = self._detector(judging.min_face_px or self.bundle.config.crop.min_face_px)
+        tracker = FaceTracker(detector, detect_every=None) if is_live else FaceTracker(detector)
+        return Pipeline(
+            tracker, self.bundle.config, verdicts=policy, scores=self.bundle.policy, timers=timers
+        )
+
+    def _detector(self, min_face_px: int) -> "MtcnnDetector":
+        """Load the bundle's own face detector once for each size."""
+        from istvt.faces.mtcnn import MtcnnDetector
+
+        if min_face_px not in self._detectors:
+            self._detectors[min_face_px] = MtcnnDetector(
+                self.bundle.detector, min_face_px=min_face_px
+            )
+        return self._detectors[min_face_px]
+
+
+def open_source(source: "str | Path | int") -> "Source":
+    """Open a file, a folder of images, a URL, or the camera of an index.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    if isinstance(source, int):
+        from istvt.video.camera import open_camera
+
+        return open_camera(source)
+    from istvt.video import source as sources
+
+    return sources.open_source(source)
+
+
+def prepare(
+    data: str | Path,
+    out: str | Path,
+    recipe: "FaceRecipe",
+    *,
+    layout: "LayoutOptions | None" = None,
+    workers: int | None = None,
+    progress: Progress = ignore,
+) -> "Prepared":
+    """Detect, track and crop the faces of a data set; an interrupted call resumes.
+
+    Args:
+        data: a folder in one of the layouts, or a CSV.
+        out: the prepared folder: new, or of an earlier call with this recipe and data.
+        recipe: which crops; `FaceRecipe.of_model(config)` gives what a model takes.
+        layout: how `data` is read; None recognises it.
+        workers: processes; None takes one for each core.
+        progress: called with ("faces", videos done, videos).
+
+    Raises:
+        DataError: the layout is unknown, a video is in two splits, or `out` holds something else.
+    """
+    from istvt.data.layouts.checks import refuse_copies
+    from istvt.data.layouts.choose import LayoutOptions, read_layout
+    from istvt.data.prepared.prepare import prepare as prepare_all
+
+    manifest = read_layout(Path(data), layout or LayoutOptions())
+    refuse_copies(manifest.videos)
+    return prepare_all(manifest, Path(out), recipe, workers=workers, progress=progress)
+
+
+def train(
+    request: "DataRequest",
+    out: str | Path,
+    training: "Training",
+    *,
+    device: str | None = None,
+    progress: Progress = ignore,
+    on_epoch: "Callable[[EpochResult], None] | None" = None,
+) -> "FitResult":
+    """Train a detector and keep its best epoch in a run folder; see `istvt.training.fit.fit`."""
+    from istvt.training.fit import fit
+
+    return fit(request, Path(out), training, device=device, progress=progress, on_epoch=on_epoch)
+
+
+def evaluate(
+    request: "DataRequest",
+    run: str | Path | None = None,
+    *,
+    split: str = "test",
+    scoring: "Scoring | None" = None,
+    resamples: int = 1000,
+    device: str | None = None,
+    progress: Progress = ignore,
+) -> "Report":
+    """Measure a run on a labelled split, with intervals, and look for videos it was trained on.
+
+    Args:
+        request: the data set and how it is read.
+        run: its folder; None takes the newest under `runs/`.
+        split: train, val or test.
+        scoring: which windows, and how they are scored; None takes all of the data's.
+        resamples: of the bootstrap intervals; 0 leaves them out.
+        device: a PyTorch device; None takes a GPU where there is one.
+        progress: called with ("faces in SPLIT" or "score SPLIT", done, total).
+
+    Raises:
+        ModelNotFoundError: there is no run.
+        DataError: the layout is wrong, or a class is left without a window.
+        BackendError: the GPU is not there, fails, or its memory does not suffice.
+    """
+    from istvt.data.known import read_videos
+    from istvt.evaluation import evaluate as evaluating
+    from istvt.evaluation.overlap import find_overlap
+    from istvt.evaluation.report import Report
+    from istvt.evaluation.scores import Scoring
+    from istvt.evaluation.summary import summarise
+    from istvt.models.load import load_run
+
+    folder = find_run(None if run is None else Path(run)).folder
+    model, config = load_run(folder)
+    known = read_videos(folder)  # a damaged list is an error before the long work
+    found, data = evaluating.evaluate(
+        request,
+        model,
+        config,
+        split=split,
+        scoring=scoring or Scoring(),
+        device=device,
+        progress=progress,
+    )
+    overlap = find_overlap(known, data.videos, data.root)
+    return Report(folder, found, summarise(found, resamples=resamples), data, overlap)
+
+
+def export(
+    run: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    precision: Precision = "fp32",
+    clips: str | Path | None = None,
+    engines: "EngineOptions | None" = None,
+    progress: Progress = ignore,
+) -> "Exported":
+    """Export a run to a bundle of checked ONNX graphs, with engines if asked for.
+
+    Args:
+        run: its folder; None takes the newest under `runs/`.
+        out: the bundle's folder, ending in `.istvt`; None puts it beside the run.
+        precision: of the graphs.
+        clips: folder of videos for the ranges of INT8; None takes the run's held-out windows.
+        engines: to build too; None builds none.
+        progress: called with each step as it starts.
+
+    Raises:
+        ModelNotFoundError: there is no run.
+        GateError: a graph's logits differ from the model's; `out` stays as it was.
+        EngineError: an engine cannot be built.
+    """
+    from istvt.export.build import export_run
+
+    folder = find_run(None if run is None else Path(run)).folder
+    target = default_bundle(folder) if out is None else Path(out)
+    return export_run(
+        folder,
+        target,
+        precision=precision,
+        clips=None if clips is None else Path(clips),
+        engines=engines,
+        progress=progress,
+    )

@@ -5,10 +5,18 @@ from typing import Annotated
 import typer
 
 from istvt import __version__
-from istvt.commands import demo as show
-from istvt.commands import evaluate, measure, prepare, train, watch
-from istvt.commands import export as build
-from istvt.commands import import_weights as learn
+from istvt.commands import (
+    bench,
+    checks,
+    demo,
+    evaluate,
+    export,
+    import_weights,
+    prepare,
+    score,
+    stream,
+    train,
+)
 from istvt.console import run_and_exit
 
 app = typer.Typer(
@@ -18,16 +26,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(show.demo)
+app.command()(demo.demo)
 app.command()(prepare.prepare)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
-app.command("import-weights")(learn.import_weights)
-app.command()(build.export)
-app.command()(watch.score)
-app.command()(watch.stream)
-app.command()(measure.bench)
-app.command()(measure.checks)
+app.command("import-weights")(import_weights.import_weights)
+app.command()(export.export)
+app.command()(score.score)
+app.command()(stream.stream)
+app.command()(bench.bench)
+app.command()(checks.checks)
 
 
 @app.callback(invoke_without_command=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from istvt.bundle import locate
+from istvt.bundle.manifest import Bundle, open_bundle
 from istvt.commands import options
 from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
@@ -18,7 +19,6 @@ from istvt.runtime.backends.choose import BACKEND_NAMES, backend_named
 
 if TYPE_CHECKING:
     from istvt.benchmarks.report import BenchReport
-    from istvt.bundle.manifest import Bundle
 
 FALLBACK_PRESET = "paper"
 
@@ -92,7 +92,7 @@ def bench(
 @contextmanager
 def _bundle_or_preset(
     model: Path | None, preset: str | None, needs_engines: list[str]
-) -> "Iterator[tuple[Bundle, bool]]":
+) -> Iterator[tuple[Bundle, bool]]:
     """Give what to measure and whether its weights are random; print which and why."""
     if model is not None and preset is not None:
         raise UsageError("give either --model or --preset: a bundle has its own preset")
@@ -113,13 +113,15 @@ def _bundle_or_preset(
         yield bundle, True
 
 
-def _bundle_if_any(model: Path | None, *, is_needed: bool) -> "Bundle | None":
+def _bundle_if_any(model: Path | None, *, is_needed: bool) -> Bundle | None:
     try:
-        return options.open_bundle(model)
+        located = locate.find_bundle(model)
     except ModelNotFoundError:
         if is_needed or model is not None or os.environ.get(locate.MODEL_VARIABLE):
             raise
         return None
+    note(f"model: {located.folder} ({located.reason})")
+    return open_bundle(located.folder)
 
 
 def _exit_code(report: "BenchReport", *, named: list[str]) -> int:

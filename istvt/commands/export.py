@@ -1,22 +1,28 @@
-"""`istvt export`: a run to a bundle, or engines into a bundle."""
+"""`istvt export`: turn a run into a bundle, or build engines into a bundle."""
 
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from istvt import api
 from istvt.bundle import locate
 from istvt.commands import options
+from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, UsageError
+from istvt.records import Precision
 
 if TYPE_CHECKING:
     from istvt.export.engines.builder import EngineOptions
     from istvt.export.engines.parity import CheckedEngines
-    from istvt.records import Precision
+    from istvt.runtime.parity import ParityResult
 
-ENGINES = ("auto", "rtx", "tensorrt", "none")
-PLUGIN_CHOICES = ("auto", "on", "off")
+EngineName = Literal["auto", "rtx", "tensorrt", "none"]
+PluginChoice = Literal["auto", "on", "off"]  # `export.engines.builder` has the same
 
 
 def export(
@@ -35,8 +41,8 @@ def export(
         typer.Option(help="Folder of videos for --int8. Default: the run's held-out windows."),
     ] = None,
     engine: Annotated[
-        str,
-        typer.Option(help="auto (what can build here), rtx (TensorRT-RTX), tensorrt or none."),
+        EngineName,
+        typer.Option(help="auto: what can build here; rtx: TensorRT-RTX; tensorrt; none."),
     ] = "auto",
     compute_capability: Annotated[
         str | None,
@@ -49,15 +55,14 @@ def export(
         int | None, typer.Option(min=1, help="Limit of an engine's scratch memory.")
     ] = None,
     plugin: Annotated[
-        str,
-        typer.Option(
-            help="Our fused kernels in TensorRT's engine: on, off, or auto (the fastest)."
-        ),
+        PluginChoice,
+        typer.Option(help="Our fused kernels in TensorRT's engine; auto takes the fastest."),
     ] = "auto",
+    json: JsonOption = None,
 ) -> int:
-    """Write a bundle: ONNX graphs, held against PyTorch before they are kept, and engines.
+    """Write a bundle: ONNX graphs, compared with PyTorch before they are kept, and engines.
 
-    With a bundle as --model, only its engines are built again, for this machine, and held against
+    With a bundle as --model, only its engines are built again, for this machine, and compared with
     its graphs.
     """
     precision = _precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8)
@@ -69,43 +74,38 @@ def export(
             raise UsageError(
                 f"{model} is a bundle, whose graphs are finished: give --engine alone, or a run"
             )
-        return _build_in_bundle(model, engines)
-    return _export_run(model, out, precision or "fp32", clips, engines)
+        return _build_in_bundle(model, engines, Output(json))
+    run = locate.find_run(model)
+    note(f"run: {run.folder} ({run.reason})")
+    return _export_run(run.folder, out, precision or "fp32", clips, engines, Output(json))
 
 
 def _export_run(
-    model: Path | None,
+    run: Path,
     out: Path | None,
-    precision: "Precision",
+    precision: Precision,
     clips: Path | None,
     engines: "EngineOptions | None",
+    output: Output,
 ) -> int:
-    run = locate.find_run(model)
-    target = out or locate.default_bundle(run.folder)
-    typer.echo(f"run: {run.folder} ({run.reason})")
-
-    from istvt.export.build import export_run
     from istvt.runtime.parity import format_parity
 
-    with stage_bars() as bars:
-        exported = export_run(
-            run.folder,
-            target,
-            precision=precision,
-            clips=clips,
-            engines=engines,
-            progress=bars,
+    with stage_bars() as progress:
+        exported = api.export(
+            run, out, precision=precision, clips=clips, engines=engines, progress=progress
         )
-    typer.echo(format_parity(exported.parity))
+    folder = exported.bundle.folder
+    output.write(_to_dict(folder, precision, exported.parity, exported.engines))
+    output.say(format_parity(exported.parity))
     if exported.engines is not None:
-        _show_engines(exported.engines)
-    typer.echo(f"\nwrote {target} ({precision}); next:")
+        _show_engines(exported.engines, output)
+    output.say(f"\nwrote {folder} ({precision}); next:")
     for command in ("score CLIP.mp4", "stream --camera 0", "bench"):
-        typer.echo(f"  istvt {command} --model {target}")
+        output.say(f"  istvt {command} --model {shlex.quote(str(folder))}")
     return ExitCode.DONE
 
 
-def _build_in_bundle(folder: Path, engines: "EngineOptions | None") -> int:
+def _build_in_bundle(folder: Path, engines: "EngineOptions | None", output: Output) -> int:
     if engines is None:
         raise UsageError(
             f"{folder} is a bundle, and there is no engine to build in it: pip install "
@@ -118,32 +118,48 @@ def _build_in_bundle(folder: Path, engines: "EngineOptions | None") -> int:
     bundle = open_bundle(folder)
     with stage_bars() as bars:
         checked = rebuild_engines(bundle, engines, progress=bars)
+    output.write(_to_dict(folder, bundle.precision, checked.parity, checked))
     if checked.parity:
-        typer.echo(format_parity(checked.parity))
-    _show_engines(checked)
-    typer.echo(f"\nwrote {folder / ENGINES_FOLDER}")
+        output.say(format_parity(checked.parity))
+    _show_engines(checked, output)
+    output.say(f"\nwrote {folder / ENGINES_FOLDER}")
     return ExitCode.DONE
 
 
-def _show_engines(engines: "CheckedEngines") -> None:
+def _to_dict(
+    folder: Path,
+    precision: str,
+    parity: "Sequence[ParityResult]",
+    engines: "CheckedEngines | None",
+) -> dict[str, Any]:
+    return {
+        "bundle": str(folder),
+        "precision": precision,
+        "parity": [result.to_dict() for result in parity],
+        "engines": [asdict(record) for record in engines.records] if engines else [],
+        "unchecked": engines.unchecked if engines else "",
+    }
+
+
+def _show_engines(engines: "CheckedEngines", output: Output) -> None:
     from istvt.bundle.engines import GRAPHS
     from istvt.bundle.flavour import TITLES
 
     for graph, record in zip(GRAPHS, engines.records, strict=True):
         targets = ", ".join(map(str, record.compute_capabilities)) or "80 and later"
-        typer.echo(
+        output.say(
             f"{graph} engine: {TITLES[record.flavour]} {record.version}, {record.precision}, "
             f"{record.num_bytes / 1e6:.1f} MB in {record.build_s:.1f} s, compute capability "
             f"{targets}, batch 1 to {record.max_batch}"
         )
         if record.window_ms:
             times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in record.window_ms.items())
-            typer.echo(f"  {times}: kept the one with {record.way}")
+            output.say(f"  {times}: kept the one with {record.way}")
     if engines.unchecked:
-        typer.echo(f"the engines have not been run here: {engines.unchecked}")
+        output.say(f"the engines have not been run here: {engines.unchecked}")
 
 
-def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> "Precision | None":
+def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> Precision | None:
     given: list[Precision] = []
     for name, is_given in (("fp32", fp32), ("fp16", fp16), ("bf16", bf16), ("int8", int8)):
         if is_given:
@@ -154,16 +170,12 @@ def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> "Precision 
 
 
 def _engine_options(
-    engine: str,
+    engine: EngineName,
     compute_capability: str | None,
     max_batch: int,
     workspace_mb: int | None,
-    plugin: str,
+    plugin: PluginChoice,
 ) -> "EngineOptions | None":
-    if plugin not in PLUGIN_CHOICES:
-        raise UsageError(f"--plugin is {plugin!r}: choose one of {', '.join(PLUGIN_CHOICES)}")
-    if engine not in ENGINES:
-        raise UsageError(f"--engine is {engine!r}: choose one of {', '.join(ENGINES)}")
     from istvt.bundle.engines import parse_capabilities
     from istvt.export.engines.build import choose_flavour
     from istvt.export.engines.builder import EngineOptions
@@ -182,5 +194,5 @@ def _engine_options(
         compute_capabilities=targets,
         max_window_batch=max_batch,
         workspace_mb=workspace_mb,
-        plugin=plugin,  # type: ignore[arg-type]
+        plugin=plugin,
     )

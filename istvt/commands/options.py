@@ -44,7 +44,9 @@ TorchDeviceOption = Annotated[
 ]
 CacheOption = Annotated[
     Path | None,
-    typer.Option(help="Folder for the face crops. Default: DATA/.istvt-cache.", rich_help_panel=DATA),
+    typer.Option(
+        help="Folder for the face crops. Default: DATA/.istvt-cache.", rich_help_panel=DATA
+    ),
 ]
 
 

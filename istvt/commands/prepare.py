@@ -1,15 +1,18 @@
-"""`istvt prepare`: the faces of a data set, cut once."""
+"""`istvt prepare`: crop the faces of a data set, once."""
 
+import shlex
 import time
 from collections.abc import Sequence
-from enum import Enum
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from istvt.commands.train_options import SharedName
+from istvt.commands import options
+from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
+from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import ExitCode, UsageError
 from istvt.presets import CropRecipe, Sampling, preset_named
 
@@ -17,29 +20,12 @@ if TYPE_CHECKING:
     from istvt.data.layouts.manifest import Video
     from istvt.data.prepared.face_recipe import FaceRecipe
     from istvt.data.prepared.folder import Prepared
+    from istvt.data.prepared.summary import Part
 
-SHOWN = 5  # faults told on the terminal; the file has all
-
-
-class LayoutName(str, Enum):
-    """The layouts of `data/layouts`."""
-
-    AUTO = "auto"
-    FFPP = "ffpp"
-    CELEBDF = "celebdf"
-    DFDC = "dfdc"
-    FOLDER = "folder"
-    CSV = "csv"
+SHOWN = 5  # faults printed; the file lists all
 
 
-class Compression(str, Enum):
-    """Those of FaceForensics++."""
-
-    RAW = "raw"
-    C23 = "c23"
-    C40 = "c40"
-
-
+@options.with_fields_of(LayoutOptions, options.LAYOUT, into="layout")
 def prepare(
     data: Annotated[
         Path,
@@ -48,21 +34,7 @@ def prepare(
             "a CSV of path,label[,split,identity,method,source]."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")],
-    layout: Annotated[
-        LayoutName, typer.Option(help="auto tells it by the folders.")
-    ] = LayoutName.AUTO,
-    compression: Annotated[Compression, typer.Option(help="Of FaceForensics++.")] = Compression.C23,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Take only fakes made so; may be repeated.")
-    ] = None,
-    shared_identities: Annotated[
-        SharedName,
-        typer.Option(
-            help="Celeb-DF: drop keeps people apart; keep takes the official test list, with "
-            "people of the training."
-        ),
-    ] = SharedName.DROP,
+    out: Annotated[Path, typer.Option(help="Folder to write, or to resume.")],
     preset: Annotated[
         str, typer.Option(help="The model to train: paper, edge or tiny; fixes the crops' size.")
     ] = "paper",
@@ -90,10 +62,13 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that read videos. Default: all cores.")
     ] = None,
+    json: JsonOption = None,
+    *,
+    layout: dict[str, Any],
 ) -> int:
-    """Find, track and cut the faces of all videos, once; stopped, it goes on where it was."""
+    """Detect, track and crop all faces. An interrupted run resumes."""
     from istvt.data.layouts.checks import refuse_copies
-    from istvt.data.layouts.choose import LayoutOptions, read_layout
+    from istvt.data.layouts.choose import read_layout
     from istvt.data.prepared.face_recipe import FaceRecipe
     from istvt.data.prepared.prepare import prepare as prepare_all
 
@@ -109,50 +84,57 @@ def prepare(
         codec="png" if jpeg is None else "jpeg",
         quality=jpeg or FaceRecipe.quality,
     )
-    options = LayoutOptions(
-        layout=layout.value,
-        compression=compression.value,
-        methods=tuple(method) if method else None,
-        shared_identities=shared_identities.value,
-    )
-    manifest = read_layout(data, options)
-    for note in manifest.notes:
-        typer.echo(f"note: {note}", err=True)
+    output = Output(json)
+    manifest = read_layout(data, LayoutOptions(**layout))
+    for one in manifest.notes:
+        note(f"note: {one}")
     if lacking := _untrainable(manifest.videos):
-        typer.echo(f"note: {lacking}", err=True)
+        note(f"note: {lacking}")
     refuse_copies(manifest.videos)
-    typer.echo(f"{data}, read as {manifest.layout}: {len(manifest.videos)} videos", err=True)
+    note(f"{data}, read as {manifest.layout}: {len(manifest.videos)} videos")
     started = time.monotonic()
     try:
         with stage_bars(unit="videos") as progress:
             prepared = prepare_all(manifest, out, recipe, workers=workers, progress=progress)
     except KeyboardInterrupt:
-        typer.echo(f"stopped: {out} keeps what is done; the same command goes on", err=True)
+        note(f"stopped: {out} keeps what is done; the same command resumes")
         raise
-    return _report(prepared, preset, seconds=time.monotonic() - started)
+    _report(prepared, preset, output, seconds=time.monotonic() - started)
+    return ExitCode.INCOMPLETE if prepared.skipped else ExitCode.DONE
 
 
-def _report(prepared: "Prepared", preset: str, *, seconds: float) -> int:
+def _report(prepared: "Prepared", preset: str, output: Output, *, seconds: float) -> None:
     from istvt.data.prepared.folder import BROKEN_FILE
     from istvt.data.prepared.summary import format_parts, summarise
 
-    typer.echo(format_parts(summarise(prepared)))
+    parts = summarise(prepared)
+    output.write(_to_dict(prepared, parts))
+    output.say(format_parts(parts))
     if prepared.skipped:
-        typer.echo(
+        output.say(
             f"\n{len(prepared.skipped)} of {len(prepared.entries)} videos give no window, or were "
             f"read in part; all are in {prepared.folder / BROKEN_FILE}:"
         )
         for fault in prepared.skipped[:SHOWN]:
-            typer.echo(f"  {fault.path}: {fault.reason}")
+            output.say(f"  {fault.path}: {fault.reason}")
         if len(prepared.skipped) > SHOWN:
-            typer.echo(f"  and {len(prepared.skipped) - SHOWN} more")
+            output.say(f"  and {len(prepared.skipped) - SHOWN} more")
     if prepared.removed:
-        what = "former shards, of changed videos or older versions"
-        typer.echo(f"\nremoved {prepared.removed} {what}")
+        what = "shards of changed videos or older versions"
+        output.say(f"\nremoved {prepared.removed} {what}")
     size = sum(faces.num_bytes for faces in prepared.videos) / 1e6
-    typer.echo(f"\n{prepared.folder}: {size:,.1f} MB of faces, in {seconds:.0f} s; next:")
-    typer.echo(_next(prepared, preset))
-    return ExitCode.INCOMPLETE if prepared.skipped else ExitCode.DONE
+    output.say(f"\n{prepared.folder}: {size:,.1f} MB of faces, in {seconds:.0f} s; next:")
+    output.say(_next(prepared, preset))
+
+
+def _to_dict(prepared: "Prepared", parts: "Sequence[Part]") -> dict[str, Any]:
+    return {
+        "folder": str(prepared.folder),
+        "parts": [{**asdict(part), "label": part.label.name.lower()} for part in parts],
+        "skipped": [{"path": str(one.path), "reason": one.reason} for one in prepared.skipped],
+        "removed": prepared.removed,
+        "digest": prepared.digest,
+    }
 
 
 def _next(prepared: "Prepared", preset: str) -> str:
@@ -166,7 +148,7 @@ def _next(prepared: "Prepared", preset: str) -> str:
     if lacking := _untrainable(videos):
         return f"  more videos: {lacking}"
     fakes = " --fakes self-blended" if lacking_labels(videos, TRAINING_SPLITS) else ""
-    return f"  istvt train {prepared.folder} --preset {preset}{_sampling(prepared.recipe)}{fakes}"
+    return f"  istvt train {shlex.quote(str(prepared.folder))} --preset {preset}{_sampling(prepared.recipe)}{fakes}"
 
 
 def _untrainable(videos: "Sequence[Video]") -> str | None:

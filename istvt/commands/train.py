@@ -1,146 +1,168 @@
-"""`istvt train`: labelled videos to a run."""
+"""`istvt train`: train a detector on labelled videos."""
 
 import datetime
 import shlex
-from dataclasses import replace
-from enum import Enum
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from istvt import api
 from istvt.bundle import locate
-from istvt.commands import train_options as options
+from istvt.commands import options
+from istvt.commands.options import DATA, MACHINE, MODEL, RECIPE, Of
+from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
+from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import ExitCode, UsageError
 from istvt.presets import PAPER, CropRecipe, ModelConfig, Sampling, preset_named
+from istvt.training.run.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE, TrainRecipe
 
 if TYPE_CHECKING:
     from istvt.training.fit import EpochResult, FitResult
     from istvt.training.run.checkpoint import Plan
-    from istvt.training.run.recipe import TrainRecipe
     from istvt.training.stop import TrainingStopped
 
 LEAK_TEST = (
-    "labels are shuffled (--shuffle-labels): this is a test for leaks, and the validation AUC of "
-    "the last epoch must come out near 0.5"
+    "labels are shuffled (--shuffle-labels): this tests for leaks, and the validation AUC of the "
+    "last epoch must come out near 0.5"
 )
 
 
+RecipeName = Literal["auto", "paper", "modern", "demo"]
+
+# Fields of `TrainRecipe`.
+FIELDS = {
+    "fakes": Of(
+        "real: those of the data; self-blended: made of real videos while training, which needs "
+        "no others; mixed: both. Default: real."
+    ),
+    "blended_share": Of("Share of self-blended fakes with --fakes mixed. Default: 0.5."),
+    "windows_per_video": Of("Windows of each video, an epoch."),
+    "shuffle_labels": Of(
+        "Leak test: train on shuffled labels. The validation AUC must come out near 0.5."
+    ),
+    "epochs": Of("Passes over the videos.", RECIPE),
+    "budget_s": Of("Train for so many seconds, in place of epochs.", RECIPE),
+    "lr": Of("Highest learning rate.", RECIPE),
+    "schedule": Of("Of the rate, after the warm-up.", RECIPE),
+    "step_every": Of("--schedule step: epochs until the rate falls to a tenth.", RECIPE),
+    "batch_size": Of("Windows a forward pass of each process, an even number.", RECIPE),
+    "accumulate": Of("Forward passes that make one step. Default: 1.", RECIPE),
+    "augmentation": Of("Random changes of training windows.", RECIPE),
+    "blend": Of(
+        "Self-blended fakes that are plain to see, for a start, or subtle. Default: subtle.", RECIPE
+    ),
+    "label_smoothing": Of("Move the targets towards 0.5 by this share.", RECIPE),
+    "ema_decay": Of("Validate and keep a moving average of the weights.", RECIPE),
+    "monitor": Of("What the best epoch is chosen by.", RECIPE),
+    "patience": Of("End after so many epochs without a better one.", RECIPE),
+    "seed": Of("Fixes weights, order and augmentation. Default: 0.", RECIPE),
+    "precision": Of("Of the forward pass. Default: auto.", MACHINE),
+    "checkpoint_activations": Of("Less memory for about a third more arithmetic.", MACHINE),
+    "deterministic": Of("The same bits every time on a GPU; slower.", MACHINE),
+    "workers": Of("Loader processes of each process. Default: 0.", MACHINE),
+    "checkpoint_every_s": Of("Seconds between checkpoints inside an epoch. Default: 600.", MACHINE),
+}
+
+
+@options.with_fields_of(LayoutOptions, options.LAYOUT, into="layout")
+@options.with_fields_of(TrainRecipe, FIELDS, into="changes")
 def train(
-    data: options.DataArgument,
-    out: options.OutOption = None,
-    resume: options.ResumeOption = False,
-    recipe: options.RecipeOption = options.RecipeName.AUTO,
-    preset: options.PresetOption = None,
-    frame_step: options.FrameStepOption = None,
-    sample_fps: options.SampleFpsOption = None,
-    start: options.StartOption = None,
-    layout: options.LayoutOption = None,
-    compression: options.CompressionOption = None,
-    method: options.MethodOption = None,
-    shared_identities: options.SharedIdentitiesOption = None,
-    fakes: options.FakesOption = None,
-    blended_share: options.BlendedShareOption = None,
-    windows_per_video: options.WindowsPerVideoOption = None,
-    max_frames: options.MaxFramesOption = None,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder that istvt prepare wrote, or videos: FaceForensics++, Celeb-DF, DFDC, "
+            "{train,val,test}/{real,fake}/*.mp4, or a CSV of path,label[,split,...]."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to write. Default: runs/PRESET-DATE.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run in --out with its options; only --epochs, --budget-s, "
+            "--patience, --workers and --checkpoint-every-s may change.",
+        ),
+    ] = False,
+    recipe: Annotated[
+        RecipeName, typer.Option(help="auto: demo for the preset tiny, paper for the others.")
+    ] = "auto",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="paper, edge or tiny. Default: paper.", rich_help_panel=MODEL),
+    ] = None,
+    frame_step: Annotated[
+        int | None, typer.Option(help="Sample every k-th frame.", rich_help_panel=MODEL)
+    ] = None,
+    sample_fps: Annotated[
+        float | None,
+        typer.Option(help="Sample at this rate, in place of --frame-step.", rich_help_panel=MODEL),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="First weights: a run's folder, or imagenet (encoder, through timm).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    max_frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Sampled frames read of each video. Default: all.", rich_help_panel=DATA
+        ),
+    ] = None,
     cache: options.CacheOption = None,
-    shuffle_labels: options.ShuffleLabelsOption = None,
-    epochs: options.EpochsOption = None,
-    budget_s: options.BudgetSOption = None,
-    lr: options.LrOption = None,
-    schedule: options.ScheduleOption = None,
-    step_every: options.StepEveryOption = None,
-    batch_size: options.BatchSizeOption = None,
-    accumulate: options.AccumulateOption = None,
-    augmentation: options.AugmentationOption = None,
-    blend: options.BlendOption = None,
-    label_smoothing: options.LabelSmoothingOption = None,
-    ema_decay: options.EmaDecayOption = None,
-    monitor: options.MonitorOption = None,
-    patience: options.PatienceOption = None,
-    seed: options.SeedOption = None,
-    device: options.DeviceOption = None,
-    precision: options.PrecisionOption = None,
-    checkpoint_activations: options.CheckpointActivationsOption = None,
-    deterministic: options.DeterministicOption = None,
-    workers: options.WorkersOption = None,
-    checkpoint_every_s: options.CheckpointEverySOption = None,
+    device: options.TorchDeviceOption = None,
+    json: JsonOption = None,
+    *,
+    layout: dict[str, Any],
+    changes: dict[str, Any],
 ) -> int:
-    """Train ISTVT on labelled videos; the best epoch on the validation split is kept.
+    """Train a detector on labelled videos; keep the best epoch on the validation split.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m istvt train DATA ...
     """
+    from istvt.data.dataset import DataRequest
     from istvt.training.distributed import is_first_process, meet
-    from istvt.training.fit import fit
+    from istvt.training.fit import Training
     from istvt.training.run.checkpoint import read_plan
     from istvt.training.stop import TrainingStopped
 
     if resume and out is None:
-        raise UsageError("--resume needs --out: the run to go on with")
+        raise UsageError("--resume needs --out: the run to continue")
     before = read_plan(out) if resume and out else None
     config = _config(before, preset=preset, frame_step=frame_step, sample_fps=sample_fps)
-    chosen = _changed(
-        _recipe(before, recipe, config, epochs=epochs, budget_s=budget_s),
-        lr=lr,
-        schedule=schedule,
-        step_every=step_every,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        windows_per_video=windows_per_video,
-        fakes=fakes,
-        blended_share=blended_share,
-        augmentation=augmentation,
-        blend=blend,
-        label_smoothing=label_smoothing,
-        ema_decay=ema_decay,
-        precision=precision,
-        checkpoint_activations=checkpoint_activations,
-        monitor=monitor,
-        patience=patience,
-        deterministic=deterministic,
-        shuffle_labels=shuffle_labels,
-        seed=seed,
-        workers=workers,
-        checkpoint_every_s=checkpoint_every_s,
-    )
-    if blended_share is not None and chosen.fakes != "mixed":
+    chosen = _recipe(before, recipe, config, changes)
+    if "blended_share" in changes and chosen.fakes != "mixed":
         raise UsageError("--blended-share says how --fakes mixed mixes: give both")
     if before and max_frames is None:
         max_frames = before.data.max_frames
-    read_as = options.layout_options(
-        before.data.layout if before else None,
-        layout=layout,
-        compression=compression,
-        method=method,
-        shared_identities=shared_identities,
-    )
-    run, tells = out or _new_run(config.preset.name), is_first_process()
-    if chosen.shuffle_labels and tells:
-        typer.echo(LEAK_TEST, err=True)
+    read_as = replace(before.data.layout if before else LayoutOptions(), **layout)
+    run, is_first = out or _new_run(config.preset.name), is_first_process()
+    output = Output(json if is_first else None)
+    if chosen.shuffle_labels and is_first:
+        note(LEAK_TEST)
     try:
         with stage_bars() as progress:
-            result = fit(
-                data,
+            result = api.train(
+                DataRequest(data, read_as, cache, max_frames),
                 run,
-                config,
-                chosen,
-                resume=resume,
-                start=start,
-                cache=cache,
-                max_frames=max_frames,
-                layout=read_as,
+                Training(config, chosen, start=start, resume=resume),
                 device=device,
                 progress=progress,
-                on_epoch=lambda epoch: typer.echo(_describe(epoch), err=True),
+                on_epoch=lambda epoch: note(_describe(epoch)),
             )
     except TrainingStopped as stopped:
-        if tells:
-            typer.echo(_how_to_go_on(stopped, data), err=True)
+        if is_first:
+            note(_how_to_continue(stopped, data))
         meet()  # torchrun stops the others when one has ended with such a code
         return ExitCode.INTERRUPTED
-    if tells:
-        _print_result(result, is_leak_test=chosen.shuffle_labels)
+    if is_first:
+        _print_result(result, output, is_leak_test=chosen.shuffle_labels)
     meet()
     return ExitCode.DONE
 
@@ -159,37 +181,23 @@ def _config(
 
 
 def _recipe(
-    before: "Plan | None",
-    name: options.RecipeName,
-    config: ModelConfig,
-    *,
-    epochs: int | None,
-    budget_s: float | None,
-) -> "TrainRecipe":
-    from istvt.training.run.recipe import DEMO_RECIPE, MODERN_RECIPE, PAPER_RECIPE
-
-    is_tiny = config.preset.name == "tiny"
-    recipe = {
-        options.RecipeName.AUTO: DEMO_RECIPE if is_tiny else PAPER_RECIPE,
-        options.RecipeName.PAPER: PAPER_RECIPE,
-        options.RecipeName.MODERN: MODERN_RECIPE,
-        options.RecipeName.DEMO: DEMO_RECIPE,
-    }[name]
-    if before and name is options.RecipeName.AUTO:
-        recipe = before.recipe
-    if epochs is None and budget_s is None:
-        return recipe
-    return replace(recipe, epochs=epochs, budget_s=budget_s)
-
-
-def _changed(recipe: "TrainRecipe", **asked: Any) -> "TrainRecipe":
-    """Put in what was given."""
-    given = {
-        name: option.value if isinstance(option, Enum) else option
-        for name, option in asked.items()
-        if option is not None
-    }
-    return replace(recipe, **given)
+    before: "Plan | None", name: RecipeName, config: ModelConfig, changes: dict[str, Any]
+) -> TrainRecipe:
+    """Change what was given in the resumed run's recipe, or in the named one."""
+    match name:
+        case "auto" if before:
+            recipe = before.recipe
+        case "auto":
+            recipe = DEMO_RECIPE if config.preset.name == "tiny" else PAPER_RECIPE
+        case "paper":
+            recipe = PAPER_RECIPE
+        case "modern":
+            recipe = MODERN_RECIPE
+        case "demo":
+            recipe = DEMO_RECIPE
+    if "epochs" in changes or "budget_s" in changes:  # one takes the place of the other
+        changes = {"epochs": None, "budget_s": None, **changes}
+    return replace(recipe, **changes)
 
 
 def _new_run(preset: str) -> Path:
@@ -204,20 +212,32 @@ def _describe(epoch: "EpochResult") -> str:
     )
 
 
-def _how_to_go_on(stopped: "TrainingStopped", data: Path) -> str:
+def _how_to_continue(stopped: "TrainingStopped", data: Path) -> str:
     from istvt.training.distributed import count_processes
 
     command = f"istvt train {shlex.quote(str(data))} --out {shlex.quote(str(stopped.run))} --resume"
     if count_processes() > 1:
         command = f"torchrun (as before) -m {command}"
-    return f"{stopped}; nothing is lost, go on with:\n  {command}"
+    return f"{stopped}; nothing is lost, continue with:\n  {command}"
 
 
-def _print_result(result: "FitResult", *, is_leak_test: bool) -> None:
+def _to_dict(result: "FitResult") -> dict[str, Any]:
+    return {
+        "run": str(result.run),
+        "best": asdict(result.best),
+        "epochs": [asdict(epoch) for epoch in result.epochs],
+        "precision": result.precision,
+        "skipped": [{"path": str(one.path), "reason": one.reason} for one in result.skipped],
+        "shared_identities": list(result.shared_identities),
+    }
+
+
+def _print_result(result: "FitResult", output: Output, *, is_leak_test: bool) -> None:
     for skipped in result.skipped:
-        typer.echo(f"skipped {skipped.path}: {skipped.reason}", err=True)
+        note(f"skipped {skipped.path}: {skipped.reason}")
+    output.write(_to_dict(result))
     if is_leak_test:  # the best of many epochs lies above 0.5 by chance alone
-        typer.echo(f"last epoch: {_describe(result.epochs[-1])}\n{LEAK_TEST}")
+        output.say(f"last epoch: {_describe(result.epochs[-1])}\n{LEAK_TEST}")
         return
-    typer.echo(f"best epoch {result.best.epoch}: {_describe(result.best)}")
-    typer.echo(f"wrote {result.run}; next:\n  istvt export --model {result.run}")
+    output.say(f"best epoch {result.best.epoch}: {_describe(result.best)}")
+    output.say(f"wrote {result.run}; next:\n  istvt export --model {shlex.quote(str(result.run))}")

@@ -1,10 +1,9 @@
-"""A summary of an evaluation in, a table for the terminal, JSON and CSV out."""
+"""Report an evaluation: a table for the terminal, JSON and CSV."""
 
 import csv
 import io
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,25 @@ ROWS = {
 CSV_FIELDS = ("path", "label", "method", "identities", "source", "windows", "fake_probability")
 
 
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All that one evaluation found.
+
+    Attributes:
+        run: the folder of the run that was measured.
+        found: what was scored.
+        summary: the metrics of the whole and of each fake method, with intervals.
+        data: what was measured on.
+        overlap: what of it the run was made with; None where that is not known.
+    """
+
+    run: Path
+    found: Evaluation
+    summary: Summary
+    data: EvaluatedData
+    overlap: Overlap | None
+
+
 def format_summary(found: Evaluation, summary: Summary) -> str:
     """Lay the numbers out, each with its interval, and below them the methods one by one."""
     return "\n".join([*_head(found, summary), "", *_whole(summary.whole), *_methods(summary)])
@@ -42,17 +60,9 @@ def format_data(data: EvaluatedData) -> str:
     return ", ".join([*parts, f"faces {data.digest[:SHOWN_DIGITS]}"])
 
 
-def to_dict(
-    found: Evaluation, summary: Summary, data: EvaluatedData, overlap: Overlap | None
-) -> dict[str, Any]:
-    """Turn everything into what JSON can hold.
-
-    Args:
-        found: what was scored.
-        summary: of it.
-        data: that it is of; paths inside its root are told from there.
-        overlap: what the run was made with of it; None is not known.
-    """
+def to_dict(report: Report) -> dict[str, Any]:
+    """Turn a report into what JSON can hold; paths inside the data's root start from there."""
+    found, summary, data, overlap = report.found, report.summary, report.data, report.overlap
     root = data.root
     return {
         "schema_version": SCHEMA_VERSION,
@@ -81,14 +91,6 @@ def to_dict(
             for skipped in found.skipped
         ],
     }
-
-
-def to_json(
-    found: Evaluation, summary: Summary, data: EvaluatedData, overlap: Overlap | None
-) -> str:
-    """Give `to_dict` as text."""
-    content = to_dict(found, summary, data, overlap)
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def to_csv(found: Evaluation, *, root: Path) -> str:

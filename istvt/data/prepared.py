@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from istvt import __version__
-from istvt.data.keys import digest_of_code, shown_below
+from istvt.data.keys import code_of_crops, shown_below
 from istvt.data.manifest import Manifest, Note, Skipped, Video, read_manifest, write_manifest
 from istvt.data.recipe import FaceRecipe
 from istvt.data.shards import INDEXED, VideoFaces, open_shard
@@ -164,7 +164,7 @@ def write_prepared(
         "layout": manifest.layout,
         "notes": [asdict(note) for note in manifest.notes],
         "istvt": __version__,
-        "code": digest_of_code(),
+        "code": code_of_crops(),
         "digests": digests,
     }
     _write_json(folder / PREPARED_FILE, facts)

@@ -32,7 +32,7 @@ from istvt.data.layouts.manifest import (
     write_manifest,
 )
 from istvt.data.prepared.face_recipe import FaceRecipe
-from istvt.data.prepared.keys import digest_of_code, shown_below
+from istvt.data.prepared.keys import code_of_crops, shown_below
 from istvt.data.prepared.shards import INDEXED, VideoFaces, open_shard
 from istvt.errors import DataError, UsageError
 from istvt.extras import require
@@ -171,7 +171,7 @@ def write_prepared(
         "layout": manifest.layout,
         "notes": [asdict(note) for note in manifest.notes],
         "istvt": __version__,
-        "code": digest_of_code(),
+        "code": code_of_crops(),
         "digests": digests,
     }
     _write_json(folder / PREPARED_FILE, facts)

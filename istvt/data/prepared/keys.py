@@ -1,26 +1,23 @@
-"""A video and a recipe in, the name of its shard out: equal names mean equal faces.
+"""Name a video's shard after everything that decides its crops: equal names mean equal faces.
 
 The name covers the video's path below its data folder, its size and time of change, the recipe,
-and the code that makes crops. So a data folder may be moved, and an old shard is never taken for
-a new one. Each has its part of the name, so that a name alone tells a former shard of a video, and
-one that other code has made of the same file.
+and the version of the code that makes crops. So a data folder may be moved, and an old shard is
+never taken for a new one. The name has three parts, so that it alone shows which shards are of
+the same video, and which are of the same file but of other code.
 """
 
 import hashlib
 import json
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from istvt.data.prepared.face_recipe import FaceRecipe
 from istvt.faces.mtcnn_weights import GRAPH_VERSION
 
-# Decide together which crops a video gives; track.py also holds its rules and DETECT_EVERY.
-SOURCES = (
-    *("data/crops.py", "data/codec.py", "data/runs.py", "data/shards.py"),
-    *("video/decode.py", "video/sampling.py", "video/cuts.py"),
-    *("faces/mtcnn.py", "faces/area.py", "faces/boxes.py", "faces/track.py", "faces/align.py"),
-)
+# Add 1 when the same video gives other crops: all prepared data are then cut anew. It covers the
+# code in data, video and faces; tests/data/prepared/test_golden_crops.py compares the crops of a clip.
+CROPS_VERSION = 1
+# Shards were once named after a digest of the code. This is the one that became version 1.
+DIGEST_OF_VERSION_1 = "3234ed6b61f7d793276839d3f441612c9e6caf644a728491ed404f8c47b28dd9"
 DIGITS = 12  # of each part: the video, its file, how it was cut
 
 
@@ -33,7 +30,7 @@ def shard_key(path: Path, root: Path, recipe: FaceRecipe) -> str:
     status = path.stat()
     video = {"path": shown_below(path, root)}
     file = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    cut = {"code": digest_of_code(), "graphs": GRAPH_VERSION, "recipe": recipe.to_dict()}
+    cut = {"code": code_of_crops(), "graphs": GRAPH_VERSION, "recipe": recipe.to_dict()}
     parts = (json.dumps(part, sort_keys=True).encode() for part in (video, file, cut))
     return "".join(hashlib.sha256(part).hexdigest()[:DIGITS] for part in parts)
 
@@ -44,7 +41,7 @@ def video_part(key: str) -> str:
 
 
 def file_part(key: str) -> str:
-    """Give what the names of all shards of an unchanged video begin with, by whatever code."""
+    """Give what the names of all shards of an unchanged video begin with, in any version."""
     return key[: 2 * DIGITS]
 
 
@@ -56,10 +53,6 @@ def shown_below(path: Path, root: Path) -> str:
         return path.resolve().as_posix()
 
 
-@cache
-def digest_of_code() -> str:
-    """Digest the sources that decide which crops a video gives."""
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update(files("istvt").joinpath(name).read_bytes())
-    return digest.hexdigest()
+def code_of_crops() -> str:
+    """Name the version of the code that makes crops, as names of shards and folders note it."""
+    return DIGEST_OF_VERSION_1 if CROPS_VERSION == 1 else f"crops {CROPS_VERSION}"

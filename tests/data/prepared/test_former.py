@@ -7,10 +7,10 @@ import pytest
 
 from istvt.data.dataset import open_data
 from istvt.data.prepared import keys
-from istvt.data.prepared import prepare as module
-from istvt.data.prepared.folder import PREPARED_FILE, open_prepared
-from istvt.data.prepared.former import shards_in
-from istvt.data.prepared.prepare import prepare
+from istvt.data.prepared.folder import prepare as module
+from istvt.data.prepared.folder.folder import PREPARED_FILE, open_prepared
+from istvt.data.prepared.folder.former import shards_in
+from istvt.data.prepared.folder.prepare import prepare
 from istvt.errors import DataError
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from tests.data.prepared.test_prepare import NUM_FRAMES, RECIPE, content_of, manifest_of
@@ -94,7 +94,7 @@ def test_a_shard_that_is_of_no_use_is_removed(data, tmp_path):
 
 @pytest.mark.parametrize("name", ["write_manifest", "_write_index", "_write_json"])
 def test_a_kill_before_the_end_removes_nothing(data, tmp_path, monkeypatch, name):
-    from istvt.data.prepared import folder as writing
+    from istvt.data.prepared.folder import folder as writing
 
     out = tmp_path / "out"
     prepare(manifest_of(data, "face", "gap"), out, RECIPE)
@@ -168,7 +168,7 @@ def test_other_code_knows_moved_data(data, tmp_path, monkeypatch, caplog):
     prepare(manifest_of(data, "face", "gap"), out, RECIPE)
     data.rename(tmp_path / "moved")
     shutil.copytree(tmp_path / "moved", tmp_path / "other", copy_function=shutil.copyfile)
-    monkeypatch.setattr(keys, "digest_of_code", lambda: "other")
+    monkeypatch.setattr(keys, "CROPS_VERSION", -1)
     refused(manifest_of(tmp_path / "other", "face", "gap"), out, "0 of them are among the 2 of")
     moved = prepare(manifest_of(tmp_path / "moved", "face", "gap"), out, RECIPE)
     assert (len(moved.videos), moved.removed) == (2, 2), "cut anew"

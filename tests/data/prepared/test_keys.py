@@ -1,5 +1,4 @@
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,14 +6,7 @@ import pytest
 
 from istvt.data.prepared import keys as module
 from istvt.data.prepared.face_recipe import FaceRecipe
-from istvt.data.prepared.keys import (
-    SOURCES,
-    digest_of_code,
-    file_part,
-    shard_key,
-    shown_below,
-    video_part,
-)
+from istvt.data.prepared.keys import code_of_crops, file_part, shard_key, shown_below, video_part
 from istvt.presets import CropRecipe, Sampling
 
 RECIPE = FaceRecipe(CropRecipe(96), Sampling(), num_frames=6)
@@ -63,7 +55,7 @@ def test_another_name_size_time_or_recipe_is_another_shard(data):
 
 def test_a_name_alone_tells_the_video_and_its_file(data, monkeypatch):
     before = key(data)
-    monkeypatch.setattr(module, "digest_of_code", lambda: "other")
+    monkeypatch.setattr(module, "CROPS_VERSION", -1)
     assert key(data) != before
     assert file_part(key(data)) == file_part(before)
     (data / "real" / "a.mp4").write_bytes(b"another")
@@ -78,28 +70,18 @@ def test_a_video_outside_the_data_folder_is_named_as_a_whole(data, tmp_path):
     assert shown_below(tmp_path / "b.mp4", data) == (tmp_path / "b.mp4").resolve().as_posix()
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_other_code_means_other_crops(tmp_path, monkeypatch, name):
-    digest_of_code.cache_clear()
-    before = digest_of_code()
-    digest_of_code.cache_clear()
-    for source in SOURCES:
-        path = tmp_path / source
-        path.parent.mkdir(exist_ok=True)
-        shutil.copy(Path(module.__file__).parents[1] / source, path)
-    monkeypatch.setattr(module, "files", lambda _: tmp_path)
-    assert digest_of_code() == before
-    digest_of_code.cache_clear()
-    with (tmp_path / name).open("a") as stream:
-        stream.write("# changed")
-    assert digest_of_code() != before
-    digest_of_code.cache_clear()
+def test_version_1_names_shards_as_before_there_were_versions(data):
+    """A digest of twelve source files stood in the version's place."""
+    os.utime(data / "real" / "a.mp4", (1, 1))
+    assert key(data) == "db31dd516ec7fb0e91eb57dcc9530d313b20"
+    assert code_of_crops() == "3234ed6b61f7d793276839d3f441612c9e6caf644a728491ed404f8c47b28dd9"
 
 
-def test_the_digest_of_the_code_is_in_the_key(data, monkeypatch):
-    before = key(data)
+def test_each_version_and_each_detector_has_its_names(data, monkeypatch):
+    found = [key(data)]
     monkeypatch.setattr(module, "GRAPH_VERSION", -1)
-    assert key(data) != before
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "digest_of_code", lambda: "other")
-    assert key(data) != before
+    found.append(key(data))
+    for version in (2, 3):
+        monkeypatch.setattr(module, "CROPS_VERSION", version)
+        found.append(key(data))
+    assert len(set(found)) == len(found)

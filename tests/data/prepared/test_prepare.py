@@ -160,7 +160,7 @@ def dying(monkeypatch, body):
     """Start workers in which reading a video named `gap` runs `body` first."""
     patch = (
         "import sys, os, signal; sys.path[:] = {path!r}\n"
-        "from istvt.data import crops\n"
+        "from istvt.data.prepared import crops\n"
         "write = crops.CropReader.write\n"
         "def die(self, path, shard):\n"
         f"    if path.stem == 'gap': {body}\n"

@@ -7,10 +7,10 @@ import pytest
 
 from istvt.data.dataset import open_data
 from istvt.data.prepared import keys
-from istvt.data.prepared.folder import prepare as module
-from istvt.data.prepared.folder.folder import PREPARED_FILE, open_prepared
-from istvt.data.prepared.folder.former import shards_in
-from istvt.data.prepared.folder.prepare import prepare
+from istvt.data.prepared import prepare as module
+from istvt.data.prepared.folder import PREPARED_FILE, open_prepared
+from istvt.data.prepared.former import shards_in
+from istvt.data.prepared.prepare import prepare
 from istvt.errors import DataError
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from tests.data.prepared.test_prepare import NUM_FRAMES, RECIPE, content_of, manifest_of

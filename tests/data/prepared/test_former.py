@@ -94,7 +94,7 @@ def test_a_shard_that_is_of_no_use_is_removed(data, tmp_path):
 
 @pytest.mark.parametrize("name", ["write_manifest", "_write_index", "_write_json"])
 def test_a_kill_before_the_end_removes_nothing(data, tmp_path, monkeypatch, name):
-    from istvt.data.prepared.folder import folder as writing
+    from istvt.data.prepared import folder as writing
 
     out = tmp_path / "out"
     prepare(manifest_of(data, "face", "gap"), out, RECIPE)

@@ -356,7 +356,7 @@ def evaluate(
     return Report(folder, found, summarise(found, resamples=resamples), data, overlap)
 
 
-def export(
+def export_bundle(
     run: str | Path | None = None,
     out: str | Path | None = None,
     *,
@@ -366,6 +366,8 @@ def export(
     progress: Progress = ignore,
 ) -> "Exported":
     """Export a run to a bundle of checked ONNX graphs, with engines if asked for.
+
+    Not named `export`: `istvt.export` is the package that does the work.
 
     Args:
         run: its folder; None takes the newest under `runs/`.

@@ -17,8 +17,8 @@ MOST_MODULES = 16
 FLOORS: tuple[dict[str, str], ...] = (
     {"cli": "the command `istvt`: puts the commands together"},
     {"commands": "one module a command: options in, one call, printing"},
+    {"demo": "the steps and the page of `istvt demo`"},
     {
-        "demo": "the steps and the page of `istvt demo`",
         "benchmarks": "latency of every backend beside naive PyTorch",
         "checks": "what a machine has, and what works on it",
     },

@@ -89,7 +89,7 @@ def test_a_missing_camera_lists_what_was_found(cli, tiny_bundle):
     ("options", "message"),
     [
         (["--backend", "tflite"], "choose one of auto, torch, onnxruntime, openvino"),
-        (["--device", "tpu"], "choose one of auto, cpu, cuda"),
+        (["--device", "tpu"], "is not one of 'auto', 'cpu', 'cuda'"),
         (["--threshold", "1.5"], "threshold is 1.5"),
         (["--threads", "0"], "Invalid value"),
         ([], "give either --camera N or --source X"),
@@ -143,7 +143,7 @@ def test_score_writes_tables_json_and_csv(cli, tiny_bundle, clip, tmp_path):
     assert code == 6
     assert out.count("no-face") == 2
     output = tmp_path / "out" / "scores.json"
-    cli("score", folder, "--format", "json", "--output", output, "--model", tiny_bundle.folder)
+    cli("score", folder, "--json", output, "--model", tiny_bundle.folder)
     assert [entry["verdict"] for entry in json.loads(output.read_text())] == ["no-face"] * 2
 
 

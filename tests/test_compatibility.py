@@ -181,7 +181,7 @@ def test_a_bundle_gives_its_logits(written, bundle, backend):
 
 
 def test_a_clip_has_the_recorded_verdict(judge):
-    found = json.loads(judge("score", CLIP, "--format", "json", "--output"))
+    found = json.loads(judge("score", CLIP, "--json"))
     assert_close(found, EXPECTED["score"], (), close={}, rest=SHOWN)
 
 

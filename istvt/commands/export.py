@@ -91,7 +91,7 @@ def _export_run(
     from istvt.runtime.parity import format_parity
 
     with stage_bars() as progress:
-        exported = api.export(
+        exported = api.export_bundle(
             run, out, precision=precision, clips=clips, engines=engines, progress=progress
         )
     folder = exported.bundle.folder

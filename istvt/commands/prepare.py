@@ -148,7 +148,8 @@ def _next(prepared: "Prepared", preset: str) -> str:
     if lacking := _untrainable(videos):
         return f"  more videos: {lacking}"
     fakes = " --fakes self-blended" if lacking_labels(videos, TRAINING_SPLITS) else ""
-    return f"  istvt train {shlex.quote(str(prepared.folder))} --preset {preset}{_sampling(prepared.recipe)}{fakes}"
+    folder, sampling = shlex.quote(str(prepared.folder)), _sampling(prepared.recipe)
+    return f"  istvt train {folder} --preset {preset}{sampling}{fakes}"
 
 
 def _untrainable(videos: "Sequence[Video]") -> str | None:

@@ -1,8 +1,8 @@
-"""Clips and score lines in, the demo's pictures out."""
+"""Draw the demo's pictures: film strips of clips, and their scores over time."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,22 +10,10 @@ from istvt.extras import require
 from istvt.records import UInt8Array
 from istvt.video.source import open_source
 
+if TYPE_CHECKING:
+    from istvt.demo.story import StreamedClip
+
 STRIP_FRAMES = 6
-
-
-@dataclass(frozen=True)
-class StreamedClip:
-    """What `istvt stream` left of one clip.
-
-    Attributes:
-        label: what the clip is: real or fake.
-        windows: the lines of type "window".
-        summary: the line of type "summary".
-    """
-
-    label: str
-    windows: tuple[dict[str, Any], ...]
-    summary: dict[str, Any]
 
 
 def film_strip(clip: Path, *, frames: int = STRIP_FRAMES) -> UInt8Array:
@@ -36,17 +24,17 @@ def film_strip(clip: Path, *, frames: int = STRIP_FRAMES) -> UInt8Array:
     return np.concatenate([images[index] for index in chosen], axis=1)
 
 
-def draw_scores(path: Path, clips: list[StreamedClip], *, threshold: float, band: float) -> None:
+def draw_scores(
+    path: Path, clips: "Iterable[StreamedClip]", *, threshold: float, band: float
+) -> None:
     """Plot each clip's fake probability over time, with the inconclusive band."""
     figure_module = require("matplotlib.figure", extra="cpu")
     figure = figure_module.Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.axhspan(threshold - band, threshold + band, color="0.9", label="inconclusive band")
     for clip, colour in zip(clips, ("#238b45", "#de2d26"), strict=True):
-        times_s = [window["time_s"] for window in clip.windows]
-        scores = [window["fake_probability"] for window in clip.windows]
+        times_s, scores, running = zip(*clip.windows, strict=True)
         axes.plot(times_s, scores, ".", color=colour, alpha=0.5)
-        running = [window["running_probability"] for window in clip.windows]
         axes.plot(times_s, running, color=colour, label=f"held-out {clip.label} clip")
     axes.set(xlabel="time (s)", ylabel="fake probability", ylim=(-0.02, 1.02))
     figure.legend(loc="outside right center")

@@ -1,132 +1,281 @@
-"""The demo's steps: each is a command that a user could type, run in the same process."""
+"""Run the demo's steps: make clips, train, evaluate, export, score, stream, measure."""
 
-import csv
-import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from istvt.errors import DataError, UsageError
+from istvt import api
+from istvt.data.dataset import DataRequest
+from istvt.demo.places import Places
+from istvt.errors import DataError
+from istvt.presets import TINY, CropRecipe, ModelConfig
+from istvt.records import Progress
+from istvt.training.run.recipe import DEMO_RECIPE
+
+if TYPE_CHECKING:
+    from istvt.benchmarks.report import BenchReport
+    from istvt.evaluation.report import Report
+    from istvt.export.build import Exported
+    from istvt.runtime.pipeline import FrameResult
+    from istvt.runtime.session import SessionReport
+    from istvt.training.fit import FitResult
 
 LABELS = ("real", "fake")
-MARKER_FILE = ".istvt-demo"
+JUDGING = api.Judging()
 
 
 @dataclass(frozen=True)
-class ScoredClip:
-    """A line of the scores."""
+class Teller:
+    """How the demo speaks: lines of text, and bars for long steps."""
 
-    path: Path
-    verdict: str
-    fake_probability: float
+    say: Callable[[str], None]
+    bars: Callable[[], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the demo puts things: all but the run and its bundle under one folder.
+class StreamedClip:
+    """One clip that was streamed.
 
     Attributes:
-        run: under `runs/`, where `istvt export` looks for the newest run.
+        label: real or fake.
+        windows: `(time_s, fake probability, running probability)` of each window.
     """
 
-    folder: Path
-    run: Path
+    label: str
+    windows: tuple[tuple[float, float, float], ...]
+    report: "SessionReport"
 
-    @property
-    def data(self) -> Path:
-        """The clips, in the plain layout."""
-        return self.folder / "data"
 
-    @property
-    def bundle(self) -> Path:
-        """The exported model, beside the run."""
-        return self.run.with_name(self.run.name + ".istvt")
+@dataclass(frozen=True)
+class Story:
+    """What the steps found; `seconds` by step, in their order.
 
-    @property
-    def page(self) -> Path:
-        """The report."""
-        return self.folder / "index.html"
+    Attributes:
+        portraits: how many faces the clips were made of.
+        scored: reports on the test clips by label, the least fake first.
+        streamed: the clips in the middle of their label's scores, by label.
+    """
 
-    @property
-    def scores(self) -> Path:
-        """What `istvt score` wrote of the test clips."""
-        return self.folder / "scores.csv"
-
-    def test_clips(self, label: str) -> list["ScoredClip"]:
-        """Every test clip of a label with its score, the least fake first."""
-        with self.scores.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        clips = [
-            ScoredClip(Path(row["source"]), row["verdict"], float(row["fake_probability"]))
-            for row in rows
-            if Path(row["source"]).parent.name == label and row["fake_probability"]
-        ]
-        if not clips:
-            raise DataError(f"no {label} clip of {self.data / 'test'} could be scored")
-        return sorted(clips, key=lambda clip: clip.fake_probability)
-
-    def held_out(self, label: str) -> Path:
-        """The clip in the middle of its label's scores: neither the best nor the worst."""
-        clips = self.test_clips(label)
-        return clips[len(clips) // 2].path
-
-    def overlay(self, label: str) -> Path:
-        """The streamed clip with its overlay."""
-        return self.folder / f"{label}_overlay.mp4"
-
-    def lines(self, label: str) -> Path:
-        """The streamed clip's scores."""
-        return self.folder / f"{label}.jsonl"
-
-    def picture(self, name: str) -> Path:
-        """A picture for the page."""
-        return self.folder / f"{name}.png"
+    portraits: int
+    trained: "FitResult"
+    tested: "Report"
+    exported: "Exported"
+    scored: "dict[str, list[SessionReport]]"
+    streamed: "dict[str, StreamedClip]"
+    measured: "BenchReport"
+    seconds: dict[str, float]
 
 
 @dataclass
-class StepTimes:
-    """How long each step took, in the order in which they ran."""
+class _Steps:
+    """Announces each step with the command that does the same, and times it."""
 
-    echo: Callable[[str], None]
+    say: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def total_s(self) -> float:
-        """Seconds of all steps so far."""
-        return sum(self.seconds.values())
 
     @contextmanager
     def step(self, title: str, command: str = "") -> Iterator[None]:
-        """Announce a step with the command that does the same, and time it."""
-        self.echo(f"\n== {title}" + (f"\n$ {command}" if command else ""))
+        self.say(f"\n== {title}" + (f"\n$ {command}" if command else ""))
         start = time.perf_counter()
         yield
         self.seconds[title] = time.perf_counter() - start
 
 
-def clear(places: Places) -> None:
-    """Remove what an earlier demo left; nothing else is ever removed.
+def run_demo(
+    places: Places, portraits: Path | None, *, train_s: float, seed: int, teller: Teller
+) -> Story:
+    """Run all steps.
+
+    Args:
+        places: cleared.
+        portraits: a folder of pictures with one face each; None takes scikit-image's.
+        train_s: seconds of training.
+        seed: fixes clips and weights.
+        teller: how to speak meanwhile.
 
     Raises:
-        UsageError: the folder holds something that no demo made.
+        DataError: a portrait shows no face, or no test clip could be scored.
+        KeyboardInterrupt: the user stopped a step.
     """
-    if _holds_others(places.folder):
-        raise UsageError(
-            f"{places.folder} holds files that no demo made: name another folder with --out"
-        )
-    if _holds_others(places.run) or (places.bundle.exists() and not places.run.exists()):
-        raise UsageError(
-            f"{places.run} or {places.bundle} is not a demo's: rename it, or run in another folder"
-        )
-    for folder in (places.folder, places.run, places.bundle):
-        if folder.exists():
-            shutil.rmtree(folder)
-    for folder in (places.folder, places.run):
-        folder.mkdir(parents=True)
-        (folder / MARKER_FILE).touch()
+    steps = _Steps(teller.say)
+    run, bundle, data = places.run, places.bundle, places.data
+    with steps.step("clips: talking heads, and fakes blended from them"):
+        count = _make_clips(places, portraits, seed=seed, teller=teller)
+    with steps.step(
+        "training from random weights",
+        f"istvt train {data} --out {run} --preset tiny --budget-s {train_s:g}",
+    ):
+        trained = _train(places, train_s=train_s, seed=seed, teller=teller)
+    with steps.step("test split", f"istvt evaluate --data {data} --model {run}"):
+        tested = _evaluate(places, teller)
+    with steps.step("export", f"istvt export --model {run} --engine none"):
+        exported = _export(places, teller)
+    with api.open_model(bundle) as model:
+        info = model.info
+        teller.say(f"\nbackend: {info.backend} on {info.device} in {info.precision}")
+        with steps.step(
+            "all test clips",
+            f"istvt score {data / 'test'} --model {bundle} --csv {places.scores}",
+        ):
+            scored = _score(model, places, teller)
+        streamed = {}
+        for label in LABELS:
+            clip = middle(scored[label])
+            command = (
+                f"istvt stream --source {clip} --model {bundle} --save {places.overlay(label)}"
+            )
+            with steps.step(f"streaming a held-out {label} clip", command):
+                streamed[label] = _stream(model, clip, label, places)
+                teller.say(_headline(streamed[label].report))
+    with steps.step("latency", f"istvt bench --model {bundle} --quick"):
+        measured = _measure(places, teller)
+    return Story(count, trained, tested, exported, scored, streamed, measured, steps.seconds)
 
 
-def _holds_others(folder: Path) -> bool:
-    return folder.exists() and any(folder.iterdir()) and not (folder / MARKER_FILE).exists()
+def middle(reports: "list[SessionReport]") -> Path:
+    """Give the clip in the middle of its label's scores: neither the best nor the worst."""
+    return Path(reports[len(reports) // 2].source)
+
+
+def probability_of(report: "SessionReport") -> float | None:
+    """Give the fake probability of the whole; None where nothing could be scored."""
+    score = report.verdict.score
+    return None if score is None else score.fake_probability
+
+
+def _make_clips(places: Places, portraits: Path | None, *, seed: int, teller: Teller) -> int:
+    from istvt.data.synthetic.generate import find_portraits, make_dataset
+    from istvt.faces.mtcnn import MtcnnDetector
+
+    found = find_portraits(portraits, detect=MtcnnDetector().detect)
+    with teller.bars() as progress:
+        make_dataset(places.data, found, seed=seed, progress=progress)
+    return len(found)
+
+
+def _train(places: Places, *, train_s: float, seed: int, teller: Teller) -> "FitResult":
+    from istvt.training.fit import Training
+
+    config = ModelConfig(TINY, CropRecipe(TINY.image_size))
+    recipe = replace(DEMO_RECIPE, epochs=None, budget_s=train_s, seed=seed)
+    with teller.bars() as progress:
+        trained = api.train(
+            DataRequest(places.data), places.run, Training(config, recipe), progress=progress
+        )
+    best = trained.best
+    teller.say(
+        f"best of {len(trained.epochs)} epochs: {best.epoch}, validation AUC "
+        f"{best.val_windows.auc:.3f} by window, {best.val_videos.auc:.3f} by video"
+    )
+    return trained
+
+
+def _evaluate(places: Places, teller: Teller) -> "Report":
+    from istvt.evaluation.report import format_summary
+
+    with teller.bars() as progress:
+        tested = api.evaluate(DataRequest(places.data), places.run, progress=progress)
+    teller.say(format_summary(tested.found, tested.summary))
+    return tested
+
+
+def _export(places: Places, teller: Teller) -> "Exported":
+    from istvt.runtime.parity import format_parity
+
+    with teller.bars() as progress:
+        exported = api.export_bundle(places.run, places.bundle, progress=progress)
+    teller.say(format_parity(exported.parity))
+    return exported
+
+
+def _score(model: api.Model, places: Places, teller: Teller) -> "dict[str, list[SessionReport]]":
+    from istvt.runtime.score import find_sources
+    from istvt.runtime.sinks.report import to_csv
+
+    clips = find_sources([places.data / "test"])
+    with teller.bars() as progress:
+        reports = model.score_all(clips, judging=JUDGING, progress=progress)
+    if any(report.was_interrupted for report in reports):
+        raise KeyboardInterrupt
+    places.scores.write_text(to_csv(reports))
+    return {label: _of_label(reports, label, teller) for label in LABELS}
+
+
+def _of_label(reports: "list[SessionReport]", label: str, teller: Teller) -> "list[SessionReport]":
+    found = [report for report in reports if Path(report.source).parent.name == label]
+    scored = {id(report): probability_of(report) for report in found}
+    judged = [report for report in found if scored[id(report)] is not None]
+    if not judged:
+        raise DataError(f"no {label} test clip could be scored")
+    counts = Counter(report.verdict.kind.value for report in judged)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    teller.say(f"{label} clips: {said}")
+    return sorted(judged, key=lambda report: scored[id(report)] or 0.0)
+
+
+def _stream(model: api.Model, clip: Path, label: str, places: Places) -> StreamedClip:
+    from istvt.runtime.sinks.json_lines import JsonLines
+    from istvt.runtime.sinks.pictures import Pictures
+    from istvt.runtime.stages import StageTimers
+
+    points = _Points()
+    with api.open_source(clip) as source, places.lines(label).open("w") as lines:
+        overlay = Pictures(
+            display=None,
+            save=places.overlay(label),
+            fps=source.fps,
+            footer=clip.name,
+            timers=StageTimers(),
+        )
+        report = model.session(source, judging=JUDGING).run([JsonLines(lines), overlay, points])
+    if report.was_interrupted:
+        raise KeyboardInterrupt
+    return StreamedClip(label, tuple(points.windows), report)
+
+
+class _Points:
+    """A sink that keeps what the plot of the scores shows."""
+
+    def __init__(self) -> None:
+        self.windows: list[tuple[float, float, float]] = []
+
+    def take(self, result: "FrameResult") -> bool:
+        for track in result.tracks:
+            if track.window is not None and track.probability is not None:
+                point = result.frame.time_s, track.window.fake_probability, track.probability
+                self.windows.append(point)
+        return True
+
+    def finish(self, report: "SessionReport") -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _measure(places: Places, teller: Teller) -> "BenchReport":
+    from istvt.benchmarks import bench
+    from istvt.benchmarks.chart import draw
+    from istvt.benchmarks.table import format_report
+    from istvt.bundle.manifest import open_bundle
+
+    with teller.bars() as progress:
+        measured = bench.run_bench(
+            open_bundle(places.bundle),
+            rounds=bench.QUICK_ROUNDS,
+            seconds=bench.QUICK_SECONDS,
+            progress=progress,
+        )
+    teller.say(format_report(measured))
+    draw(measured, places.picture("bench"))
+    return measured
+
+
+def _headline(report: "SessionReport") -> str:
+    probability = probability_of(report)
+    said = "" if probability is None else f" ({probability:.0%} fake)"
+    return f"{report.source}: {report.verdict.kind.value}{said}; {report.verdict.reason}"

@@ -46,7 +46,7 @@ def test_a_bundle_is_given_engines(bundle):
         (("--engine", "rtx", "--compute-capability", "90"), 4, "and not for 90"),
         (("--engine", "auto", "--compute-capability", "90"), 2, "the one that is named has 90"),
         (("--engine", "rtx", "--plugin", "on"), 4, "takes no plugins"),
-        (("--engine", "tflite"), 2, "choose one of auto, rtx, tensorrt, none"),
+        (("--engine", "tflite"), 2, "is not one of 'auto', 'rtx', 'tensorrt', 'none'"),
         (("--engine", "none"), 2, "there is no engine to build in it"),
         (("--engine", "none", "--compute-capability", "86"), 2, "are for engines"),
         (("--engine", "rtx", "--fp16"), 2, "is a bundle, whose graphs are finished"),

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from istvt.commands.prepare import LayoutName, prepare
-from istvt.data.layouts.choose import Layout
+from istvt.commands.prepare import prepare
 from istvt.data.prepared.face_recipe import FaceRecipe
 from istvt.data.prepared.folder import open_prepared
 from istvt.errors import DataError, ExitCode, UsageError
@@ -112,7 +111,7 @@ def test_other_data_in_one_folder_are_refused_and_what_is_of_no_use_is_removed(
     os.utime(data / "train" / "fake" / "b.gif", (1, 1))
     assert prepare(data, **options) == ExitCode.DONE
     told = capsys.readouterr().out
-    assert "\nremoved 1 former shards, of changed videos or older versions\n" in told
+    assert "\nremoved 1 shards of changed videos or older versions\n" in told
 
 
 def test_a_name_that_is_not_utf8_costs_one_video(
@@ -154,10 +153,6 @@ def test_what_cannot_be_is_refused(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_every_layout_can_be_named() -> None:
-    assert {layout.value for layout in LayoutName} == set(Layout.__args__)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_at_once_and_the_next_call_goes_on(
     data: Path, tmp_path: Path, number: int
@@ -180,7 +175,7 @@ def test_a_signal_stops_it_at_once_and_the_next_call_goes_on(
     _, stderr = process.communicate(timeout=30)
     assert time.monotonic() - started < 5
     assert process.returncode == ExitCode.INTERRUPTED
-    assert f"stopped: {out} keeps what is done; the same command goes on" in stderr
+    assert f"stopped: {out} keeps what is done; the same command resumes" in stderr
     assert "Traceback" not in stderr
     left = [path for path in (out / "faces").rglob("*") if path.is_file()]
     assert left

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from istvt.commands import train as train_command
-from istvt.commands import train_options
-from istvt.data.layouts.celebdf import SharedIdentities
+from istvt.commands.options import LAYOUT
+from istvt.commands.output import Output
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import UsageError
 from istvt.evaluation.metrics import measure
@@ -37,8 +38,14 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Train:
     """Give what a call would train, without doing it."""
     asked: list[tuple[Any, ...]] = []
 
-    def fit(data: Path, out: Path, config: Any, recipe: Any, **options: Any) -> None:
-        asked.append((config, recipe, {"out": out, **options}))
+    def fit(request: Any, out: Path, training: Any, **options: Any) -> None:
+        asked.append(
+            (
+                training.config,
+                training.recipe,
+                {"out": out, **vars(request), **vars(training), **options},
+            )
+        )
 
     monkeypatch.setattr(fit_module, "fit", fit)
     monkeypatch.setattr(checkpoint, "read_plan", lambda run: BEFORE)
@@ -81,7 +88,7 @@ def test_what_is_given_on_resume_is_handed_on_to_be_judged(train: Train) -> None
     assert train(out=run, resume=True, seed=0)[1] == replace(BEFORE.recipe, seed=0)
     assert train(out=run, resume=True, preset="paper")[0].preset == PAPER
     assert train(out=run, resume=True, frame_step=1)[0].sampling == Sampling(1)
-    named = train(out=run, resume=True, recipe=train_options.RecipeName.DEMO)[1]
+    named = train(out=run, resume=True, recipe="demo")[1]
     assert named == DEMO_RECIPE
     assert train(out=run, resume=True, max_frames=9)[2]["max_frames"] == 9
     budget = train(out=run, resume=True, budget_s=30.0)[1]
@@ -95,15 +102,15 @@ def test_resume_needs_the_run() -> None:
 
 def test_the_new_options_are_taken(train: Train) -> None:
     _, recipe, options = train(
-        recipe=train_options.RecipeName.MODERN,
-        fakes=train_options.FakesName.MIXED,
+        recipe="modern",
+        fakes="mixed",
         blended_share=0.25,
         accumulate=4,
-        monitor=train_options.MonitorName.VIDEO_AUC,
+        monitor="video_auc",
         checkpoint_activations=True,
         layout="ffpp",
-        method=["Deepfakes", "FaceSwap"],
-        shared_identities=train_options.SharedName.KEEP,
+        methods=["Deepfakes", "FaceSwap"],
+        shared_identities="keep",
     )
     assert recipe == replace(
         MODERN_RECIPE,
@@ -127,19 +134,22 @@ def test_a_share_without_a_mixture_is_refused(train: Train) -> None:
         train(blended_share=0.3)
 
 
-def test_every_choice_is_one_of_the_recipe() -> None:
-    choices = {
-        "fakes": train_options.FakesName,
-        "augmentation": train_options.AugmentationName,
-        "blend": train_options.BlendName,
-        "schedule": train_options.ScheduleName,
-        "monitor": train_options.MonitorName,
-        "precision": train_options.PrecisionName,
-    }
-    assert {name.value for name in train_options.SharedName} == set(get_args(SharedIdentities))
-    hints = get_type_hints(TrainRecipe)
-    for field, names in choices.items():
-        assert [name.value for name in names] == list(get_args(hints[field])), field
+def test_choices_are_those_of_the_records() -> None:
+    given = {one.name: one for one in signature(train_command.train).parameters.values()}
+    for record, options in ((TrainRecipe, train_command.FIELDS), (LayoutOptions, LAYOUT)):
+        hints = get_type_hints(record)
+        for name in options:
+            offered = get_args(get_args(given[name].annotation)[0])[0]
+            if get_origin(hints[name]) is Literal:
+                assert get_args(offered) == get_args(hints[name]), name
+            assert given[name].default is None
+
+
+def test_every_field_of_the_recipe_is_an_option_or_is_left_out_on_purpose() -> None:
+    left_out = {"optimizer", "momentum", "weight_decay", "warmup_steps", "milestones"}
+    left_out |= {"step_factor", "max_grad_norm"}
+    fields = set(get_type_hints(TrainRecipe))
+    assert set(train_command.FIELDS) == fields - left_out
 
 
 def test_the_help_is_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,9 +177,9 @@ def test_a_leak_test_is_judged_by_an_epoch_that_was_not_chosen(
         for number, metrics in enumerate((measure([0, 1], [0, 1]), measure([0, 1], [0.5, 0.5])), 1)
     )
     result = FitResult(Path("run"), lucky, (lucky, last), "fp32", (), ())
-    train_command._print_result(result, is_leak_test=True)
+    train_command._print_result(result, Output(None), is_leak_test=True)
     told = capsys.readouterr().out
     assert "last epoch: epoch 2: loss 0.7000, validation AUC 0.500 by window" in told
     assert "1.000" not in told
-    train_command._print_result(result, is_leak_test=False)
+    train_command._print_result(result, Output(None), is_leak_test=False)
     assert "best epoch 1: epoch 1: loss 0.7000, validation AUC 1.000" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from istvt.data.layouts.table import read_table
 from istvt.errors import DataError, UsageError
 
 Layout = Literal["auto", "ffpp", "celebdf", "dfdc", "folder", "csv"]
+Compression = Literal["raw", "c23", "c40"]
 
 EXPECTED = f"""expected one of
   ffpp     {REAL_FOLDER}/youtube/c23/videos/000.mp4, {FAKE_FOLDER}/..., splits/train.json
@@ -41,7 +42,7 @@ class LayoutOptions:
     """
 
     layout: Layout = "auto"
-    compression: str | None = None
+    compression: Compression | None = None
     methods: tuple[str, ...] | None = None
     seed: int = 0
     shared_identities: SharedIdentities = "drop"

@@ -14,7 +14,8 @@ from istvt.data.prepared.face_recipe import FaceRecipe
 from istvt.faces.mtcnn_weights import GRAPH_VERSION
 
 # Add 1 when the same video gives other crops: all prepared data are then cut anew. It covers the
-# code in data, video and faces; tests/data/prepared/test_golden_crops.py compares the crops of a clip.
+# code in data, video and faces; tests/data/prepared/test_golden_crops.py
+# compares the crops of a clip.
 CROPS_VERSION = 1
 # Shards were once named after a digest of the code. This is the one that became version 1.
 DIGEST_OF_VERSION_1 = "3234ed6b61f7d793276839d3f441612c9e6caf644a728491ed404f8c47b28dd9"

@@ -1,4 +1,6 @@
-"""Cut the crops of one made clip and describe them; `python -m tests.data.prepared.golden_crops` keeps them.
+"""Cut the crops of one made clip and describe them.
+
+`python -m tests.data.prepared.golden_crops` keeps the description.
 
 The clip is the same bytes on every machine: windows of a portrait are moved by whole pixels, turned
 into YUV by numpy and packed without loss. How it is decoded, searched and cut differs in the last

@@ -13,14 +13,14 @@ import pytest
 from istvt.benchmarks import bench as benches
 from istvt.benchmarks.bench import random_bundle, run_bench
 from istvt.benchmarks.report import BenchReport
-from istvt.commands import measure
+from istvt.commands import bench as measure
 from istvt.errors import ExitCode, ModelNotFoundError, UsageError
 from istvt.presets import TINY
 from tests.benchmarks.fakes import FakeHouse, empty_bundle, frame
 
 COMMAND = """
 import sys, typer
-from istvt.commands.measure import bench
+from istvt.commands.bench import bench
 from istvt.console import run_app
 app = typer.Typer()
 app.command()(bench)

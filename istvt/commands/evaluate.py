@@ -73,10 +73,12 @@ def evaluate(
     device: train_options.DeviceOption = None,
 ) -> int:
     """Measure a run on a labelled split, by window and by video, in all and by fake method."""
+    from istvt.data.dataset import DataRequest
     from istvt.data.known import read_videos
     from istvt.evaluation import evaluate as evaluating
     from istvt.evaluation.overlap import find_overlap, format_overlap
     from istvt.evaluation.report import format_data, format_summary, to_csv, to_json
+    from istvt.evaluation.scores import Scoring
     from istvt.evaluation.summary import summarise
     from istvt.models.load import load_run
     from istvt.training.material import BLENDS
@@ -96,18 +98,18 @@ def evaluate(
     )
     with stage_bars() as progress:
         found, measured = evaluating.evaluate(
-            data,
+            DataRequest(data, asked, cache),
             loaded,
             config,
             split=split,
-            fakes=fakes.value,
-            blend=BLENDS[blend.value],
-            layout=asked,
-            cache=cache,
-            windows_per_video=windows_per_video,
-            batch_size=batch_size,
-            workers=workers,
-            precision=precision.value,
+            scoring=Scoring(
+                windows_per_video=windows_per_video,
+                fakes=fakes.value,
+                blend=BLENDS[blend.value],
+                batch_size=batch_size,
+                precision=precision.value,
+                workers=workers,
+            ),
             device=device,
             progress=progress,
         )

@@ -71,8 +71,9 @@ def train(
 
     On several GPUs or machines: torchrun --nproc-per-node N -m istvt train DATA ...
     """
+    from istvt.data.dataset import DataRequest
     from istvt.training.distributed import is_first_process, meet
-    from istvt.training.fit import fit
+    from istvt.training.fit import Training, fit
     from istvt.training.run.checkpoint import read_plan
     from istvt.training.stop import TrainingStopped
 
@@ -121,15 +122,9 @@ def train(
     try:
         with stage_bars() as progress:
             result = fit(
-                data,
+                DataRequest(data, read_as, cache, max_frames),
                 run,
-                config,
-                chosen,
-                resume=resume,
-                start=start,
-                cache=cache,
-                max_frames=max_frames,
-                layout=read_as,
+                Training(config, chosen, start=start, resume=resume),
                 device=device,
                 progress=progress,
                 on_epoch=lambda epoch: typer.echo(_describe(epoch), err=True),

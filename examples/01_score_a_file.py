@@ -1,6 +1,6 @@
 """Judge one recording, and print what was found.
 
-    python examples/01_score_a_file.py model.istvt clip.mp4
+python examples/01_score_a_file.py model.istvt clip.mp4
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Export a run to a bundle, and look at how far each step moved the logits.
 
-    python examples/03_export_and_check_parity.py runs/mine mine.istvt
+python examples/03_export_and_check_parity.py runs/mine mine.istvt
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Train the small preset on `{train,val}/{real,fake}/*.mp4`, then measure it.
 
-    python examples/04_train_on_a_folder.py data/ runs/mine 60
+python examples/04_train_on_a_folder.py data/ runs/mine 60
 """
 
 import sys

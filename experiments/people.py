@@ -17,17 +17,19 @@ from typing import Any
 
 import numpy as np
 
+from istvt.data.dataset import DataRequest
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.synthetic.talking_head import ClipRecipe, cut_portrait, make_clip
 from istvt.evaluation.evaluate import evaluate
 from istvt.evaluation.intervals import bootstrap
 from istvt.evaluation.metrics import roc_auc
+from istvt.evaluation.scores import Scoring
 from istvt.faces.mtcnn import MtcnnDetector
 from istvt.faces.track import FaceTracker
 from istvt.models.load import load_run
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.records import Frame
-from istvt.training.fit import fit
+from istvt.training.fit import Training, fit
 from istvt.training.material import BLENDS
 from istvt.training.run.checkpoint import LAST_FILE
 from istvt.training.run.recipe import MODERN_RECIPE, BlendName
@@ -181,25 +183,20 @@ def run_fold(
         blend="plain",
         augmentation="mild",
     )
-    layout = LayoutOptions(layout="csv")
-    cache = arguments.out / "faces"
+    request = DataRequest(manifest, LayoutOptions(layout="csv"), cache=arguments.out / "faces")
     result = fit(
-        manifest,
+        request,
         run,
-        config,
-        recipe,
-        cache=cache,
-        layout=layout,
-        resume=(run / LAST_FILE).exists(),
+        Training(config, recipe, resume=(run / LAST_FILE).exists()),
         on_epoch=lambda epoch: print(
             name, epoch.epoch, round(epoch.val_windows.auc, 3), flush=True
         ),
     )
     model, config = load_run(run)
     tested = {
-        name: evaluate(
-            manifest, model, config, cache=cache, layout=layout, fakes="self-blended", blend=blend
-        )[0]
+        name: evaluate(request, model, config, scoring=Scoring(fakes="self-blended", blend=blend))[
+            0
+        ]
         for name, blend in BLENDS.items()
     }
     return {

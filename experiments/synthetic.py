@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from istvt.data.dataset import DataRequest
 from istvt.data.synthetic.blend import SelfBlend
 from istvt.data.synthetic.generate import (
     DEFAULT_BLEND,
@@ -28,7 +29,7 @@ from istvt.evaluation.summary import summarise
 from istvt.faces.mtcnn import MtcnnDetector
 from istvt.models.load import load_run
 from istvt.presets import TINY, CropRecipe, ModelConfig
-from istvt.training.fit import fit
+from istvt.training.fit import Training, fit
 from istvt.training.run.recipe import DEMO_RECIPE
 
 SIZE = DatasetSize(SplitSize(96, 10), SplitSize(16, 10), SplitSize(1, 10))
@@ -69,14 +70,19 @@ def main() -> None:
         shuffle_labels=arguments.shuffle_labels,
         seed=arguments.seed,
     )
-    fitted = fit(data, run, config, recipe, on_epoch=lambda epoch: print(_line(epoch), flush=True))
+    fitted = fit(
+        DataRequest(data),
+        run,
+        Training(config, recipe),
+        on_epoch=lambda epoch: print(_line(epoch), flush=True),
+    )
     print(f"validation AUC of the last epoch: {fitted.epochs[-1].val_windows.auc:.3f}")
     aucs = [epoch.val_windows.auc for epoch in fitted.epochs]
     print(f"mean and standard deviation over epochs: {np.mean(aucs):.3f}, {np.std(aucs):.3f}")
     model, config = load_run(run)
     for name, folder in (("same recipe", data), ("held-out recipe", held_out)):
         split = "val" if folder == data else "test"
-        found, _ = evaluate(folder, model, config, split=split)
+        found, _ = evaluate(DataRequest(folder), model, config, split=split)
         print(f"{name}, {split}:\n{format_summary(found, summarise(found))}")
 
 

@@ -180,6 +180,7 @@ class Model(ClosesOnExit):
         judging: Judging = DEFAULT_JUDGING,
         max_frames: int | None = None,
         timers: "StageTimers | None" = None,
+        times_encoder: bool = False,
     ) -> "Session":
         """Prepare to judge an open source: iterate the session, or let it feed sinks.
 
@@ -187,7 +188,8 @@ class Model(ClosesOnExit):
             source: stays the caller's to close.
             judging: how faces are found and judged.
             max_frames: stop after so many.
-            timers: takes each stage's times, which costs a wait for the device after each stage.
+            timers: takes each stage's times.
+            times_encoder: wait for the device after each `encode`, so that its time counts there.
 
         Raises:
             UsageError: a threshold or band out of range.
@@ -197,7 +199,7 @@ class Model(ClosesOnExit):
 
         policy = self._policy(judging)
         pipeline = self._pipeline(judging, policy, is_live=source.is_live, timers=timers)
-        hub = Hub(self.scorer, timers=pipeline.timers, times_encoder=timers is not None)
+        hub = Hub(self.scorer, timers=pipeline.timers, times_encoder=times_encoder)
         return Session(
             source,
             pipeline,

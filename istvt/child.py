@@ -1,4 +1,4 @@
-"""A process that answers requests, one JSON line for one: its parent's side, and its own."""
+"""Ask a process of its own for answers, one JSON line for each request, and be such a process."""
 
 import json
 import os
@@ -18,6 +18,26 @@ from istvt.errors import BackendError
 ANSWER_TIMEOUT_S = 600.0
 
 
+class ChildEndedError(BackendError):
+    """A process ended in place of an answer.
+
+    Attributes:
+        code: its exit code, or the signal that killed it as a negative number.
+        last_words: the last line that it wrote to standard error; empty where there is none.
+    """
+
+    def __init__(self, code: int, last_words: str) -> None:
+        self.code, self.last_words = code, last_words
+        super().__init__(f"its process ended: {self.ending}" + (last_words and f": {last_words}"))
+
+    @property
+    def ending(self) -> str:
+        """Say how it ended."""
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
+        return f"with exit code {self.code}"
+
+
 class ChildProcess:
     """A process in a session of its own.
 
@@ -27,13 +47,15 @@ class ChildProcess:
 
     Args:
         command: starts the process.
-        timeout_s: for an answer, where `receive` is told no other.
+        timeout_s: for an answer, where `receive` is told no other; None waits as long as it lives.
 
     Attributes:
         pid: of the process, and of the group of all that it starts.
     """
 
-    def __init__(self, command: Sequence[str], *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(
+        self, command: Sequence[str], *, timeout_s: float | None = ANSWER_TIMEOUT_S
+    ) -> None:
         self._timeout_s = timeout_s
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         self._process = subprocess.Popen(
@@ -57,7 +79,8 @@ class ChildProcess:
         """Wait for the next answer.
 
         Raises:
-            BackendError: it answers that something does not run, ended, or is silent for too long.
+            ChildEndedError: it ended.
+            BackendError: it answers that something does not run, or is silent for too long.
         """
         patience_s = self._timeout_s if timeout_s is None else timeout_s
         readable, _, _ = select.select([self._stdout], [], [], patience_s)
@@ -65,7 +88,7 @@ class ChildProcess:
             raise BackendError(f"no answer from its process in {patience_s:.0f} s")
         line = self._stdout.readline()
         if not line.endswith(b"\n"):
-            raise BackendError(self._how_it_ended())
+            raise ChildEndedError(self._process.wait(), self._last_words())
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise BackendError(answer["error"])
@@ -75,19 +98,21 @@ class ChildProcess:
         """Kill it and what it started: it holds nothing that could be lost."""
         if self._stdin.closed:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
         self._process.wait()
         for stream in (self._stdin, self._stdout, self._stderr):
             with suppress(BrokenPipeError):  # a request that it did not live to read
                 stream.close()
 
-    def _how_it_ended(self) -> str:
-        code = self._process.wait()
+    def kill(self) -> None:
+        """Kill it and what it started; may be called while another thread waits for an answer."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _last_words(self) -> str:
         self._stderr.seek(0)
-        last_words = self._stderr.read().decode(errors="replace").strip().splitlines()[-1:]
-        ending = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return f"its process ended: {ending}" + "".join(f": {line}" for line in last_words)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
 
 def serve_standard_streams(serve: Callable[[Iterable[str], TextIO], None]) -> None:

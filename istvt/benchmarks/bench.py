@@ -7,6 +7,7 @@ meanwhile slows all of them down.
 import datetime
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,14 +28,49 @@ ROUNDS, SECONDS = 5, 1.0
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.2
 
 
+@dataclass(frozen=True)
+class BenchRequest:
+    """What is measured, and for how long; checked before anything long begins.
+
+    Attributes:
+        backends: of `BACKEND_NAMES`; those of `default_backends` where None.
+        device: `cpu`, `cuda` or `auto`, for every row.
+        threads: CPU threads for the model; all cores where None.
+        rounds: turns of each row.
+        seconds: measuring time of each row over all rounds; a turn has at least two frames.
+
+    Raises:
+        UsageError: an unknown backend or device, or nothing to measure.
+    """
+
+    backends: Sequence[str] | None = None
+    device: str = "auto"
+    threads: int | None = None
+    rounds: int = ROUNDS
+    seconds: float = SECONDS
+
+    def __post_init__(self) -> None:
+        backends = self.backends
+        unknown = [name for name in backends or () if name not in BACKEND_NAMES]
+        if unknown or (backends is not None and not backends):
+            raise UsageError(
+                f"cannot measure {', '.join(unknown) or 'no backend'}: "
+                f"choose from {', '.join(BACKEND_NAMES)}"
+            )
+        if self.rounds < 1 or not 0 < self.seconds < float("inf"):
+            raise UsageError(
+                f"{self.rounds} rounds of {self.seconds} s together: both must be above 0"
+            )
+        check_device(self.device)
+
+
+EVERYTHING = BenchRequest()
+
+
 def run_bench(
     bundle: Bundle,
+    request: BenchRequest = EVERYTHING,
     *,
-    backends: Sequence[str] | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    rounds: int = ROUNDS,
-    seconds: float = SECONDS,
     random_weights: bool = False,
     progress: Progress = ignore,
     start: Callable[[Job], Worker] = WorkerProcess,
@@ -45,29 +81,22 @@ def run_bench(
 
     Args:
         bundle: written to disk with its manifest; the processes open it themselves.
-        backends: of `BACKEND_NAMES`; those of `default_backends` where None.
-        device: `cpu`, `cuda` or `auto`, for every row.
-        threads: CPU threads for the model; all cores where None.
-        rounds: turns of each row.
-        seconds: measuring time of each row over all rounds; a turn has at least two frames.
+        request: what is measured, and for how long.
         random_weights: goes into the report.
         progress: is told `(stage, done, total)`.
         start: gives what measures a job.
-
-    Raises:
-        UsageError: an unknown backend or device, or nothing to measure.
     """
-    checked = check_request(backends=backends, device=device, rounds=rounds, seconds=seconds)
+    device, backends, rounds = check_device(request.device), request.backends, request.rounds
     if backends is None:
-        backends = default_backends(bundle, device=checked)
+        backends = default_backends(bundle, device=device)
     jobs = [
-        Job(subject, str(bundle.folder), checked, threads)
+        Job(subject, str(bundle.folder), device, request.threads)
         for subject in (NAIVE, *dict.fromkeys(backends))
     ]
     environment = describe_environment()
     with ExitStack() as stack:
         entries = [_Entry(job, stack.enter_context(closing(start(job)))) for job in jobs]
-        _measure(entries, rounds=rounds, turn_s=seconds / rounds, progress=progress)
+        _measure(entries, rounds=rounds, turn_s=request.seconds / rounds, progress=progress)
     return BenchReport(
         model=BenchModel.of(
             bundle.config.preset,
@@ -79,29 +108,10 @@ def run_bench(
         environment=environment,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         rounds=rounds,
-        seconds=seconds,
-        threads=threads,
+        seconds=request.seconds,
+        threads=request.threads,
         rows=tuple(entry.row(naive=entries[0]) for entry in entries),
     )
-
-
-def check_request(
-    *, backends: Sequence[str] | None, device: str, rounds: int, seconds: float
-) -> DeviceName:
-    """Refuse what `run_bench` cannot measure, before anything long begins; give the device.
-
-    Raises:
-        UsageError: an unknown backend or device, or nothing to measure.
-    """
-    unknown = [name for name in backends or () if name not in BACKEND_NAMES]
-    if unknown or (backends is not None and not backends):
-        raise UsageError(
-            f"cannot measure {', '.join(unknown) or 'no backend'}: "
-            f"choose from {', '.join(BACKEND_NAMES)}"
-        )
-    if rounds < 1 or not 0 < seconds < float("inf"):
-        raise UsageError(f"{rounds} rounds of {seconds} s together: both must be above 0")
-    return check_device(device)
 
 
 def default_backends(bundle: Bundle, *, device: DeviceName) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def bench(
     if seconds is None:
         seconds = benches.QUICK_SECONDS if quick else benches.SECONDS
     named = backend or []
-    benches.check_request(backends=named or None, device=device, rounds=rounds, seconds=seconds)
+    request = benches.BenchRequest(named or None, device, threads, rounds, seconds)
     needs_engines = [name for name in named if backend_named(name).flavour]
     with (
         _bundle_or_preset(model, preset, needs_engines) as (bundle, is_random),
@@ -73,11 +73,7 @@ def bench(
     ):
         report = benches.run_bench(
             bundle,
-            backends=named or None,
-            device=device,
-            threads=threads,
-            rounds=rounds,
-            seconds=seconds,
+            request,
             random_weights=is_random,
             progress=progress,
         )

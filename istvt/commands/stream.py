@@ -51,7 +51,7 @@ def stream(
     output = Output(json)
     located = locate.find_bundle(model)
     note(f"model: {located.folder} ({located.reason})")
-    timers = StageTimers() if stats else None
+    timers = StageTimers()
     judging = api.Judging(threshold, band, min_face_px)
     with (
         api.open_source(wanted) as opened,
@@ -60,12 +60,14 @@ def stream(
     ):
         info = detector.info
         note(f"backend: {info.backend} on {info.device} in {info.precision}")
-        session = detector.session(opened, judging=judging, max_frames=max_frames, timers=timers)
+        session = detector.session(
+            opened, judging=judging, max_frames=max_frames, timers=timers, times_encoder=stats
+        )
         footer = f"{Path(opened.name).name}  {info.backend} {info.precision}"
         sinks = _sinks(opened, timers, show=show, save=save, lines=lines, footer=footer)
         report = session.run(sinks)
     output.say(format_session(report))
-    if timers is not None:
+    if stats:
         output.say(format_stages(timers.summary()))
     if save is not None and save.exists():
         output.say(f"wrote {save}")
@@ -74,7 +76,7 @@ def stream(
 
 def _sinks(
     source: "Source",
-    timers: "StageTimers | None",
+    timers: "StageTimers",
     *,
     show: bool,
     save: Path | None,

@@ -1,11 +1,12 @@
-"""A prepared folder or a data set in, faces that fit the model out."""
+"""Open a data set once, raw or prepared, and cut the faces of a split when it is asked for."""
 
 import hashlib
 import json
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from istvt.data.layouts.checks import refuse_copies, require_labels
 from istvt.data.layouts.choose import LayoutOptions, read_layout, take_methods
 from istvt.data.layouts.ffpp import compressions_of
 from istvt.data.layouts.manifest import SPLITS, Manifest
@@ -15,7 +16,7 @@ from istvt.data.prepared.prepare import prepare
 from istvt.data.windows.index import SplitWindows, windows_in
 from istvt.errors import DataError, UsageError
 from istvt.presets import ModelConfig
-from istvt.records import Progress
+from istvt.records import Progress, ignore
 
 CACHE_FOLDER = ".istvt-cache"
 DEFAULT_LAYOUT = LayoutOptions()
@@ -23,115 +24,133 @@ DEFAULT_LAYOUT = LayoutOptions()
 log = logging.getLogger(__name__)
 
 
-def read_data(
-    data: Path, *, splits: tuple[str, ...] | None = None, layout: LayoutOptions | None = None
-) -> Manifest:
-    """List the videos of a prepared folder or a data set.
+@dataclass(frozen=True)
+class DataRequest:
+    """Where a data set is and how it is read.
 
-    Args:
-        data: either.
-        splits: which are needed; None takes those that are there.
-        layout: see `open_data`.
-
-    Raises:
-        DataError: see `open_prepared` and `read_layout`.
-        UsageError: see `open_data`.
+    Attributes:
+        data: a prepared folder, or what `read_layout` reads.
+        layout: how a raw data set is read; of a prepared folder only its methods are chosen.
+        cache: where the faces of raw videos are kept; None takes a folder inside the data.
+        max_frames: sampled frames read from each video; None reads all.
     """
-    options = layout or DEFAULT_LAYOUT
-    if not is_prepared(data):
-        return read_layout(data, options, splits=splits)
-    return _chosen(open_prepared(data), splits or SPLITS, options)
+
+    data: Path
+    layout: LayoutOptions = DEFAULT_LAYOUT
+    cache: Path | None = None
+    max_frames: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set whose videos were listed once.
+
+    Attributes:
+        manifest: all that was listed, with its notes; splits that are not asked for may be in it.
+        recipe: what the faces are cut to.
+        num_frames: of a window.
+        splits: those that can be read.
+        with_fakes: off, the data's fakes are not read.
+        prepared: the folder that was opened; None for raw videos.
+        progress: told ("faces in SPLIT", videos done, videos).
+    """
+
+    request: DataRequest
+    manifest: Manifest
+    recipe: FaceRecipe
+    num_frames: int
+    splits: tuple[str, ...]
+    with_fakes: bool = True
+    prepared: Prepared | None = None
+    progress: Progress = ignore
+
+    def split(self, split: str) -> SplitWindows:
+        """List the windows of a split.
+
+        Raises:
+            DataError: no video of the split, or of one of its labels that are read, gives a window.
+            UsageError: the data set was not opened for this split.
+        """
+        return windows_in(self.faces(split), split, self.num_frames)
+
+    def faces(self, split: str) -> Prepared:
+        """Give the faces of a split; those of raw videos are cut unless the cache has them.
+
+        Raises:
+            DataError: the cache cannot be written.
+            UsageError: the data set was not opened for this split.
+        """
+        if split not in self.splits:
+            raise UsageError(f"{self.request.data} was opened for {', '.join(self.splits)} alone")
+        chosen = _of_splits(self.manifest, (split,), with_fakes=self.with_fakes)
+        if self.prepared is not None:
+            return _part_of(self.prepared, chosen)
+        data = self.request.data
+        place = self.request.cache or (data if data.is_dir() else data.parent) / CACHE_FOLDER
+
+        def tell(stage: str, done: int, total: int) -> None:
+            self.progress(f"{stage} in {split}", done, total)
+
+        folder = place / _cache_name(self.recipe, split)
+        return prepare(chosen, folder, self.recipe, is_cache=True, progress=tell)
 
 
 def open_data(
-    data: Path,
+    request: DataRequest,
     config: ModelConfig,
     *,
-    splits: tuple[str, ...] = SPLITS,
+    splits: tuple[str, ...],
     with_fakes: bool = True,
-    cache: Path | None = None,
-    max_frames: int | None = None,
-    layout: LayoutOptions | None = None,
-    progress: Progress | None = None,
-) -> Prepared:
-    """Open a prepared folder, or prepare a data set in its cache and open that.
+    keep_apart: bool = False,
+    progress: Progress = ignore,
+) -> DataSet:
+    """List the videos of a prepared folder or of a raw data set, and refuse what cannot be used.
 
     Args:
-        data: a prepared folder, or what `read_layout` reads.
-        config: the model's; fixes crop and sampling.
-        splits: which are needed; the others are not read.
-        with_fakes: off, the data's fakes are not read either.
-        cache: where the faces of a data set are kept; None takes a folder inside it.
-        max_frames: sampled frames read from each video; None reads all.
-        layout: how the data set is read; of a prepared folder only its methods are chosen.
-        progress: told ("faces", videos done, videos).
+        request: where the data is and how it is read.
+        config: the model's; fixes T, crop and sampling.
+        splits: those that are needed; no other one is ever cut.
+        with_fakes: off, the data's fakes are not read, for they are made of the real videos.
+        keep_apart: of raw videos, list the other splits too, and refuse copies in two splits.
+        progress: told ("faces in SPLIT", videos done, videos) when faces are cut.
 
     Raises:
-        DataError: the layout is wrong, the folder was prepared for another model, or `with_fakes`
-            is off and there is no real video.
+        DataError: the layout is wrong, a split has no video of a label that is read, a video is in
+            two splits, or the folder was prepared for another model.
         UsageError: the folder was prepared from another layout or compression than is asked for.
     """
-    options = layout or DEFAULT_LAYOUT
-    recipe = FaceRecipe.of_model(config, max_frames=max_frames)
-    if is_prepared(data):
-        prepared = open_prepared(data)
+    recipe = FaceRecipe.of_model(config, max_frames=request.max_frames)
+    prepared = open_prepared(request.data) if is_prepared(request.data) else None
+    if prepared is not None:
+        manifest = _chosen(prepared, splits, request.layout)
+    else:
+        listed = SPLITS if keep_apart else splits
+        manifest = read_layout(request.data, request.layout, splits=listed, needed=splits)
+    asked = _of_splits(manifest, splits, with_fakes=True)
+    require_labels(asked, splits, with_fakes=with_fakes)  # before faces are cut for hours
+    if prepared is not None:
         _check_fit(prepared, recipe, config)
-        chosen = _chosen(prepared, splits, options)
-        return _part_of(prepared, chosen if with_fakes else _reals_of(chosen, splits))
-    manifest = read_layout(data, options, splits=splits)
-    for note in manifest.notes:
-        log.warning("%s: %s", data, note)
-    if not with_fakes:
-        manifest = _reals_of(manifest, splits)
-    place = cache or (data if data.is_dir() else data.parent) / CACHE_FOLDER
-    folder = place / _cache_name(recipe, splits)
-    return prepare(manifest, folder, recipe, is_cache=True, progress=progress)
-
-
-def load_split(
-    data: Path,
-    split: str,
-    config: ModelConfig,
-    *,
-    with_fakes: bool = True,
-    cache: Path | None = None,
-    max_frames: int | None = None,
-    layout: LayoutOptions | None = None,
-    progress: Progress | None = None,
-) -> SplitWindows:
-    """Read a split of a prepared folder, or of a data set, which is prepared first.
-
-    Args:
-        data: what `istvt prepare` wrote, or a folder or CSV that `read_layout` reads.
-        split: one of the three.
-        config: fixes T, crop and sampling.
-        with_fakes: off, the data's fakes are not read, for they are made of the real videos.
-        cache: where the faces of a data set are kept; None takes a folder inside it.
-        max_frames: sampled frames read from each video; None reads all.
-        layout: how the data set is read; of a prepared folder only its methods are chosen.
-        progress: told ("faces in SPLIT", videos done, videos).
-
-    Raises:
-        DataError: the layout is wrong, the folder was prepared for another model, or no video of
-            the split, or of one of its labels that are read, gives a window.
-    """
-    prepared = open_data(
-        data,
-        config,
-        splits=(split,),
+    else:
+        for note in manifest.notes:
+            log.warning("%s: %s", request.data, note)
+        if keep_apart:
+            refuse_copies(manifest.videos)
+    return DataSet(
+        request=request,
+        manifest=manifest,
+        recipe=recipe if prepared is None else prepared.recipe,
+        num_frames=config.preset.num_frames,
+        splits=splits,
         with_fakes=with_fakes,
-        cache=cache,
-        max_frames=max_frames,
-        layout=layout,
-        progress=progress and (lambda stage, *counts: progress(f"{stage} in {split}", *counts)),
+        prepared=prepared,
+        progress=progress,
     )
-    return windows_in(prepared, split, config.preset.num_frames)
 
 
-def _cache_name(recipe: FaceRecipe, splits: tuple[str, ...]) -> str:
-    """Keep each recipe apart, and each choice of splits, of which the others are never read."""
+def _cache_name(recipe: FaceRecipe, split: str) -> str:
+    """Keep each recipe apart, and each split, of which the others are never read."""
     digest = hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
-    return f"{'-'.join(splits)}-{recipe.crop.size_px}px-{digest[:8]}"
+    return f"{split}-{recipe.crop.size_px}px-{digest[:8]}"
 
 
 def _check_fit(prepared: Prepared, wanted: FaceRecipe, config: ModelConfig) -> None:
@@ -169,19 +188,13 @@ def _options(config: ModelConfig, wanted: FaceRecipe) -> str:
 
 def _chosen(prepared: Prepared, splits: tuple[str, ...], options: LayoutOptions) -> Manifest:
     _check_reading(prepared, options)
-    manifest = prepared.manifest
-    kept = tuple(video for video in manifest.videos if video.split in splits)
-    return take_methods(replace(manifest, videos=kept), options.methods)
+    asked = _of_splits(prepared.manifest, splits, with_fakes=True)
+    return take_methods(asked, options.methods)
 
 
-def _reals_of(manifest: Manifest, splits: tuple[str, ...]) -> Manifest:
-    reals = take_methods(manifest, ())
-    if not reals.videos:
-        raise DataError(
-            f"{manifest.root} has no real video in {', '.join(splits)}: self-blended fakes are "
-            "made of real ones"
-        )
-    return reals
+def _of_splits(manifest: Manifest, splits: tuple[str, ...], *, with_fakes: bool) -> Manifest:
+    kept = replace(manifest, videos=tuple(v for v in manifest.videos if v.split in splits))
+    return kept if with_fakes else take_methods(kept, ())
 
 
 def _check_reading(prepared: Prepared, options: LayoutOptions) -> None:

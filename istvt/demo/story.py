@@ -266,8 +266,7 @@ def _measure(places: Places, teller: Teller) -> "BenchReport":
     with teller.bars() as progress:
         measured = bench.run_bench(
             open_bundle(places.bundle),
-            rounds=bench.QUICK_ROUNDS,
-            seconds=bench.QUICK_SECONDS,
+            bench.BenchRequest(rounds=bench.QUICK_ROUNDS, seconds=bench.QUICK_SECONDS),
             progress=progress,
         )
     teller.say(format_report(measured))

@@ -8,21 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from istvt.compute import find_device, gpu_errors
-from istvt.data.dataset import open_data, read_data
-from istvt.data.layouts.checks import require_labels
-from istvt.data.layouts.choose import LayoutOptions
+from istvt.data.dataset import DataRequest, open_data
 from istvt.data.layouts.ffpp import compressions_of
 from istvt.data.layouts.manifest import Skipped, Video
 from istvt.data.prepared.folder import Prepared, digest_of_entries
 from istvt.data.prepared.shards import VideoFaces
-from istvt.data.synthetic.blend import SelfBlend
 from istvt.data.windows.index import SplitWindows, windows_in
 from istvt.data.windows.samples import Sample, held_out_samples
 from istvt.evaluation.metrics import Doubles, Metrics, mean_per_video, measure
-from istvt.evaluation.scores import Team, score_logits, sigmoid
+from istvt.evaluation.scores import DEFAULT, Scoring, Team, score_logits, sigmoid
 from istvt.models.istvt.model import ISTVT
 from istvt.presets import ModelConfig
-from istvt.records import Fakes, FloatPrecision, Progress
+from istvt.records import Progress, ignore
 
 __all__ = ["EvaluatedData", "Evaluation", "VideoScore", "evaluate", "evaluate_windows", "judge"]
 
@@ -117,37 +114,23 @@ class Evaluation:
 
 
 def evaluate(
-    data: Path,
+    request: DataRequest,
     model: ISTVT,
     config: ModelConfig,
     *,
     split: str = "test",
-    fakes: Fakes = "real",
-    blend: SelfBlend | None = None,
-    layout: LayoutOptions | None = None,
-    cache: Path | None = None,
-    windows_per_video: int | None = None,
-    batch_size: int = 16,
-    workers: int = 0,
-    precision: FloatPrecision = "fp32",
+    scoring: Scoring = DEFAULT,
     device: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore,
 ) -> tuple[Evaluation, EvaluatedData]:
     """Score a split of a data set.
 
     Args:
-        data: a prepared folder, or raw videos, whose faces are then prepared first.
+        request: a prepared folder, or raw videos, whose faces are then prepared first.
         model: moved to the device and put into evaluation mode.
         config: the model's; fixes crop, sampling and T.
         split: train, val or test.
-        fakes: "real" takes the data's; "self-blended" makes one of each real window.
-        blend: of the self-blended ones; None takes the subtle preset.
-        layout: how raw videos are found; None tells it by their folders.
-        cache: where the faces of raw videos are kept; None takes a folder inside `data`.
-        windows_per_video: evenly spread; None takes all.
-        batch_size: windows a batch.
-        workers: processes that read windows; 0 reads in this one.
-        precision: of the forward pass.
+        scoring: which windows are scored, and how.
         device: None takes a GPU where there is one.
         progress: told ("faces in SPLIT" or "score SPLIT", done, total).
 
@@ -155,60 +138,29 @@ def evaluate(
         DataError: the layout is wrong, or a class is left without a window.
         BackendError: the GPU is not there, fails, or its memory does not suffice.
     """
-    with_fakes = fakes != "self-blended"
-    listed = read_data(data, splits=(split,), layout=layout)
-    require_labels(listed, (split,), with_fakes=with_fakes)  # before faces are cut for hours
-    prepared = open_data(
-        data,
-        config,
-        splits=(split,),
-        with_fakes=with_fakes,
-        layout=layout,
-        cache=cache,
-        progress=progress and (lambda stage, *counts: progress(f"{stage} in {split}", *counts)),
-    )
-    windows = windows_in(prepared, split, config.preset.num_frames)
-    with gpu_errors(f"scoring {batch_size} windows a batch", less="a smaller --batch-size"):
-        found = evaluate_windows(
-            model.to(find_device(device)),
-            windows,
-            windows_per_video,
-            fakes=fakes,
-            blend=blend,
-            batch_size=batch_size,
-            workers=workers,
-            precision=precision,
-            progress=progress,
-        )
+    with_fakes = scoring.fakes != "self-blended"
+    data = open_data(request, config, splits=(split,), with_fakes=with_fakes, progress=progress)
+    prepared = data.faces(split)
+    windows = windows_in(prepared, split, data.num_frames)
+    what = f"scoring {scoring.batch_size} windows a batch"
+    with gpu_errors(what, less="a smaller --batch-size"):
+        on_device = model.to(find_device(device))
+        found = evaluate_windows(on_device, windows, scoring, progress=progress)
     return found, EvaluatedData.of(prepared, windows)
 
 
 def evaluate_windows(
     model: ISTVT,
     windows: SplitWindows,
-    windows_per_video: int | None,
+    scoring: Scoring = DEFAULT,
     *,
-    fakes: Fakes = "real",
-    blend: SelfBlend | None = None,
-    batch_size: int = 16,
-    precision: FloatPrecision = "fp32",
-    workers: int = 0,
     team: Team | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore,
 ) -> Evaluation:
     """Score windows that are already cut, each in one process of a team; see `evaluate`."""
-    samples = held_out_samples(windows, windows_per_video, fakes=fakes)
-    logits = score_logits(
-        model,
-        samples,
-        blend=blend,
-        batch_size=batch_size,
-        precision=precision,
-        workers=workers,
-        team=team,
-        stage=f"score {windows.split}",
-        progress=progress,
-    )
+    samples = held_out_samples(windows, scoring.windows_per_video, fakes=scoring.fakes)
+    stage = f"score {windows.split}"
+    logits = score_logits(model, samples, scoring, team=team, stage=stage, progress=progress)
     return judge(samples, logits, split=windows.split, skipped=windows.skipped)
 
 

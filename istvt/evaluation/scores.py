@@ -1,6 +1,7 @@
 """A model and windows in, a logit each out; the work of one process, or shared by several."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,31 @@ from istvt.data.synthetic.blend import SelfBlend
 from istvt.data.windows.samples import Sample, WindowDataset, init_worker
 from istvt.evaluation.metrics import Doubles
 from istvt.models.istvt.model import ISTVT
-from istvt.records import FloatPrecision, Progress
+from istvt.records import Fakes, FloatPrecision, Progress, ignore
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the windows of a split are chosen and scored.
+
+    Attributes:
+        windows_per_video: evenly spread; None takes all.
+        fakes: "real" takes the data's; "self-blended" makes one of each real window.
+        blend: how self-blended fakes are made; None takes the subtle preset.
+        batch_size: windows a batch.
+        precision: of the forward pass.
+        workers: processes that read windows; 0 reads in this one.
+    """
+
+    windows_per_video: int | None = None
+    fakes: Fakes = "real"
+    blend: SelfBlend | None = None
+    batch_size: int = 16
+    precision: FloatPrecision = "fp32"
+    workers: int = 0
+
+
+DEFAULT = Scoring()
 
 
 class Team(Protocol):
@@ -41,24 +66,18 @@ class Alone:
 def score_logits(
     model: ISTVT,
     samples: Sequence[Sample],
+    scoring: Scoring = DEFAULT,
     *,
-    blend: SelfBlend | None = None,
-    batch_size: int = 16,
-    precision: FloatPrecision = "fp32",
-    workers: int = 0,
     team: Team | None = None,
     stage: str = "score",
-    progress: Progress | None = None,
+    progress: Progress = ignore,
 ) -> Doubles:
     """Give the logit of each window, `(n,)`; the model is left in evaluation mode.
 
     Args:
         model: itself, not a wrapper that would wait for the other processes at each batch.
         samples: the same in every process.
-        blend: how self-blended fakes are made.
-        batch_size: windows a batch.
-        precision: of the forward pass.
-        workers: processes that read windows; 0 reads in this one.
+        scoring: how to read and score them; they are chosen already.
         team: who shares the work; None does it alone.
         stage: named to `progress`.
         progress: told the stage and the windows done and to do in this process.
@@ -67,19 +86,18 @@ def score_logits(
     device, members = next(model.parameters()).device, team or Alone()
     share = members.share(len(samples))
     loader = DataLoader(
-        Subset(WindowDataset(samples, blend=blend), share),
-        batch_size=batch_size,
-        num_workers=workers,
+        Subset(WindowDataset(samples, blend=scoring.blend), share),
+        batch_size=scoring.batch_size,
+        num_workers=scoring.workers,
         worker_init_fn=init_worker,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # its seeds are not drawn from those of a training around it
     )
     own = [torch.empty(0, dtype=torch.float64)]
     for done, (faces, _) in enumerate(loader, start=1):
-        with true_fp32(), autocast(device, precision):
+        with true_fp32(), autocast(device, scoring.precision):
             own.append(model(faces.to(device, non_blocking=True)).double().cpu())
-        if progress is not None:
-            progress(stage, min(done * batch_size, len(share)), len(share))
+        progress(stage, min(done * scoring.batch_size, len(share)), len(share))
     return members.gather(torch.cat(own).numpy(), len(samples))
 
 

@@ -1,4 +1,4 @@
-"""Labelled videos in, a run folder out: best weights, resumable state, metrics and a curve.
+"""Train on labelled videos into a run folder: best weights, resumable state, metrics and a curve.
 
 The run folder holds `config.json` and `weights.safetensors` (the best epoch by the recipe's
 monitor), `last.safetensors` (to resume from), `training.json` (what went in), `metrics.jsonl` (one
@@ -10,28 +10,26 @@ so a training that is killed leaves its last checkpoint. Nothing is learnt or ch
 split: of its files only size and first bytes are compared with the others', to find copies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from istvt.compute import gpu_errors
-from istvt.data.dataset import load_split, read_data
+from istvt.data.dataset import DataRequest, DataSet, open_data
 from istvt.data.known import digest_of, list_videos, write_videos
-from istvt.data.layouts.checks import refuse_copies, require_labels, shared_identities
-from istvt.data.layouts.choose import DEFAULT as ANY_LAYOUT
-from istvt.data.layouts.choose import LayoutOptions
+from istvt.data.layouts.checks import shared_identities
 from istvt.data.layouts.manifest import TRAINING_SPLITS, Skipped
-from istvt.data.prepared.folder import is_prepared
+from istvt.data.windows.index import SplitWindows
 from istvt.errors import UsageError
 from istvt.extras import require
 from istvt.models.istvt.model import ISTVT
 from istvt.presets import ModelConfig
-from istvt.records import FloatPrecision, Progress
+from istvt.records import FloatPrecision, Progress, ignore
 from istvt.training.determinism import determinism
 from istvt.training.distributed import (
+    Processes,
     count_processes,
     find_own_device,
     is_first_process,
@@ -39,7 +37,7 @@ from istvt.training.distributed import (
     refuse_other_launchers,
 )
 from istvt.training.initial_weights import load_start
-from istvt.training.precision import settle_precision
+from istvt.training.precision import Settled, settle_precision
 from istvt.training.run.checkpoint import DataFacts, Plan, codec_of
 from istvt.training.run.curve import draw_curve
 from istvt.training.run.epochs import EpochResult
@@ -59,7 +57,7 @@ from istvt.training.run.tracking import read_scalars
 from istvt.training.stop import stop_requests
 from istvt.training.trainer import Trainer
 
-__all__ = ["CURVE_FILE", "EpochResult", "FitResult", "fit"]
+__all__ = ["CURVE_FILE", "EpochResult", "FitResult", "Training", "fit"]
 
 # Those that are needed late are asked for before anything is written, too.
 PACKAGES = ("safetensors.torch", "lightning_fabric", "tensorboardX", "matplotlib.figure")
@@ -67,6 +65,23 @@ TAKES_LESS = (
     "a smaller --batch-size (with --accumulate, a step has as many windows as before), "
     "--checkpoint-activations, or a smaller --preset"
 )
+
+
+@dataclass(frozen=True)
+class Training:
+    """What to train.
+
+    Attributes:
+        config: the model's shape, crop and sampling.
+        recipe: how to train.
+        start: `imagenet` or a run's folder to take the first weights from; None draws them.
+        resume: continue from `last.safetensors` in the run folder.
+    """
+
+    config: ModelConfig
+    recipe: TrainRecipe
+    start: str | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,106 +105,50 @@ class FitResult:
 
 
 def fit(
-    data: Path,
+    request: DataRequest,
     out: Path,
-    config: ModelConfig,
-    recipe: TrainRecipe,
+    training: Training,
     *,
-    resume: bool = False,
-    start: str | None = None,
-    cache: Path | None = None,
-    max_frames: int | None = None,
-    layout: LayoutOptions = ANY_LAYOUT,
     device: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore,
     on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> FitResult:
-    """Train a model from random weights, or go on with a training that was stopped.
+    """Train a model from its first weights, or continue a training that was stopped.
 
     Where torchrun started several processes, each calls this alike; the first one prepares the
     data, writes the files and calls `progress` and `on_epoch`.
 
     Args:
-        data: a prepared folder, or what `read_layout` reads.
+        request: the data set and how it is read.
         out: the run folder.
-        config: the model's shape, crop and sampling.
-        recipe: how to train.
-        resume: go on from `last.safetensors` in `out`.
-        start: `imagenet` or a run's folder to take the first weights from; None draws them.
-        cache: where the faces of raw videos are kept; None takes a folder inside `data`.
-        max_frames: sampled frames read from each video; None reads all.
-        layout: how `data` is read.
+        training: what to train.
         device: None takes a GPU where there is one.
         progress: told ("faces in SPLIT" | "listing videos" | "epoch N" | "score val", done, total).
         on_epoch: told each finished epoch.
 
     Raises:
-        UsageError: `out` holds a run and `resume` is off, another training is under way in it, the
-            data, recipe, config or number of processes differ from those resumed, `start` is given
-            as well, another launcher than torchrun started several processes, or more than there
-            are GPUs, or the loss is no longer a number.
+        UsageError: `out` holds a run or is in use, what is resumed was begun otherwise, processes
+            and launcher or GPUs do not fit, or the loss is no longer a number.
         DataError: a split is wrong, a class of it is left without a window, a video is in two of
             the three, or torchrun's processes read different windows.
         ModelNotFoundError: there is nothing to resume.
-        RuntimeEnvironmentError: a package is missing, the run cannot be written, or the GPU fails
-            or its memory does not suffice.
+        RuntimeEnvironmentError: a package is missing, the run cannot be written, or the GPU fails.
         TrainingStopped: a signal asked for it, and the state is kept; a KeyboardInterrupt.
     """
-    refuse_other_launchers()
-    if resume and start is not None:
-        raise UsageError(f"resume and start={start!r}: a resumed training has its weights already")
-    for package in PACKAGES:
-        require(package, extra="train")
-    if not is_first_process():
-        progress = on_epoch = None
-    with determinism(wanted=recipe.deterministic), held(out, writes=is_first_process()):
+    _check_call(training)
+    recipe, is_first = training.recipe, is_first_process()
+    if not is_first:
+        progress, on_epoch = ignore, None
+    with determinism(wanted=recipe.deterministic), held(out, writes=is_first):
         where = find_own_device(device)
-        facts = DataFacts(str(data.resolve()), max_frames, layout, codec_of(data))
-        plan = Plan(config, recipe, facts, processes=count_processes())
-        if resume:
-            check_is_same(out, plan)
-        else:
-            check_is_free(out)
-        manifest = read_data(data, splits=TRAINING_SPLITS, layout=layout)
-        with_fakes = recipe.fakes != "self-blended"
-        require_labels(manifest, TRAINING_SPLITS, with_fakes=with_fakes)
-        if not is_prepared(data):
-            refuse_copies(read_data(data, layout=layout).videos)  # those of the test split too
-        model = _first_model(plan, start)
-        asked = restored_precision(out) if resume else recipe.precision
-        settled = settle_precision(asked, where, model, is_alone=plan.processes == 1)
+        plan = _check_run(out, request, training)
+        data = _open(request, training, progress)
+        model, settled = _first_model(out, training, where)
         processes = join_processes(where, settled.precision)
-        load = partial(
-            load_split,
-            data,
-            config=config,
-            with_fakes=with_fakes,
-            cache=cache,
-            max_frames=max_frames,
-            layout=layout,
-            progress=progress,
-        )
         with processes.first_goes_first():
-            train, val = (load(split=split) for split in TRAINING_SPLITS)
-        videos = list_videos((train, val), manifest.root)
-        processes.refuse_different(digest_of(videos), f"the windows of {data}")
-        if resume:
-            check_is_same_data(out, facts.folder, videos)
-        shared = shared_identities([v.video for v in (*train.videos, *val.videos)])
-        more = {
-            "notes": [str(note) for note in manifest.notes],
-            "shared_identities": list(shared),
-            "device": str(processes.device),
-            "precision": settled.precision,
-        }
-        with processes.first_goes_first():  # of many videos the content takes minutes
-            if processes.is_first:
-                with writing(out):
-                    write_description(out, plan, (train, val), more, start=start, resume=resume)
-                    if not resume:
-                        write_videos(out, videos, progress=progress)
-                        save_samples(out, val, recipe.fakes)
-        what = f"training {config.preset.name!r} with {recipe.batch_size} windows a batch"
+            train, val = splits = [data.split(split) for split in TRAINING_SPLITS]
+        shared = _write_down(out, plan, training, data, splits, processes, settled, progress)
+        what = f"training {plan.config.preset.name!r} with {recipe.batch_size} windows a batch"
         with gpu_errors(what, less=TAKES_LESS):
             trainer = Trainer(
                 out,
@@ -201,23 +160,94 @@ def fit(
                 settled=settled,
                 progress=progress,
             )
-            _run(trainer, out, resume=resume, on_epoch=on_epoch, draws=processes.is_first)
-    return FitResult(
-        run=out,
-        best=trainer.best,
-        epochs=tuple(trainer.epochs),
-        precision=settled.precision,
-        skipped=train.skipped + val.skipped,
-        shared_identities=shared,
+            _run(trainer, out, resume=training.resume, on_epoch=on_epoch, draws=is_first)
+    skipped = train.skipped + val.skipped
+    return FitResult(out, trainer.best, tuple(trainer.epochs), settled.precision, skipped, shared)
+
+
+def _check_call(training: Training) -> None:
+    """Refuse what no training can begin with, before anything is read or written."""
+    refuse_other_launchers()
+    if training.resume and training.start is not None:
+        raise UsageError(
+            f"resume and start={training.start!r}: a resumed training has its weights already"
+        )
+    for package in PACKAGES:
+        require(package, extra="train")
+
+
+def _check_run(out: Path, request: DataRequest, training: Training) -> Plan:
+    """Give the plan, once it is known to fit the run folder."""
+    data = request.data
+    facts = DataFacts(str(data.resolve()), request.max_frames, request.layout, codec_of(data))
+    plan = Plan(training.config, training.recipe, facts, processes=count_processes())
+    if training.resume:
+        check_is_same(out, plan)
+    else:
+        check_is_free(out)
+    return plan
+
+
+def _open(request: DataRequest, training: Training, progress: Progress) -> DataSet:
+    return open_data(
+        request,
+        training.config,
+        splits=TRAINING_SPLITS,
+        with_fakes=training.recipe.fakes != "self-blended",
+        keep_apart=True,
+        progress=progress,
     )
 
 
-def _first_model(plan: Plan, start: str | None) -> ISTVT:
-    torch.manual_seed(plan.recipe.seed)
-    model = ISTVT(plan.config.preset)
-    if start is not None:
-        load_start(model, start)
-    return model
+def _first_model(out: Path, training: Training, where: torch.device) -> tuple[ISTVT, Settled]:
+    """Make the model with its first weights, and settle the precision to train it in."""
+    torch.manual_seed(training.recipe.seed)
+    model = ISTVT(training.config.preset)
+    if training.start is not None:
+        load_start(model, training.start)
+    asked = restored_precision(out) if training.resume else training.recipe.precision
+    return model, settle_precision(asked, where, model, is_alone=count_processes() == 1)
+
+
+def _write_down(
+    out: Path,
+    plan: Plan,
+    training: Training,
+    data: DataSet,
+    splits: Sequence[SplitWindows],
+    processes: Processes,
+    settled: Settled,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """See that all processes, and a resumed training, have the same videos; describe the training.
+
+    Returns:
+        The people who are in train and val alike.
+
+    Raises:
+        DataError: a process has other videos.
+        UsageError: the training began with others.
+    """
+    videos = list_videos(splits, data.manifest.root)
+    processes.refuse_different(digest_of(videos), f"the windows of {data.request.data}")
+    if training.resume:
+        check_is_same_data(out, plan.data.folder, videos)
+    shared = shared_identities([v.video for split in splits for v in split.videos])
+    more = {
+        "notes": [str(note) for note in data.manifest.notes],
+        "shared_identities": list(shared),
+        "device": str(processes.device),
+        "precision": settled.precision,
+    }
+    with processes.first_goes_first():  # of many videos the content takes minutes
+        if processes.is_first:
+            with writing(out):
+                start, resume = training.start, training.resume
+                write_description(out, plan, splits, more, start=start, resume=resume)
+                if not resume:
+                    write_videos(out, videos, progress=progress)
+                    save_samples(out, splits[1], plan.recipe.fakes)
+    return shared
 
 
 def _run(

@@ -11,8 +11,9 @@ from torch import Tensor
 from istvt.data.windows.index import SplitWindows
 from istvt.errors import UsageError
 from istvt.evaluation.evaluate import Evaluation, evaluate_windows
+from istvt.evaluation.scores import Scoring
 from istvt.models.istvt.model import ISTVT
-from istvt.records import Progress
+from istvt.records import Progress, ignore
 from istvt.training.batches import BatchPlan, load_batches
 from istvt.training.distributed import Processes
 from istvt.training.material import Material
@@ -90,7 +91,7 @@ class Trainer:
         val: SplitWindows,
         processes: Processes,
         settled: Settled,
-        progress: Progress | None = None,
+        progress: Progress = ignore,
     ) -> None:
         self.plan, self.precision = plan, settled.precision
         self.epochs: list[EpochResult] = []
@@ -203,8 +204,7 @@ class Trainer:
         self._state.schedule.step()
         self._position = Position(before.epoch, before.step + 1, before.loss_sum + loss)
         self._keeper.track(self._steps_taken(), {"train/loss": loss, "train/lr": rate})
-        if self._progress is not None:
-            self._progress(f"epoch {before.epoch}", self._position.step, steps)
+        self._progress(f"epoch {before.epoch}", self._position.step, steps)
         if is_asked:
             self._stop_here()
         if self._clock.read_s() - self._kept_s >= self.plan.recipe.checkpoint_every_s:
@@ -212,14 +212,17 @@ class Trainer:
 
     def _validate(self) -> Evaluation:
         started_s, recipe = self._clock.read_s(), self.plan.recipe
-        found = evaluate_windows(
-            self._state.kept,
-            self._val,
-            recipe.windows_per_video,
+        scoring = Scoring(
+            windows_per_video=recipe.windows_per_video,
             fakes=recipe.fakes,
             batch_size=recipe.batch_size,
             precision=self.precision,
             workers=recipe.workers,
+        )
+        found = evaluate_windows(
+            self._state.kept,
+            self._val,
+            scoring,
             team=self._processes,
             progress=self._report_validation,
         )
@@ -228,8 +231,7 @@ class Trainer:
         return found
 
     def _report_validation(self, stage: str, done: int, total: int) -> None:
-        if self._progress is not None:
-            self._progress(stage, done, total)
+        self._progress(stage, done, total)
         if self._stop.is_set and self._processes.world == 1:  # others would wait for this one
             self._stop_here()
 

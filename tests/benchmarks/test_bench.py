@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from istvt.benchmarks.bench import default_backends, run_bench
+from istvt.benchmarks.bench import BenchRequest, default_backends, run_bench
 from istvt.benchmarks.process import WorkerProcess
 from istvt.benchmarks.table import format_report
 from istvt.benchmarks.worker import Job
@@ -25,7 +25,7 @@ ROUNDS = {
 def test_rows_and_their_figures(tmp_path: Path) -> None:
     house = FakeHouse(ROUNDS)
     report = run_bench(
-        empty_bundle(tmp_path), backends=["torch", "openvino"], rounds=3, start=house
+        empty_bundle(tmp_path), BenchRequest(backends=["torch", "openvino"], rounds=3), start=house
     )
     assert [row.name for row in report.rows] == ["naive", "torch", "openvino"]
     openvino = report.rows[2]
@@ -43,7 +43,9 @@ def test_rows_and_their_figures(tmp_path: Path) -> None:
 
 def test_subjects_take_turns(tmp_path: Path) -> None:
     house = FakeHouse(ROUNDS)
-    run_bench(empty_bundle(tmp_path), backends=["torch", "openvino"], rounds=2, start=house)
+    run_bench(
+        empty_bundle(tmp_path), BenchRequest(backends=["torch", "openvino"], rounds=2), start=house
+    )
     order = ["naive", "torch", "openvino"]
     steps = ["load", "warm_up", "measure", "measure"]
     assert house.log == [f"{step} {name}" for step in steps for name in order]
@@ -55,7 +57,9 @@ def test_ratios_are_taken_within_the_rounds(tmp_path: Path) -> None:
         "torch": [[frame(300)], [frame(2000)], [frame(15)]],
     }
     report = run_bench(
-        empty_bundle(tmp_path), backends=["torch"], rounds=3, start=FakeHouse(drifting)
+        empty_bundle(tmp_path),
+        BenchRequest(backends=["torch"], rounds=3),
+        start=FakeHouse(drifting),
     )
     naive, torch = report.rows
     assert torch.round_speedups == pytest.approx((2.0, 3.0, 4.0))
@@ -67,10 +71,7 @@ def test_the_options_reach_every_job(tmp_path: Path) -> None:
     house = FakeHouse(ROUNDS)
     run_bench(
         empty_bundle(tmp_path),
-        backends=["torch", "torch"],
-        device="cpu",
-        threads=2,
-        rounds=1,
+        BenchRequest(backends=["torch", "torch"], device="cpu", threads=2, rounds=1),
         start=house,
     )
     bundle = str(tmp_path)
@@ -79,7 +80,9 @@ def test_the_options_reach_every_job(tmp_path: Path) -> None:
 
 def test_the_measuring_time_is_shared_out_over_the_rounds(tmp_path: Path) -> None:
     house = FakeHouse(ROUNDS)
-    run_bench(empty_bundle(tmp_path), backends=["torch"], rounds=3, seconds=1.5, start=house)
+    run_bench(
+        empty_bundle(tmp_path), BenchRequest(backends=["torch"], rounds=3, seconds=1.5), start=house
+    )
     assert house.workers["torch"].turns_s == [0.5, 0.5, 0.5]
 
 
@@ -87,7 +90,7 @@ def test_the_measuring_time_is_shared_out_over_the_rounds(tmp_path: Path) -> Non
 def test_a_failing_backend_is_a_row_with_its_reason(tmp_path: Path, step: str) -> None:
     house = FakeHouse(ROUNDS, fails_at={"torch": step})
     report = run_bench(
-        empty_bundle(tmp_path), backends=["torch", "openvino"], rounds=3, start=house
+        empty_bundle(tmp_path), BenchRequest(backends=["torch", "openvino"], rounds=3), start=house
     )
     _, torch, openvino = report.rows
     assert torch.reason == f"broke at {step}"
@@ -102,7 +105,9 @@ def test_without_the_naive_row_there_are_figures_and_no_ratios(
     tmp_path: Path, rounds_of_naive: int
 ) -> None:
     house = FakeHouse({**ROUNDS, "naive": ROUNDS["naive"][:rounds_of_naive]})
-    report = run_bench(empty_bundle(tmp_path), backends=["openvino"], rounds=3, start=house)
+    report = run_bench(
+        empty_bundle(tmp_path), BenchRequest(backends=["openvino"], rounds=3), start=house
+    )
     naive, openvino = report.rows
     assert naive.reason == "broke after its last round"
     assert openvino.stages is not None
@@ -119,7 +124,7 @@ def test_a_process_that_crashes_is_a_row_with_its_reason(tmp_path: Path) -> None
         return FakeWorker(ROUNDS[job.subject])
 
     report = run_bench(
-        empty_bundle(tmp_path), backends=["torch", "openvino"], rounds=3, start=start
+        empty_bundle(tmp_path), BenchRequest(backends=["torch", "openvino"], rounds=3), start=start
     )
     assert "SIGABRT" in report.rows[1].reason
     assert report.rows[2].speedup == pytest.approx(6.0)
@@ -138,14 +143,14 @@ def test_backends_whose_engines_lie_in_the_bundle_are_measured_too(tmp_path: Pat
     assert default_backends(bundle, device="cuda") == both
     assert default_backends(bundle, device="cpu") == always, "engines run on GPUs"
     house = FakeHouse({name: [[frame(100)]] for name in ("naive", *both)})
-    report = run_bench(bundle, rounds=1, start=house)
+    report = run_bench(bundle, BenchRequest(rounds=1), start=house)
     assert [row.name for row in report.rows] == ["naive", *both]
 
 
 def test_every_backend_but_auto_can_be_named(tmp_path: Path) -> None:
     names = list(BACKEND_NAMES)
     house = FakeHouse({name: [[frame(100)]] for name in ("naive", *names)})
-    report = run_bench(empty_bundle(tmp_path), backends=names, rounds=1, start=house)
+    report = run_bench(empty_bundle(tmp_path), BenchRequest(backends=names, rounds=1), start=house)
     assert [row.name for row in report.rows] == ["naive", *names]
     lines = format_report(report).splitlines()
     (header,) = (line for line in lines if "runs on" in line)
@@ -163,7 +168,10 @@ def test_an_interruption_closes_every_worker(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_bench(
-            empty_bundle(tmp_path), backends=["torch"], rounds=3, start=house, progress=interrupt
+            empty_bundle(tmp_path),
+            BenchRequest(backends=["torch"], rounds=3),
+            start=house,
+            progress=interrupt,
         )
     assert [worker.closed for worker in house.workers.values()] == [1, 1]
 
@@ -172,8 +180,7 @@ def test_progress_reaches_its_end(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     run_bench(
         empty_bundle(tmp_path),
-        backends=["torch"],
-        rounds=2,
+        BenchRequest(backends=["torch"], rounds=2),
         start=FakeHouse(ROUNDS),
         progress=lambda *step: seen.append(step),
     )
@@ -196,4 +203,4 @@ def test_refuses_what_cannot_be_measured(
     tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        run_bench(empty_bundle(tmp_path), start=FakeHouse(ROUNDS), **options)
+        run_bench(empty_bundle(tmp_path), BenchRequest(**options), start=FakeHouse(ROUNDS))

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from istvt.benchmarks.bench import run_bench
+from istvt.benchmarks.bench import BenchRequest, run_bench
 from istvt.benchmarks.chart import draw
 from istvt.benchmarks.report import BenchReport, Row, to_json
 from istvt.benchmarks.table import format_report
@@ -25,9 +25,7 @@ def report(tmp_path: Path) -> BenchReport:
     house = FakeHouse(ROUNDS, fails_at={"torch": "load"})
     return run_bench(
         empty_bundle(tmp_path / "a.istvt"),
-        backends=["torch", "openvino"],
-        rounds=2,
-        threads=2,
+        BenchRequest(backends=["torch", "openvino"], rounds=2, threads=2),
         start=house,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from istvt.benchmarks import bench as benches
-from istvt.benchmarks.bench import random_bundle, run_bench
+from istvt.benchmarks.bench import BenchRequest, random_bundle, run_bench
 from istvt.benchmarks.report import BenchReport
 from istvt.commands import bench as measure
 from istvt.errors import ExitCode, ModelNotFoundError, UsageError
@@ -34,8 +34,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, obj
     """Run in an empty folder, on fake workers; give the options of every run."""
     runs: list[dict[str, object]] = []
 
-    def fake_bench(bundle: object, **options: object) -> BenchReport:
-        runs.append({"bundle": bundle, **options})
+    def fake_bench(bundle: object, request: BenchRequest, **options: object) -> BenchReport:
+        runs.append({"bundle": bundle, **vars(request), **options})
         rounds = {
             "naive": [[frame(600)]] * 9,
             "torch": [[frame(300)]] * 9,
@@ -43,7 +43,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, obj
             "openvino": [[frame(100)]] * 9,
         }
         house = FakeHouse(rounds, fails_at={"torch": "load"})
-        return run_bench(bundle, **options, start=house)  # type: ignore[arg-type]
+        return run_bench(bundle, request, **options, start=house)  # type: ignore[arg-type]
 
     class Whole:
         def __init__(self, preset: object, **options: object) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from istvt.bundle import locate
 from istvt.commands import evaluate as command
+from istvt.data.dataset import DataRequest
 from istvt.data.known import digest_faces
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.data.layouts.manifest import Skipped
@@ -19,6 +20,7 @@ from istvt.data.synthetic.blend import PLAIN_BLEND, SUBTLE_BLEND
 from istvt.errors import ExitCode, UsageError, WeightsError
 from istvt.evaluation import evaluate as evaluating
 from istvt.evaluation.evaluate import EvaluatedData
+from istvt.evaluation.scores import Scoring
 from tests.evaluation.evaluations import ROOT, evaluation, fake, real
 
 FOUND = evaluation(
@@ -46,8 +48,8 @@ def asked(monkeypatch, run):
     """Serve an evaluation, and note what is asked for; its `skipped` can be set."""
     noted = SimpleNamespace(skipped=(), calls=[])
 
-    def measure(data, model, config, **options):
-        noted.calls.append((data, {k: v for k, v in options.items() if k != "progress"}))
+    def measure(request, model, config, **options):
+        noted.calls.append((request, {k: v for k, v in options.items() if k != "progress"}))
         return replace(FOUND, skipped=noted.skipped), MEASURED
 
     monkeypatch.setattr(evaluating, "evaluate", measure)
@@ -67,17 +69,17 @@ def test_without_options_it_is_the_whole_test_split_in_fp32(asked):
     assert result.return_value == ExitCode.DONE
     assert asked.calls == [
         (
-            Path("set"),
+            DataRequest(Path("set"), LayoutOptions(), cache=None, max_frames=None),
             {
                 "split": "test",
-                "fakes": "real",
-                "blend": SUBTLE_BLEND,
-                "layout": LayoutOptions(),
-                "cache": None,
-                "windows_per_video": None,
-                "batch_size": 16,
-                "workers": 0,
-                "precision": "fp32",
+                "scoring": Scoring(
+                    windows_per_video=None,
+                    fakes="real",
+                    blend=SUBTLE_BLEND,
+                    batch_size=16,
+                    precision="fp32",
+                    workers=0,
+                ),
                 "device": None,
             },
         )
@@ -93,18 +95,24 @@ def test_options_are_taken(asked):
     )
     words += " --cache crops --device cpu --shared-identities keep"
     call(*words.split())
-    assert asked.calls[0][1] == {
-        "split": "val",
-        "fakes": "self-blended",
-        "blend": PLAIN_BLEND,
-        "layout": LayoutOptions("ffpp", "c40", ("swap", "mask"), shared_identities="keep"),
-        "cache": Path("crops"),
-        "windows_per_video": 3,
-        "batch_size": 4,
-        "workers": 1,
-        "precision": "bf16",
-        "device": "cpu",
-    }
+    layout = LayoutOptions("ffpp", "c40", ("swap", "mask"), shared_identities="keep")
+    assert asked.calls == [
+        (
+            DataRequest(Path("set"), layout, cache=Path("crops")),
+            {
+                "split": "val",
+                "scoring": Scoring(
+                    windows_per_video=3,
+                    fakes="self-blended",
+                    blend=PLAIN_BLEND,
+                    batch_size=4,
+                    precision="bf16",
+                    workers=1,
+                ),
+                "device": "cpu",
+            },
+        )
+    ]
 
 
 def test_skipped_videos_are_told_and_end_in_their_own_code(asked):

@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 from istvt.commands import train as train_command
 from istvt.commands.options import LAYOUT
 from istvt.commands.output import Output
+from istvt.data.dataset import DataRequest
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import UsageError
 from istvt.evaluation.metrics import measure
 from istvt.presets import PAPER, TINY, CropRecipe, ModelConfig, Sampling
 from istvt.training import fit as fit_module
-from istvt.training.fit import FitResult
+from istvt.training.fit import FitResult, Training
 from istvt.training.run import checkpoint
 from istvt.training.run.checkpoint import DataFacts, Plan
 from istvt.training.run.epochs import EpochResult
@@ -38,14 +39,9 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Train:
     """Give what a call would train, without doing it."""
     asked: list[tuple[Any, ...]] = []
 
-    def fit(request: Any, out: Path, training: Any, **options: Any) -> None:
-        asked.append(
-            (
-                training.config,
-                training.recipe,
-                {"out": out, **vars(request), **vars(training), **options},
-            )
-        )
+    def fit(request: DataRequest, out: Path, training: Training, **options: Any) -> None:
+        options |= vars(request) | vars(training) | {"out": out}
+        asked.append((training.config, training.recipe, options))
 
     monkeypatch.setattr(fit_module, "fit", fit)
     monkeypatch.setattr(checkpoint, "read_plan", lambda run: BEFORE)

@@ -1,13 +1,16 @@
-"""`load_split` of prepared folders and of data sets."""
+"""Data sets opened once, prepared or raw, and read split by split."""
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from istvt.data.dataset import CACHE_FOLDER, load_split, open_data, read_data
+from istvt.data.dataset import CACHE_FOLDER, DataRequest, open_data
 from istvt.data.layouts.choose import LayoutOptions, read_layout
+from istvt.data.layouts.manifest import SPLITS
+from istvt.data.prepared import prepare as preparing
 from istvt.data.prepared.face_recipe import FaceRecipe
 from istvt.data.prepared.folder import (
     MANIFEST_FILE,
@@ -20,10 +23,23 @@ from istvt.data.prepared.folder import (
 from istvt.data.prepared.prepare import prepare
 from istvt.errors import DataError, UsageError
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
-from tests.data.layouts.trees import make_celebdf, make_ffpp
+from istvt.records import ignore
+from tests.data.layouts.trees import make_celebdf, make_ffpp, note_listings
 
 CONFIG = ModelConfig(TINY, CropRecipe(96))
 NUM_FRAMES = 12
+
+
+def load_split(data, split, config, *, with_fakes=True, progress=ignore, **options):
+    """Open a data set for one split, and list its windows."""
+    request = DataRequest(data, **options)
+    opened = open_data(request, config, splits=(split,), with_fakes=with_fakes, progress=progress)
+    return opened.split(split)
+
+
+def read_data(data, *, splits=SPLITS, **options):
+    """Open a data set, and give what was listed."""
+    return open_data(DataRequest(data, **options), CONFIG, splits=splits).manifest
 
 
 @pytest.fixture
@@ -75,8 +91,8 @@ def test_a_prepared_folder_is_read_without_its_data(data, prepared, tmp_path):
     split = load_split(folder, "val", CONFIG)
     assert [len(video) for video in split.videos] == [NUM_FRAMES - 5] * 2
     assert split.skipped == before.skipped
-    assert read_data(folder).videos == open_prepared(folder).manifest.videos
-    with pytest.raises(DataError, match="no video in the split test"):
+    assert read_data(folder, splits=("val",)).videos == open_prepared(folder).manifest.videos
+    with pytest.raises(DataError, match="no video in test/real, test/fake"):
         load_split(folder, "test", CONFIG)
 
 
@@ -109,7 +125,7 @@ def test_what_was_prepared_is_not_taken_for_another_compression_or_layout(tmp_pa
     with pytest.raises(UsageError, match=r"compression is 'c23', but .* prepared from 'c40'"):
         read_data(folder, layout=LayoutOptions(compression="c23"))
     with pytest.raises(UsageError, match=r"layout is 'folder', but .* prepared from 'ffpp'"):
-        open_data(folder, CONFIG, layout=LayoutOptions("folder"))
+        read_data(folder, layout=LayoutOptions("folder"))
 
 
 def test_the_official_test_list_is_not_looked_for_where_people_are_kept_apart(tmp_path):
@@ -142,7 +158,9 @@ def test_fakes_that_are_not_used_are_not_read_and_may_be_unreadable(data, prepar
 def test_fakes_of_real_videos_need_some(data, prepared):
     shutil.rmtree(data / "val" / "real")
     for place in (data, prepared()):
-        with pytest.raises(DataError, match=r"has no real video in val: self-blended fakes"):
+        with pytest.raises(
+            DataError, match=r"has no video in val/real; it has val/fake: add some$"
+        ):
             load_split(place, "val", CONFIG, with_fakes=False)
 
 
@@ -191,7 +209,7 @@ def test_a_folder_that_is_not_whole_is_not_opened(prepared, name):
     with (folder / name).open("ab") as stream:
         stream.write(b"\n")
     with pytest.raises(DataError, match=rf"{name} is not whole: run the same"):
-        open_data(folder, CONFIG)
+        read_data(folder, splits=("val",))
 
 
 def test_an_unfinished_folder_is_not_opened(tmp_path, prepared):
@@ -206,3 +224,92 @@ def test_an_unfinished_folder_is_not_opened(tmp_path, prepared):
         (folder / PREPARED_FILE).write_text(content)
         with pytest.raises(DataError, match=r"cannot be read|is of format 9"):
             open_prepared(folder)
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    return note_listings(monkeypatch)
+
+
+@pytest.fixture
+def whole(videos, tmp_path):
+    """A video of each label in each split, no two alike."""
+    for number, split in enumerate(SPLITS):
+        for kind in ("real", "fake"):
+            part = tmp_path / "whole" / split / kind
+            part.mkdir(parents=True)
+            content = (videos / "face.mp4").read_bytes()
+            (part / "a.mp4").write_bytes(content + bytes(2 * number + (kind == "fake")))
+    return tmp_path / "whole"
+
+
+def test_a_folder_is_listed_once_whatever_is_read_of_it(whole, listed):
+    parts = [whole / split / kind for split in SPLITS for kind in ("real", "fake")]
+    opened = open_data(DataRequest(whole), CONFIG, splits=("train", "val"), keep_apart=True)
+    assert sorted(path for path in listed if path in parts) == sorted(parts)
+    assert [v.split for v in opened.manifest.videos] == [s for s in SPLITS for _ in range(2)]
+    listed.clear()
+    for split in ("train", "val", "val"):
+        assert [video.label for video in opened.split(split).videos] == [0, 1]
+    assert listed == []
+
+
+def test_a_table_is_read_once(whole, listed):
+    table = whole / "table.csv"
+    table.write_text(
+        "path,label,split\n"
+        + "".join(f"{s}/{k}/a.mp4,{k},{s}\n" for s in SPLITS for k in ("real", "fake"))
+    )
+    opened = open_data(DataRequest(table), CONFIG, splits=("train", "val"), keep_apart=True)
+    for split in ("train", "val"):
+        assert len(opened.split(split).videos) == 2
+    assert listed.count(table) == 1
+    assert max(Counter(listed).values()) == 1
+
+
+def test_a_split_that_was_not_asked_for_is_never_cut(whole):
+    opened = open_data(DataRequest(whole), CONFIG, splits=("train", "val"), keep_apart=True)
+    with pytest.raises(UsageError, match="was opened for train, val alone"):
+        opened.split("test")
+    assert not (whole / CACHE_FOLDER).exists()
+
+
+def test_a_copy_in_a_split_that_is_not_read_is_found_before_a_face_is_cut(whole):
+    shutil.copy(whole / "train" / "real" / "a.mp4", whole / "test" / "fake" / "b.mp4")
+    with pytest.raises(DataError, match="in more than one split"):
+        open_data(DataRequest(whole), CONFIG, splits=("train", "val"), keep_apart=True)
+    assert not (whole / CACHE_FOLDER).exists()
+    open_data(DataRequest(whole), CONFIG, splits=("test",))
+
+
+def test_a_split_may_be_missing_that_is_only_compared(whole):
+    shutil.rmtree(whole / "test")
+    opened = open_data(DataRequest(whole), CONFIG, splits=("train", "val"), keep_apart=True)
+    assert {video.split for video in opened.manifest.videos} == {"train", "val"}
+    shutil.rmtree(whole / "val")
+    with pytest.raises(DataError, match="has no video in val"):
+        open_data(DataRequest(whole), CONFIG, splits=("train", "val"), keep_apart=True)
+
+
+def test_a_cache_stays_as_it_is_for_who_lists_more_than_was_listed(whole, no_reading):
+    (whole / "test" / "real" / "notes.txt").write_text("in no layout")
+    alone = open_data(DataRequest(whole), CONFIG, splits=("val",))
+    cut = alone.faces("val")
+    before = {path: path.stat().st_mtime_ns for path in cut.folder.rglob("*")}
+    no_reading()
+    opened = open_data(DataRequest(whole), CONFIG, splits=("train", "val"), keep_apart=True)
+    faces = opened.faces("val")
+    assert {path: path.stat().st_mtime_ns for path in cut.folder.rglob("*")} == before
+    assert [note.kind for note in alone.manifest.notes] == []
+    assert [note.kind for note in faces.manifest.notes] == ["unknown-file"]
+
+
+@pytest.fixture
+def no_reading(monkeypatch):
+    """Make every reading of a video an error."""
+
+    def read_nothing(jobs, *_, **__):
+        assert not jobs, "a video was read"
+        return ()
+
+    return lambda: monkeypatch.setattr(preparing, "read_videos", read_nothing)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from istvt.data import dataset
+from istvt.data.dataset import DataRequest, DataSet
 from istvt.data.layouts.manifest import Label, Manifest, Skipped, Video
 from istvt.data.prepared.face_recipe import FaceRecipe
 from istvt.data.prepared.folder import Prepared, Unread, digest_of_entries
@@ -15,16 +17,18 @@ from istvt.data.windows.samples import WindowDataset, held_out_samples
 from istvt.errors import DataError, DeviceMemoryError
 from istvt.evaluation import evaluate as module
 from istvt.evaluation.evaluate import EvaluatedData, evaluate, evaluate_windows, judge
-from istvt.evaluation.scores import score_logits, sigmoid
+from istvt.evaluation.scores import Scoring, score_logits, sigmoid
 from istvt.models.istvt.model import ISTVT
 from istvt.presets import TINY, CropRecipe, ModelConfig, Sampling
 from tests.data.faces import write_windows
+from tests.data.layouts.trees import make_folder, note_listings
 
 SIZE_PX = 32
 PRESET = replace(
     TINY, image_size=SIZE_PX, num_frames=2, embed_dim=16, depth=1, encoder_widths=(4, 4, 8, 8)
 )
 CONFIG = ModelConfig(PRESET, CropRecipe(SIZE_PX))
+DATA, FIVE = DataRequest(Path("data")), Scoring(batch_size=5)
 SKIPPED = (Skipped(Path("dark.mp4"), "no face in 9 frames"),)
 
 
@@ -45,19 +49,19 @@ def split(tmp_path):
 
 @pytest.fixture
 def opened(split, monkeypatch):
-    """Serve the split as a prepared folder, and note what is asked of it."""
+    """Serve the split in place of videos, and note the data sets whose faces are asked for."""
     dark = Unread(Video(Path("dark.mp4"), Label.REAL, "test"), SKIPPED[0].reason)
     entries = (*(windows.faces for windows in split.videos), dark)
     manifest = Manifest(Path("set"), "folder", tuple(entry.video for entry in entries))
     recipe = FaceRecipe(CropRecipe(SIZE_PX), Sampling(), num_frames=2)
     asked = []
 
-    def serve(data, config, **options):
-        asked.append((data, config, options))
+    def serve(opened, split):
+        asked.append((opened, split))
         return Prepared(Path("set"), recipe, manifest, entries)
 
-    monkeypatch.setattr(module, "open_data", serve)
-    monkeypatch.setattr(module, "read_data", lambda *_, **__: manifest)
+    monkeypatch.setattr(DataSet, "faces", serve)
+    monkeypatch.setattr(dataset, "read_layout", lambda *_, **__: manifest)
     return SimpleNamespace(asked=asked, manifest=manifest, entries=entries)
 
 
@@ -96,7 +100,7 @@ def play(world, work):
 
 def test_each_window_is_scored_by_itself_and_in_order(model, split):
     samples = held_out_samples(split, None)
-    scores = sigmoid(score_logits(model, samples, batch_size=5))
+    scores = sigmoid(score_logits(model, samples, FIVE))
     assert not model.training
     for sample, score in zip(samples, scores, strict=True):
         faces = torch.from_numpy(sample.ref.load().images)[None]
@@ -107,26 +111,27 @@ def test_each_window_is_scored_by_itself_and_in_order(model, split):
 def test_many_processes_score_each_window_once_and_in_order(model, split, world):
     """26 windows: shares of unequal length, and more processes than windows."""
     samples = held_out_samples(split, None)
-    alone = score_logits(model, samples, batch_size=5)
+    alone = score_logits(model, samples, FIVE)
     calls = []
     model.register_forward_hook(lambda _, faces, __: calls.append(len(faces[0])))
-    shared = play(world, lambda crew: score_logits(model, samples, batch_size=5, team=crew))
+    shared = play(world, lambda crew: score_logits(model, samples, FIVE, team=crew))
     assert shared == pytest.approx(alone, abs=1e-5)
     assert sum(calls) == len(samples) == 26
 
 
 def test_many_processes_measure_what_one_does(model, split):
-    alone = evaluate_windows(model, split, 2)
-    shared = play(3, lambda crew: evaluate_windows(model, split, 2, team=crew))
+    alone = evaluate_windows(model, split, Scoring(2))
+    shared = play(3, lambda crew: evaluate_windows(model, split, Scoring(2), team=crew))
     assert vars(shared.windows) == pytest.approx(vars(alone.windows), abs=1e-5)
     assert vars(shared.videos) == pytest.approx(vars(alone.videos), abs=1e-5)
     assert shared.loss == pytest.approx(alone.loss, abs=1e-6)
 
 
 def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split, opened):
-    found, _ = evaluate(Path("data"), model, CONFIG)
-    ((*asked, options),) = opened.asked
-    assert (asked, options["splits"]) == ([Path("data"), CONFIG], ("test",))
+    found, _ = evaluate(DATA, model, CONFIG)
+    ((data, asked),) = opened.asked
+    assert (data.request, data.splits, asked) == (DATA, ("test",), "test")
+    assert data.recipe == FaceRecipe.of_model(CONFIG)
     assert found.videos.count == len(found.scores) == 6
     assert found.windows.count == len(found.fake_probabilities) == 2 * (3 + 8 + 2)
     assert found.skipped == SKIPPED
@@ -139,12 +144,12 @@ def test_a_video_is_known_by_its_whole_path_and_scored_by_the_mean(model, split,
 
 @pytest.mark.parametrize("fakes", ["real", "self-blended"])
 def test_the_fakes_of_the_data_are_read_where_they_are_used(model, opened, fakes):
-    evaluate(Path("data"), model, CONFIG, fakes=fakes, windows_per_video=1)
-    assert [options["with_fakes"] for *_, options in opened.asked] == [fakes == "real"]
+    evaluate(DATA, model, CONFIG, scoring=Scoring(fakes=fakes, windows_per_video=1))
+    assert [data.with_fakes for data, _ in opened.asked] == [fakes == "real"]
 
 
 def test_what_was_measured_on_is_given(model, split, opened):
-    _, data = evaluate(Path("data"), model, CONFIG, windows_per_video=1)
+    _, data = evaluate(DATA, model, CONFIG, scoring=Scoring(windows_per_video=1))
     assert (data.root, data.layout, data.compressions) == (Path("set"), "folder", ())
     assert data.videos == tuple(windows.faces for windows in split.videos)
     assert data.digest == digest_of_entries(opened.entries, Path("set"))
@@ -168,10 +173,20 @@ def test_compression_and_methods_are_those_of_the_videos(split, opened):
 def test_a_missing_class_is_told_before_a_video_is_read(model, opened, monkeypatch):
     reals = tuple(video for video in opened.manifest.videos if video.label == Label.REAL)
     manifest = replace(opened.manifest, videos=reals)
-    monkeypatch.setattr(module, "read_data", lambda *_, **__: manifest)
+    monkeypatch.setattr(dataset, "read_layout", lambda *_, **__: manifest)
     with pytest.raises(DataError, match="no video in test/fake"):
-        evaluate(Path("data"), model, CONFIG)
+        evaluate(DATA, model, CONFIG)
     assert opened.asked == []
+
+
+def test_an_evaluation_lists_its_split_once(model, opened, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    data, listed = make_folder(tmp_path / "raw"), note_listings(monkeypatch)
+    prepared = Prepared(data, FaceRecipe.of_model(CONFIG), opened.manifest, opened.entries)
+    monkeypatch.setattr(dataset, "prepare", lambda *_, **__: prepared)
+    evaluate(DataRequest(data), model, CONFIG, scoring=Scoring(1))
+    parts = [path for path in listed if path != data]
+    assert parts == [data / "test", data / "test" / "real", data / "test" / "fake"]
 
 
 def test_a_gpu_that_fails_is_told(model, opened, monkeypatch):
@@ -180,7 +195,7 @@ def test_a_gpu_that_fails_is_told(model, opened, monkeypatch):
 
     monkeypatch.setattr(module, "score_logits", fail)
     with pytest.raises(DeviceMemoryError, match=r"8 windows a batch .* a smaller --batch-size"):
-        evaluate(Path("data"), model, CONFIG, batch_size=8)
+        evaluate(DATA, model, CONFIG, scoring=Scoring(batch_size=8))
 
 
 def test_the_loss_is_that_of_torch(model, split):
@@ -198,7 +213,7 @@ def test_the_loss_is_that_of_torch(model, split):
 
 def test_without_fakes_each_real_video_is_judged_against_its_blends(model, split):
     reals = SplitWindows("val", tuple(v for v in split.videos if v.label == 0), ())
-    found = evaluate_windows(model, reals, 2, fakes="self-blended")
+    found = evaluate_windows(model, reals, Scoring(2, fakes="self-blended"))
     assert (found.windows.count, found.videos.count) == (12, 6)
     assert sorted((s.label, s.method) for s in found.scores) == (
         [(0, "")] * 3 + [(1, "self-blended")] * 3
@@ -209,21 +224,21 @@ def test_without_fakes_each_real_video_is_judged_against_its_blends(model, split
         expected = model(faces).sigmoid().numpy()
     assert found.fake_probabilities == pytest.approx(expected, abs=1e-5)
     with pytest.raises(DataError, match="no fake video"):
-        evaluate_windows(model, reals, 2)
+        evaluate_windows(model, reals, Scoring(2))
 
 
 def test_held_out_blends_are_of_the_recipe_that_is_named(model, opened):
-    asked = {"fakes": "self-blended", "windows_per_video": 1}
+    asked = Scoring(1, fakes="self-blended")
     faint = SelfBlend(ratios=(0.0,))  # nothing is blended in: the fakes are their own targets
-    found, _ = evaluate(Path("data"), model, CONFIG, blend=faint, **asked)
+    found, _ = evaluate(DATA, model, CONFIG, scoring=replace(asked, blend=faint))
     assert found.windows.auc == 0.5
-    usual, _ = evaluate(Path("data"), model, CONFIG, **asked)
+    usual, _ = evaluate(DATA, model, CONFIG, scoring=asked)
     assert len(set(usual.fake_probabilities)) > len(set(found.fake_probabilities))
 
 
 def test_a_measurement_leaves_the_random_numbers_of_a_training_alone(model, split):
     before = torch.get_rng_state()
-    evaluate_windows(model, split, 1)
+    evaluate_windows(model, split, Scoring(1))
     assert torch.equal(before, torch.get_rng_state())
 
 

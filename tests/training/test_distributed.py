@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from istvt.data.dataset import DataRequest
 from istvt.errors import DataError, RuntimeEnvironmentError, UsageError
 from istvt.training.distributed import OTHER_COUNTS, Processes, refuse_other_launchers
-from istvt.training.fit import fit
+from istvt.training.fit import Training, fit
 from istvt.training.run.checkpoint import read_plan
 from tests.training.runs import (
     CONFIG,
@@ -99,9 +100,7 @@ def test_processes_that_read_other_windows_are_all_refused(folder):
     assert not (folder / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("rank", "fails_in"), [(0, "load_split"), (1, "load_split"), (0, "write_videos")]
-)
+@pytest.mark.parametrize(("rank", "fails_in"), [(0, "split"), (1, "split"), (0, "write_videos")])
 def test_where_one_process_fails_the_other_ends_with_a_line(folder, rank, fails_in):
     options = [OPTIONS, OPTIONS]
     options[rank] = OPTIONS | {"fails_in": fails_in}
@@ -115,7 +114,7 @@ def test_where_one_process_fails_the_other_ends_with_a_line(folder, rank, fails_
     assert told(folder).count("error: made to fail") == 1
     assert told(folder).count("error: another process of this training failed") == 1
     assert "Traceback" not in told(folder)
-    if (rank, fails_in) == (0, "load_split"):
+    if (rank, fails_in) == (0, "split"):
         assert list(folder.glob("shards*")) == []  # the other one did not cut faces itself
 
 
@@ -127,7 +126,7 @@ def test_several_processes_of_another_launcher_are_refused(tmp_path, monkeypatch
     refuse_other_launchers()
     monkeypatch.setenv(name, "2")
     with pytest.raises(UsageError, match=f"{name} is 2, but torchrun did not .* with `torchrun"):
-        fit(lay_out(tmp_path), tmp_path / "run", CONFIG, RECIPE)
+        fit(DataRequest(lay_out(tmp_path)), tmp_path / "run", Training(CONFIG, RECIPE))
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     refuse_other_launchers()

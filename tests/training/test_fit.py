@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from istvt.data.dataset import DataRequest, DataSet
 from istvt.data.layouts.choose import read_layout
 from istvt.data.layouts.manifest import Label
 from istvt.data.prepared.face_recipe import FaceRecipe
@@ -23,6 +24,7 @@ from istvt.errors import (
     WeightsError,
 )
 from istvt.evaluation.evaluate import evaluate_windows
+from istvt.evaluation.scores import Scoring
 from istvt.files import atomic_file
 from istvt.lock import LOCK_FILE
 from istvt.models import load as runs
@@ -31,7 +33,7 @@ from istvt.training import fit as fit_module
 from istvt.training import precision as precision_module
 from istvt.training import trainer as clock
 from istvt.training.determinism import WORKSPACE
-from istvt.training.fit import fit
+from istvt.training.fit import Training, fit
 from istvt.training.precision import Settled
 from istvt.training.run import checkpoint, curve, keeper
 from istvt.training.run import epochs as epochs_module
@@ -40,6 +42,7 @@ from istvt.training.run.checkpoint import read_plan
 from istvt.training.run.tracking import read_scalars
 from istvt.training.step import Stepper
 from tests.data.faces import write_windows
+from tests.data.layouts.trees import note_listings
 from tests.training.runs import CONFIG, RECIPE, SIZE_PX, lay_out, make_split
 
 
@@ -50,18 +53,29 @@ def asked(tmp_path, monkeypatch):
     lay_out(tmp_path)
     splits = []
 
-    def load(data, split, **_):
+    def load(data, split):
         splits.append(split)
         return make_split(tmp_path, split)
 
-    monkeypatch.setattr(fit_module, "load_split", load)
+    monkeypatch.setattr(DataSet, "split", load)
     return splits
 
 
 @pytest.fixture
 def train(asked, tmp_path):
-    def run(recipe=RECIPE, *, data=tmp_path, out="run", **options):
-        return fit(data, tmp_path / out, CONFIG, recipe, **options)
+    def run(
+        recipe=RECIPE,
+        *,
+        data=tmp_path,
+        out="run",
+        start=None,
+        resume=False,
+        max_frames=None,
+        **hooks,
+    ):
+        request = DataRequest(data, max_frames=max_frames)
+        training = Training(CONFIG, recipe, start=start, resume=resume)
+        return fit(request, tmp_path / out, training, **hooks)
 
     return run
 
@@ -86,21 +100,22 @@ def test_it_learns_what_can_be_learnt(train, tmp_path):
     unseen = make_split(tmp_path, "test")
     model, config = load_run(result.run)
     assert config == CONFIG
-    assert evaluate_windows(model, unseen, None).windows.auc > 0.95
+    assert evaluate_windows(model, unseen).windows.auc > 0.95
 
 
 def test_it_learns_nothing_where_labels_tell_nothing(tmp_path, monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(
-        fit_module,
-        "load_split",
-        lambda data, split, **_: make_split(tmp_path, split, labels_tell=False, videos=48),
+        DataSet,
+        "split",
+        lambda data, split: make_split(tmp_path, split, labels_tell=False, videos=48),
     )
-    result = fit(lay_out(tmp_path), tmp_path / "run", CONFIG, replace(RECIPE, epochs=4))
+    training = Training(CONFIG, replace(RECIPE, epochs=4))
+    result = fit(DataRequest(lay_out(tmp_path)), tmp_path / "run", training)
     unseen = make_split(tmp_path, "test", labels_tell=False, videos=96)
     model, _ = load_run(result.run)
     # 96 independent videos: the AUC of a guess has a standard deviation of 0.06.
-    assert 0.3 < evaluate_windows(model, unseen, 4).videos.auc < 0.7
+    assert 0.3 < evaluate_windows(model, unseen, Scoring(4)).videos.auc < 0.7
 
 
 def test_the_test_split_is_never_read(train, asked):
@@ -108,10 +123,24 @@ def test_the_test_split_is_never_read(train, asked):
     assert asked == ["train", "val"]
 
 
+def test_a_training_lists_a_folder_once(train, tmp_path, monkeypatch):
+    (tmp_path / "test" / "real").mkdir(parents=True)
+    (tmp_path / "test" / "real" / "a.mp4").write_text("test real")
+    listed = note_listings(monkeypatch)
+    train(replace(RECIPE, epochs=1))
+    parts = [path for path in listed if path.parent != tmp_path and path != tmp_path]
+    expected = [
+        f"{split}/{kind}" for split in ("train", "val", "test") for kind in ("real", "fake")
+    ]
+    expected.remove("test/fake")  # is not there
+    assert sorted(map(str, parts)) == sorted(str(tmp_path / part) for part in expected)
+
+
 def test_the_run_folder_holds_the_best_epoch(train, tmp_path):
     result = train(replace(RECIPE, epochs=5, lr=1e-2))
     model, _ = load_run(result.run)
-    again = evaluate_windows(model, make_split(tmp_path, "val"), RECIPE.windows_per_video)
+    scoring = Scoring(RECIPE.windows_per_video)
+    again = evaluate_windows(model, make_split(tmp_path, "val"), scoring)
     assert again.windows.auc == pytest.approx(max(e.val_windows.auc for e in result.epochs))
     assert again.windows == result.best.val_windows
 
@@ -317,10 +346,10 @@ def test_a_resumed_training_goes_on_with_the_same_data(train, tmp_path, monkeypa
         train(longer, resume=True)
     with monkeypatch.context() as more:
 
-        def load_more(data, split, **_):
+        def load_more(data, split):
             return make_split(tmp_path, split, videos=9 if split == "train" else 7)
 
-        more.setattr(fit_module, "load_split", load_more)
+        more.setattr(DataSet, "split", load_more)
         with pytest.raises(
             UsageError, match=r"1 came \(\S+\), 1 went \(\S+\): resume with the same"
         ):
@@ -334,7 +363,7 @@ def test_a_video_with_another_content_under_its_name_is_told_on_resume(
 ):
     train(replace(RECIPE, epochs=1))
 
-    def load(data, split, **_):
+    def load(data, split):
         windows = make_split(tmp_path, split)
         other = write_windows(
             tmp_path,
@@ -345,7 +374,7 @@ def test_a_video_with_another_content_under_its_name_is_told_on_resume(
         )
         return replace(windows, videos=(other, *windows.videos[1:]))
 
-    monkeypatch.setattr(fit_module, "load_split", load)
+    monkeypatch.setattr(DataSet, "split", load)
     with pytest.raises(
         UsageError, match=r"now, 2 changed \(\S+train/0.mp4, \S+val/0.mp4\): resume"
     ):
@@ -464,10 +493,10 @@ def test_a_state_of_another_version_is_named(tmp_path):
 
 
 def test_people_in_both_splits_are_written_down(train, tmp_path, monkeypatch):
-    def load(data, split, **_):
+    def load(data, split):
         return make_split(tmp_path, split, identities=("alice", split))
 
-    monkeypatch.setattr(fit_module, "load_split", load)
+    monkeypatch.setattr(DataSet, "split", load)
     result = train(replace(RECIPE, epochs=1))
     assert result.shared_identities == ("alice",)
     told = json.loads((result.run / "training.json").read_text())
@@ -536,13 +565,13 @@ def test_progress_counts_every_step(train):
 def test_self_blended_training_needs_no_fakes_and_keeps_blends_with_their_masks(
     train, tmp_path, monkeypatch
 ):
-    def load(data, split, *, with_fakes, **_):
-        assert not with_fakes
+    def load(data, split):
+        assert not data.with_fakes
         windows = make_split(tmp_path, split)
         reals = tuple(video for video in windows.videos if video.label == Label.REAL)
         return replace(windows, videos=reals)
 
-    monkeypatch.setattr(fit_module, "load_split", load)
+    monkeypatch.setattr(DataSet, "split", load)
     result = train(replace(RECIPE, epochs=1, fakes="self-blended"))
     assert result.best.val_windows.count == 2 * 4 * 4  # each real window, and its blend
     with np.load(result.run / "sample_blends.npz") as kept:
@@ -556,11 +585,11 @@ def test_self_blended_training_needs_no_fakes_and_keeps_blends_with_their_masks(
 
 @pytest.mark.parametrize("fakes", ["real", "mixed"])
 def test_the_fakes_of_the_data_are_read_where_they_are_used(train, tmp_path, monkeypatch, fakes):
-    def load(data, split, *, with_fakes, **_):
-        assert with_fakes
+    def load(data, split):
+        assert data.with_fakes
         return make_split(tmp_path, split)
 
-    monkeypatch.setattr(fit_module, "load_split", load)
+    monkeypatch.setattr(DataSet, "split", load)
     assert train(replace(RECIPE, epochs=1, fakes=fakes)).best.epoch == 1
 
 

@@ -56,17 +56,22 @@ DEFAULT = LayoutOptions()
 
 
 def read_layout(
-    data: Path, options: LayoutOptions = DEFAULT, *, splits: tuple[str, ...] | None = None
+    data: Path,
+    options: LayoutOptions = DEFAULT,
+    *,
+    splits: tuple[str, ...] | None = None,
+    needed: tuple[str, ...] | None = None,
 ) -> Manifest:
     """Read a data set by names alone; no video is opened.
 
     Args:
         data: a folder in one of the layouts, or a CSV.
         options: how to read it.
-        splits: which are needed; None takes those that are there.
+        splits: which to list; None takes those that are there.
+        needed: those of them that must hold a video; None is all of `splits`.
 
     Raises:
-        DataError: the layout is unknown or ambiguous, its lists are wrong, an asked split is empty,
+        DataError: the layout is unknown or ambiguous, its lists are wrong, a needed split is empty,
             or splits share people where the layout rules it out.
     """
     unknown = [split for split in splits or () if split not in SPLITS]
@@ -78,7 +83,7 @@ def read_layout(
     refuse_conflicts(manifest.videos)
     if _keeps_people_apart(layout, options):
         refuse_shared(manifest)
-    require_splits(manifest, splits or _any_of(manifest))
+    require_splits(manifest, needed or splits or _any_of(manifest))
     return manifest
 
 

@@ -59,7 +59,7 @@ def prepare(
         MissingExtraError: what finds faces is not installed.
     """
     manifest = _absolute(manifest)
-    before = _unchanged(manifest, out, recipe)
+    before = _unchanged(manifest, out, recipe, is_cache=is_cache)
     if before is not None and (is_cache or not former_shards(before)):
         return before
     try:
@@ -80,9 +80,17 @@ def prepare(
         ) from error
 
 
-def _unchanged(manifest: Manifest, out: Path, recipe: FaceRecipe) -> Prepared | None:
-    """Give what is there if it is just this; nothing is written then."""
+def _unchanged(
+    manifest: Manifest, out: Path, recipe: FaceRecipe, *, is_cache: bool
+) -> Prepared | None:
+    """Give what is there if it is just this; nothing is written then.
+
+    The notes of a cache are those of whoever asks: one may list more splits than another.
+    """
     before = _open_before(out)
+    if before is not None and is_cache:
+        known = replace(before.manifest, notes=manifest.notes)
+        before = replace(before, manifest=known)
     if before is None or (before.recipe, before.manifest) != (recipe, manifest):
         return None
     found = _find_all(manifest, out, recipe, before)

@@ -1,26 +1,25 @@
-"""Videos in, their shards on disk or the reason why there is none out, over several processes.
+"""Read videos in several processes, and write a shard of each or say why there is none.
 
 A decoder's crash or a lack of memory ends one process, and costs the video that it was reading.
+Both ends of the conversation are here: the recipe is sent first, then one video after another.
 """
 
 import json
 import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from pathlib import Path
 from queue import LifoQueue
 from threading import Lock
-from typing import IO, Any, cast
+from typing import Any, TextIO, cast
 
-from istvt.data.prepared.crops import UnwritableError
+from istvt.child import ChildEndedError, ChildProcess, serve_standard_streams
+from istvt.data.prepared.crops import CropReader, UnwritableError
 from istvt.data.prepared.face_recipe import FaceRecipe
-from istvt.errors import RuntimeEnvironmentError
+from istvt.errors import RuntimeEnvironmentError, SourceError
 
-START = "import sys; sys.path[:] = {path!r}; from istvt.data.prepared.worker import main; main()"
+START = "import sys; sys.path[:] = {path!r}; from istvt.data.prepared.readers import main; main()"
 
 
 def read_videos(
@@ -70,16 +69,14 @@ def read_videos(
 class ReaderProcess:
     """Reads one video after another in a process, which starts with the first of them.
 
-    It is in a session of its own: Ctrl-C reaches only the parent, which kills it. Where it has died
-    over a video, another one starts with the next.
+    Where it has died over a video, another one starts with the next.
     """
 
     def __init__(self, recipe: FaceRecipe) -> None:
         self._recipe = recipe
-        self._lock = Lock()  # of `_process` and `_is_stopped`
-        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = Lock()  # of `_child` and `_is_stopped`
+        self._child: ChildProcess | None = None
         self._is_stopped = False
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
 
     def read(self, path: Path, shard: Path) -> str | None:
         """Write the shard of a video.
@@ -92,10 +89,13 @@ class ReaderProcess:
             CancelledError: the reader was stopped meanwhile.
             RuntimeEnvironmentError: no process can be started.
         """
-        process = self._process or self._start()
-        answer = _ask(process, {"path": str(path), "shard": str(shard)})
-        if answer is None:
-            return f"the process that read it ended ({self._bury(process)})"
+        child = self._child or self._start()
+        child.send({"path": str(path), "shard": str(shard)})
+        try:
+            answer = child.receive()
+        except ChildEndedError as error:
+            self._bury(child)
+            return f"the process that read it ended ({_describe(error)})"
         if "unwritable" in answer:
             raise UnwritableError(answer["unwritable"])
         return cast("str | None", answer["reason"])
@@ -104,67 +104,80 @@ class ReaderProcess:
         """Kill the process, from another thread perhaps; no other will start."""
         with self._lock:
             self._is_stopped = True
-            if self._process is not None:
-                self._process.kill()
+            if self._child is not None:
+                self._child.kill()
 
     def close(self) -> None:
         """Let go of everything, once no thread reads any more."""
         self.stop()
-        if self._process is not None:
-            _close(self._process)
-        self._stderr.close()
+        if self._child is not None:
+            self._child.close()
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> ChildProcess:
+        failed = "a process that reads videos could not start"
+        command = (sys.executable, "-c", START.format(path=sys.path))
         with self._lock:
             if self._is_stopped:
                 raise CancelledError
-            self._process = process = subprocess.Popen(
-                (sys.executable, "-c", START.format(path=sys.path)),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                start_new_session=True,
-            )
-        if _ask(process, self._recipe.to_dict()) is None:
-            raise RuntimeEnvironmentError(
-                f"a process that reads videos could not start ({self._bury(process)})"
-            )
-        return process
+            try:
+                self._child = child = ChildProcess(command, timeout_s=None)
+            except OSError as error:
+                raise RuntimeEnvironmentError(f"{failed} ({error.strerror})") from error
+        child.send(self._recipe.to_dict())
+        try:
+            child.receive()
+        except ChildEndedError as error:
+            self._bury(child)
+            raise RuntimeEnvironmentError(f"{failed} ({_describe(error)})") from error
+        return child
 
-    def _bury(self, process: "subprocess.Popen[bytes]") -> str:
-        """Say how a process ended, and forget it."""
-        code = _close(process)
+    def _bury(self, child: ChildProcess) -> None:
+        """Forget a process that has ended."""
+        child.close()
         with self._lock:
-            self._process = None
+            self._child = None
             if self._is_stopped:
                 raise CancelledError
-        self._stderr.seek(0)
-        last_words = self._stderr.read().decode(errors="replace").strip().splitlines()[-1:]
-        self._stderr.truncate(0)
-        return _describe(code) + "".join(f": {line}" for line in last_words)
 
 
-def _ask(process: "subprocess.Popen[bytes]", request: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the answer to a request, or None where the process ended."""
-    sent, received = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-    with suppress(BrokenPipeError):
-        sent.write(json.dumps(request).encode() + b"\n")
-        sent.flush()
-    line = received.readline()
-    return json.loads(line) if line.endswith(b"\n") else None
+def _describe(error: ChildEndedError) -> str:
+    hint = ", as for lack of memory: try again with fewer --workers"
+    ending = error.ending + (hint if error.code == -signal.SIGKILL else "")
+    return ending + (error.last_words and f": {error.last_words}")
 
 
-def _close(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a process that has ended or was killed; give its exit code."""
-    for stream in (process.stdin, process.stdout):
-        with suppress(BrokenPipeError):  # a request that it did not live to read
-            cast(IO[bytes], stream).close()
-    return process.wait()
+def main() -> None:
+    """Be the process that reads videos, until its input ends."""
+    serve_standard_streams(serve)
 
 
-def _describe(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    if -code == signal.SIGKILL:
-        return "killed by SIGKILL, as for lack of memory: try again with fewer --workers"
-    return f"killed by {signal.Signals(-code).name}"
+def serve(requests: Iterable[str], replies: TextIO) -> None:
+    """Take the recipe, say that it is ready, and answer each video with why there is no shard."""
+    lines = iter(requests)
+
+    def answer(content: dict[str, Any]) -> None:
+        print(json.dumps(content), file=replies, flush=True)
+
+    reader = _make_reader(FaceRecipe.from_dict(json.loads(next(lines))))
+    answer({"ready": True})
+    for line in lines:
+        answer(_read(json.loads(line), reader.write))
+
+
+def _read(request: dict[str, Any], write: Callable[[Path, Path], None]) -> dict[str, Any]:
+    try:
+        write(Path(request["path"]), Path(request["shard"]))
+    except SourceError as error:
+        return {"reason": str(error)}
+    except UnwritableError as error:
+        return {"unwritable": str(error)}
+    except Exception as error:  # noqa: BLE001  one video's fault must not end all the others
+        return {"reason": f"reading failed with {type(error).__name__}: {error}"}
+    return {"reason": None}
+
+
+def _make_reader(recipe: FaceRecipe) -> CropReader:
+    import cv2
+
+    cv2.setNumThreads(1)  # there is a worker for each core
+    return CropReader(recipe, decode_threads=1)

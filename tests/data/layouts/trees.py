@@ -1,9 +1,16 @@
 """Tiny data sets in the exact layouts; the files are empty, since no layout opens a video."""
 
 import json
+import os
 from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from istvt.data.layouts import scan as scanning
+from istvt.data.layouts import table as tables
 
 FFPP_PAIRS = {
     "train": [("071", "054"), ("087", "081")],
@@ -75,3 +82,21 @@ def make_folder(root: Path) -> Path:
     names = ("a.MOV", "b.mp4")
     parts = [f"{s}/{kind}" for s in ("train", "val", "test") for kind in ("real", "fake")]
     return touch(root, (f"{part}/{name}" for part in parts for name in names))
+
+
+def note_listings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Note each folder that a layout lists, and each CSV that it reads, as often as it does."""
+    seen: list[Path] = []
+    scandir, parse_table = os.scandir, tables.parse_table
+
+    def noted_scan(folder):
+        seen.append(Path(folder))
+        return scandir(folder)
+
+    def noted_table(path, **options):
+        seen.append(path)
+        return parse_table(path, **options)
+
+    monkeypatch.setattr(scanning, "os", SimpleNamespace(scandir=noted_scan, path=os.path))
+    monkeypatch.setattr(tables, "parse_table", noted_table)
+    return seen

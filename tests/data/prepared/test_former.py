@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from istvt.data.dataset import open_data
+from istvt.data.dataset import DataRequest, open_data
 from istvt.data.prepared import keys
 from istvt.data.prepared import prepare as module
 from istvt.data.prepared.folder import PREPARED_FILE, open_prepared
@@ -182,10 +182,11 @@ def test_a_cache_keeps_what_another_choice_of_videos_needs(data, tmp_path, no_re
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(data / (tree / name).name, tree / name)
     for with_fakes in (True, False):
-        found = open_data(tree, config, splits=("train",), with_fakes=with_fakes)
-        assert found.removed == 0
+        opened = open_data(DataRequest(tree), config, splits=("train",), with_fakes=with_fakes)
+        assert opened.faces("train").removed == 0
     no_reading()
-    assert len(open_data(tree, config, splits=("train",)).videos) == 3
+    whole = open_data(DataRequest(tree), config, splits=("train",))
+    assert len(whole.faces("train").videos) == 3
 
 
 def test_who_changes_the_split_is_told(data, tmp_path, caplog):

@@ -1,5 +1,7 @@
 """`prepare` from videos to a folder, whatever ends it in the middle."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -166,7 +168,7 @@ def dying(monkeypatch, body):
         f"    if path.stem == 'gap': {body}\n"
         "    write(self, path, shard)\n"
         "crops.CropReader.write = die\n"
-        "from istvt.data.prepared.worker import main; main()"
+        "from istvt.data.prepared.readers import main; main()"
     )
     monkeypatch.setattr(readers, "START", patch)
 
@@ -196,6 +198,61 @@ def test_workers_that_cannot_start_are_an_error(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "START", "import sys; sys.exit('no such thing')")
     with pytest.raises(RuntimeEnvironmentError, match=r"could not start .*no such thing"):
         prepare(manifest_of(videos, "face"), tmp_path / "out", RECIPE)
+
+
+def test_processes_that_the_system_does_not_start_are_an_error(videos, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(readers, "ChildProcess", refuse)
+    with pytest.raises(RuntimeEnvironmentError, match=r"could not start \(Resource temporarily"):
+        prepare(manifest_of(videos, "face"), tmp_path / "out", RECIPE)
+
+
+def test_what_libraries_print_disturbs_no_answer(videos, tmp_path, monkeypatch):
+    dying(monkeypatch, "print('a banner', flush=True); os.write(1, b'[]\\n')")
+    prepared = prepare(manifest_of(videos, "gap", "face"), tmp_path / "out", RECIPE, workers=1)
+    assert len(prepared.videos) == 2
+
+
+ORPHAN = """
+import sys
+from pathlib import Path
+from istvt.data.prepared import readers
+from tests.data.prepared.test_prepare import RECIPE, manifest_of, prepare
+if __name__ == "__main__":
+    readers.START = sys.argv[3]
+    prepare(manifest_of(Path(sys.argv[1]), "gap"), Path(sys.argv[2]), RECIPE, workers=1)
+"""
+
+
+def is_locked(path):
+    if not path.exists():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_a_worker_ends_with_a_parent_that_is_killed(videos, tmp_path, monkeypatch):
+    held = tmp_path / "held"
+    body = f"import fcntl, time; f = open({str(held)!r}, 'w'); fcntl.flock(f, 2); time.sleep(600)"
+    dying(monkeypatch, body)
+    (tmp_path / "run.py").write_text(ORPHAN)
+    command = [sys.executable, tmp_path / "run.py", videos, tmp_path / "out", readers.START]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent, end_s = subprocess.Popen(command, env=environment), time.monotonic() + 60
+    while not is_locked(held) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert is_locked(held), "the worker never began to read"
+    parent.kill()
+    parent.wait()
+    while is_locked(held) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert not is_locked(held), "the worker outlived its parent"
 
 
 def test_an_interrupt_waits_for_no_video(videos, tmp_path, monkeypatch):

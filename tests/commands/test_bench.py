@@ -14,6 +14,7 @@ from istvt.benchmarks import bench as benches
 from istvt.benchmarks.bench import BenchRequest, random_bundle, run_bench
 from istvt.benchmarks.report import BenchReport
 from istvt.commands import bench as measure
+from istvt.commands.output import Output
 from istvt.errors import ExitCode, ModelNotFoundError, UsageError
 from istvt.presets import TINY
 from tests.benchmarks.fakes import FakeHouse, empty_bundle, frame
@@ -132,9 +133,9 @@ def test_a_wrong_option_is_found_before_anything_long_begins(
     [
         ("png", "x.foo", r"x\.foo names no format of pictures: end it in .*\.png"),
         ("png", "x", "names no format"),
-        ("png", "file/x.png", r"x\.png cannot be written: Not a directory|File exists"),
+        ("png", "file/x.png", r"x\.png cannot be written \((Not a directory|File exists)\)"),
         ("json", "file/x.json", r"x\.json cannot be written"),
-        ("json", "folder", "folder cannot be written: Is a directory"),
+        ("json", "folder", r"folder cannot be written \(Is a directory\)"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_found_before_measuring(
@@ -151,7 +152,7 @@ def test_an_output_that_cannot_be_written_is_found_before_measuring(
 
 def test_the_check_leaves_an_older_file_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("old")
-    measure._check_outputs(json=tmp_path / "old.json", png=tmp_path / "new.png")
+    Output(tmp_path / "old.json", tmp_path / "new.png")
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
     assert (tmp_path / "old.json").read_text() == "old"
 

@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from istvt import api
 from istvt.bundle import locate
 from istvt.commands import evaluate as command
 from istvt.data.dataset import DataRequest
@@ -54,7 +55,9 @@ def asked(monkeypatch, run):
 
     monkeypatch.setattr(evaluating, "evaluate", measure)
     monkeypatch.setattr("istvt.models.load.load_run", lambda folder: (object(), object()))
-    monkeypatch.setattr(locate, "find_run", lambda _: SimpleNamespace(folder=run, reason="test"))
+    for module in (locate, api):
+        found = SimpleNamespace(folder=run, reason="test")
+        monkeypatch.setattr(module, "find_run", lambda _: found)
     return noted
 
 

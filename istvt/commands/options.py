@@ -81,27 +81,14 @@ def open_detector(bundle: "Bundle", *, min_face_px: int | None) -> "MtcnnDetecto
 
 
 def make_pipeline(
-    bundle: "Bundle",
-    scorer: "Scorer",
-    detector: "MtcnnDetector",
-    policy: "VerdictPolicy",
-    *,
-    is_live: bool,
-    times_encoder: bool = False,
+    bundle: "Bundle", detector: "MtcnnDetector", policy: "VerdictPolicy", *, is_live: bool
 ) -> "Pipeline":
     """Put the parts of one source together."""
     from istvt.faces.track import FaceTracker
     from istvt.runtime.pipeline import Pipeline
 
     tracker = FaceTracker(detector, detect_every=None) if is_live else FaceTracker(detector)
-    return Pipeline(
-        scorer,
-        tracker,
-        bundle.config,
-        verdicts=policy,
-        scores=bundle.policy,
-        times_encoder=times_encoder,
-    )
+    return Pipeline(tracker, bundle.config, verdicts=policy, scores=bundle.policy)
 
 
 def check_writable(path: Path) -> None:

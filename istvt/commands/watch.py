@@ -45,7 +45,9 @@ def score(
     ] = None,
 ) -> int:
     """Judge recordings: each face a track with a verdict, each file a verdict."""
+    from istvt.runtime.hub import Hub
     from istvt.runtime.score import find_sources, score_sources
+    from istvt.runtime.session import Session
     from istvt.runtime.sinks.report import exit_code, render
 
     bundle = options.open_bundle(model)
@@ -55,18 +57,20 @@ def score(
     policy = options.verdict_policy(bundle, threshold, band)
     detector = options.open_detector(bundle, min_face_px=min_face_px)
     with options.open_scorer(bundle, backend, device, threads) as scorer, stage_bars() as progress:
+        hub = Hub(scorer)
 
-        def make_pipeline() -> "Pipeline":
-            return options.make_pipeline(bundle, scorer, detector, policy, is_live=False)
+        def make_session(source: "Source") -> Session:
+            pipeline = options.make_pipeline(bundle, detector, policy, is_live=False)
+            return Session(source, pipeline, hub=hub, policy=policy)
 
-        scored = score_sources(found, make_pipeline, policy=policy, progress=progress)
-    text = render(scored, format.value)
+        reports = score_sources(found, make_session, progress=progress)
+    text = render(reports, format.value)
     if output is None:
         typer.echo(text)
     else:
         output.write_text(text + "\n", encoding="utf-8")
         typer.echo(f"wrote {output}", err=True)
-    return exit_code([report for report, _ in scored])
+    return exit_code(reports)
 
 
 def stream(
@@ -92,7 +96,8 @@ def stream(
     stats: Annotated[bool, typer.Option(help="Print each stage's timings at the end.")] = True,
 ) -> int:
     """Judge a camera, a stream or a file while it runs; Ctrl-C ends it cleanly."""
-    from istvt.runtime.session import TrackList, run_session
+    from istvt.runtime.hub import Hub
+    from istvt.runtime.session import Session
     from istvt.runtime.sinks.report import exit_code, format_session
     from istvt.runtime.sinks.terminal import StatusLine
     from istvt.runtime.stages import format_stages
@@ -101,25 +106,30 @@ def stream(
         raise UsageError("give either --camera N or --source X")
     bundle = options.open_bundle(model)
     policy = options.verdict_policy(bundle, threshold, band)
-    tracks = TrackList(keep=TRACKS_SHOWN)
     with (
         _open(camera, source) as opened,
         options.open_scorer(bundle, backend, device, threads) as scorer,
         _open_text(json) as lines,
     ):
         detector = options.open_detector(bundle, min_face_px=min_face_px)
-        pipeline = options.make_pipeline(
-            bundle, scorer, detector, policy, is_live=opened.is_live, times_encoder=stats
-        )
+        pipeline = options.make_pipeline(bundle, detector, policy, is_live=opened.is_live)
+        hub = Hub(scorer, timers=pipeline.timers, times_encoder=stats)
         footer = f"{Path(opened.name).name}  {scorer.info.backend} {scorer.info.precision}"
         sinks: list[Sink] = [
-            tracks,
             StatusLine(sys.stderr),
             *_sinks(pipeline, opened, show=show, save=save, lines=lines, footer=footer),
         ]
-        report = run_session(opened, pipeline, policy=policy, sinks=sinks, max_frames=max_frames)
+        session = Session(
+            opened,
+            pipeline,
+            hub=hub,
+            policy=policy,
+            keep_tracks=TRACKS_SHOWN,
+            max_frames=max_frames,
+        )
+        report = session.run(sinks)
     is_piped = json == "-"
-    typer.echo(format_session(report, tracks.verdicts), err=is_piped)
+    typer.echo(format_session(report), err=is_piped)
     if stats:
         typer.echo(format_stages(pipeline.timers.summary()), err=is_piped)
     if save is not None and save.exists():

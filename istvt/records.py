@@ -35,12 +35,17 @@ class Frame:
         index: position in the source, counted from 0 over all decoded frames.
         time_s: seconds since the source's start (files) or since it was opened (live).
         source: the source's printable name, without user and password.
+        captured_at: when a live source captured it, in Unix seconds; None in a file.
+        starts_anew: nothing before it can be continued: the source connected again, or its
+            pictures have a new size. `index` and `time_s` may have restarted.
     """
 
     image: UInt8Array
     index: int
     time_s: float
     source: str
+    captured_at: float | None = None
+    starts_anew: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,14 @@
-"""Frames of one source in, tracked faces with running verdicts out.
+"""Follow the faces of one source, and give each a running verdict.
 
-source -> frame -> cut? -> faces -> sampled? -> crop -> features -> window -> score -> verdict
+frame -> see: cut? faces, sampled? crops -> (encoder) -> take: windows -> (model) -> judge: verdicts
+
+What stands in brackets is the hub's, which serves many pipelines at once.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,145 +16,212 @@ from istvt.bundle.manifest import ScorePolicy
 from istvt.faces.align import cut_face
 from istvt.faces.track import FaceTracker, TrackedFace
 from istvt.presets import ModelConfig
-from istvt.records import Frame, Score, Verdict, Window
+from istvt.records import Face, Frame, Score, UInt8Array, Verdict, VerdictKind, Window
 from istvt.runtime.policy import TrackJudge, VerdictPolicy, to_score
-from istvt.runtime.results import FrameResult, TrackView
 from istvt.runtime.stages import StageTimers
 from istvt.runtime.window import WindowBuffer
-from istvt.scorer import Features, Scorer
+from istvt.scorer import Features
 from istvt.video.cuts import CutDetector
 from istvt.video.sampling import FrameSampler
 
-MAX_FACES_A_BATCH = 8  # bounds the memory that a crowd takes
+
+@dataclass(frozen=True, eq=False)
+class TrackView:
+    """One face of one frame, with what is known of its track.
+
+    Attributes:
+        kind: the running verdict.
+        probability: the running, smoothed fake probability; None before the first window.
+        window: the score of the window that ends on this frame, where one does.
+        filled: sampled faces since the last gap, at most `needed`.
+        needed: faces that make a window.
+        crops: the faces `(S, S, 3)` of `window`, oldest first, where the pipeline keeps crops.
+    """
+
+    track_id: int
+    face: Face
+    kind: VerdictKind
+    probability: float | None
+    window: Score | None
+    filled: int
+    needed: int
+    crops: tuple[UInt8Array, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What sinks take: one frame with its tracks.
+
+    Attributes:
+        ended: verdicts of the tracks that ended before this frame.
+        is_cut: the picture changed hard; every track before it has ended.
+    """
+
+    frame: Frame
+    tracks: tuple[TrackView, ...]
+    ended: tuple[Verdict, ...]
+    is_cut: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A frame before anything is scored.
+
+    Attributes:
+        crops: `(n, S, S, 3)`, one for each of `faces`; none where the frame is not sampled.
+        ended: verdicts of the tracks that ended before this frame.
+    """
+
+    frame: Frame
+    faces: tuple[TrackedFace, ...]
+    crops: UInt8Array
+    ended: tuple[Verdict, ...]
+    is_cut: bool
+
+
+@dataclass(frozen=True, eq=False)
+class SampledFace:
+    """One face of a window; `crop` is None unless the pipeline keeps crops."""
+
+    features: Features
+    crop: UInt8Array | None
+
+
+FaceWindow: TypeAlias = Window[SampledFace]
 
 
 @dataclass
 class _Track:
-    """What is kept of one track: its last T - 1 features and the sums of its judge."""
+    """What is kept of one track: its last T faces and the sums of its judge."""
 
-    buffer: WindowBuffer[Features]
+    buffer: WindowBuffer[SampledFace]
     judge: TrackJudge
-    window: Score | None = None
 
 
 class Pipeline:
-    """Follows one source; scores the faces of a frame in one batch.
+    """Follows one source; for each frame call `see`, `take` and `judge` in turn, as a `Hub` does.
 
-    Memory is flat: a track keeps T features at most, and is forgotten when it has ended.
+    Memory is flat: a track keeps T faces at most, and is forgotten when it has ended.
 
     Args:
-        scorer, tracker: what encodes and scores, and what finds faces.
+        tracker: finds faces.
         config: of the model.
         verdicts, scores: how scores become verdicts, and logits scores.
         timers: take the stages' times.
-        times_encoder: wait for the device after each `encode`, for its time to be in that stage
-            and not in `score`; without it the device is not waited for.
+        keeps_crops: keep the crops of a track's last T faces beside their features, and hand out
+            those of each scored window.
     """
 
     def __init__(
         self,
-        scorer: Scorer,
         tracker: FaceTracker,
         config: ModelConfig,
         *,
         verdicts: VerdictPolicy,
         scores: ScorePolicy,
         timers: StageTimers | None = None,
-        times_encoder: bool = False,
+        keeps_crops: bool = False,
     ) -> None:
         self.timers = timers or StageTimers()
-        self._times_encoder = times_encoder
-        self._scorer = scorer
         self._tracker = tracker
         self._config = config
         self._verdicts = verdicts
         self._scores = scores
+        self._keeps_crops = keeps_crops
         self._sampler = FrameSampler(config.sampling)
         self._cuts = CutDetector()
         self._tracks: dict[int, _Track] = {}
 
-    def feed(self, frame: Frame) -> FrameResult:
-        """Take the next frame of the source."""
+    def see(self, frame: Frame) -> Seen:
+        """Find the faces of the source's next frame, and crop them if it is sampled."""
+        if frame.starts_anew:  # its numbers and times may have begun anew too
+            self._sampler, self._cuts = FrameSampler(self._config.sampling), CutDetector()
         with self.timers.time("cut"):
             is_cut = self._cuts.is_cut(frame.image)
-        ended = self._end_all() if is_cut else []
+        ended = self._end_all() if is_cut or frame.starts_anew else []
         with self.timers.time("faces"):
             faces = self._tracker.update(frame)
         ended += self._end(self._tracks.keys() - self._tracker.ids)
         for face in faces:
-            self._track_of(face, frame).window = None
+            if face.track_id not in self._tracks:
+                self._tracks[face.track_id] = self._begin(face.track_id, frame)
         is_sampled = self._sampler.takes(frame.index, frame.time_s)  # of every frame, faces or not
-        for start in range(0, len(faces) if is_sampled else 0, MAX_FACES_A_BATCH):
-            self._score(frame, faces[start : start + MAX_FACES_A_BATCH])
-        return FrameResult(
+        return Seen(
             frame=frame,
-            tracks=tuple(self._view(face) for face in faces),
+            faces=tuple(faces),
+            crops=self._crop(frame, faces if is_sampled else ()),
             ended=tuple(ended),
             is_cut=is_cut,
+        )
+
+    def take(self, seen: Seen, features: Sequence[Features]) -> list[FaceWindow]:
+        """Add the features of the crops, in their order.
+
+        Returns:
+            The windows that end on this frame.
+        """
+        frame, windows = seen.frame, []
+        faces = seen.faces if len(seen.crops) else ()
+        for face, crop, item in zip(faces, seen.crops, features, strict=True):
+            track = self._tracks[face.track_id]
+            # a copy, for a row would keep the crops of all faces
+            sampled = SampledFace(item, crop.copy() if self._keeps_crops else None)
+            window = track.buffer.push(sampled, index=frame.index, time_s=frame.time_s)
+            track.judge.see(frame.time_s, gaps=track.buffer.gaps)
+            if window is not None:
+                windows.append(window)
+        return windows
+
+    def judge(
+        self, seen: Seen, windows: Sequence[FaceWindow], logits: Iterable[float]
+    ) -> FrameResult:
+        """Turn the logits of the windows from `take` into running verdicts."""
+        scored: dict[int, tuple[Score, FaceWindow]] = {}
+        for window, logit in zip(windows, logits, strict=True):
+            judge = self._tracks[window.track_id].judge
+            if isfinite(logit):
+                score = to_score(logit, self._scores)
+                scored[window.track_id] = score, window
+                judge.add(score)
+            else:
+                judge.add_broken()
+        return FrameResult(
+            frame=seen.frame,
+            tracks=tuple(self._view(face, scored.get(face.track_id)) for face in seen.faces),
+            ended=seen.ended,
+            is_cut=seen.is_cut,
         )
 
     def finish(self) -> tuple[Verdict, ...]:
         """End every track that still runs; the source is over."""
         return tuple(self._end_all())
 
-    def _score(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
+    def _crop(self, frame: Frame, faces: Sequence[TrackedFace]) -> UInt8Array:
+        if not faces:
+            size = self._config.crop.size_px
+            return np.zeros((0, size, size, 3), np.uint8)
         with self.timers.time("crop"):
-            crops = [cut_face(frame.image, face.face, self._config.crop) for face in faces]
-        with self.timers.time("encode"):
-            features = self._scorer.encode(np.stack(crops))
-            if self._times_encoder:
-                self._scorer.synchronize()
-        windows = self._push(frame, faces, features)
-        if windows:
-            with self.timers.time("score"):
-                logits = self._scorer.score([window.items for window in windows])
-            for window, logit in zip(windows, logits, strict=True):
-                self._take_logit(window, float(logit))
+            return np.stack([cut_face(frame.image, face.face, self._config.crop) for face in faces])
 
-    def _push(
-        self, frame: Frame, faces: Sequence[TrackedFace], features: Iterable[Features]
-    ) -> list[Window[Features]]:
-        windows = []
-        for face, item in zip(faces, features, strict=True):
-            track = self._track_of(face, frame)
-            window = track.buffer.push(item, index=frame.index, time_s=frame.time_s)
-            track.judge.see(frame.time_s, gaps=track.buffer.gaps)
-            if window is not None:
-                windows.append(window)
-        return windows
-
-    def _take_logit(self, window: Window[Features], logit: float) -> None:
-        track = self._tracks[window.track_id]
-        if not isfinite(logit):
-            track.judge.add_broken()
-            return
-        track.window = to_score(logit, self._scores)
-        track.judge.add(track.window)
-
-    def _track_of(self, face: TrackedFace, frame: Frame) -> _Track:
-        known = self._tracks.get(face.track_id)
-        if known is not None:
-            return known
-        track = _Track(
-            buffer=WindowBuffer(
-                face.track_id, self._config.preset.num_frames, is_gap=self._sampler.is_gap
-            ),
-            judge=TrackJudge(face.track_id, start_s=frame.time_s, policy=self._verdicts),
+    def _begin(self, track_id: int, frame: Frame) -> _Track:
+        return _Track(
+            WindowBuffer(track_id, self._config.preset.num_frames, is_gap=self._sampler.is_gap),
+            TrackJudge(track_id, start_s=frame.time_s, policy=self._verdicts),
         )
-        self._tracks[face.track_id] = track
-        return track
 
-    def _view(self, face: TrackedFace) -> TrackView:
+    def _view(self, face: TrackedFace, scored: tuple[Score, FaceWindow] | None) -> TrackView:
         track = self._tracks[face.track_id]
         judge = track.judge
+        score, items = (scored[0], scored[1].items) if scored else (None, ())
         return TrackView(
             track_id=face.track_id,
             face=face.face,
             kind=judge.kind,
             probability=judge.smoothed if judge.windows else None,
-            window=track.window,
+            window=score,
             filled=len(track.buffer),
             needed=self._config.preset.num_frames,
+            crops=tuple(sampled.crop for sampled in items if sampled.crop is not None),
         )
 
     def _end_all(self) -> list[Verdict]:

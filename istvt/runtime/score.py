@@ -1,19 +1,15 @@
-"""Paths and a scorer in, a report for each recording out."""
+"""Judge recordings, files and whole folders, one after another."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from istvt.errors import SourceError, SourceNotFoundError
 from istvt.records import Progress, Verdict, VerdictKind, ignore
-from istvt.runtime.pipeline import Pipeline
-from istvt.runtime.policy import VerdictPolicy
-from istvt.runtime.results import FrameResult
-from istvt.runtime.session import SessionReport, Sink, TrackList, run_session
+from istvt.runtime.pipeline import FrameResult
+from istvt.runtime.session import Session, SessionReport, Sink
 from istvt.video.source import VIDEO_SUFFIXES, Source, open_source
 
 FRAMES_BETWEEN_NEWS = 10
-Scored: TypeAlias = tuple[SessionReport, list[Verdict]]
 
 
 def find_sources(paths: Sequence[Path]) -> list[Path]:
@@ -37,41 +33,40 @@ def find_sources(paths: Sequence[Path]) -> list[Path]:
 
 def score_sources(
     paths: Sequence[Path],
-    make_pipeline: Callable[[], Pipeline],
+    make_session: Callable[[Source], Session],
     *,
-    policy: VerdictPolicy,
     progress: Progress = ignore,
-) -> list[Scored]:
+) -> list[SessionReport]:
     """Judge recordings one after another; one that cannot be read does not stop the rest.
 
     Args:
         paths: from `find_sources`.
-        make_pipeline: gives a fresh pipeline for each recording.
-        policy: of the verdicts.
+        make_session: gives a fresh session, with a fresh pipeline, for each recording.
         progress: told ("files", done, total), and (name, frames read, frames declared).
 
     Raises:
         SourceError: there is one path only, and it cannot be read at all.
     """
-    scored: list[Scored] = []
+    reports: list[SessionReport] = []
     for done, path in enumerate(paths):
         progress("files", done, len(paths))
         try:
-            scored.append(_score_source(path, make_pipeline(), policy, progress))
+            with open_source(path) as source:
+                reports.append(make_session(source).run([_FrameCount(source, progress)]))
         except SourceError as error:
             if len(paths) == 1:
                 raise
-            scored.append((_unread(path, f"unreadable: {error}"), []))
+            reports.append(_unread(path, f"unreadable: {error}"))
         except KeyboardInterrupt:
-            scored.append((_unread(path, "interrupted", was_interrupted=True), []))
-        if scored[-1][0].was_interrupted:
+            reports.append(_unread(path, "interrupted", was_interrupted=True))
+        if reports[-1].was_interrupted:
             break
-    progress("files", len(scored), len(paths))
-    return scored
+    progress("files", len(reports), len(paths))
+    return reports
 
 
-class _FrameCount:
-    """A sink that tells how far a recording has been read."""
+class _FrameCount(Sink):
+    """Reports how far a recording has been read."""
 
     def __init__(self, source: Source, progress: Progress) -> None:
         self._source, self._progress = source, progress
@@ -82,34 +77,7 @@ class _FrameCount:
             self._progress(name, self._source.frames_read, self._source.frames_declared)
         return True
 
-    def finish(self, report: SessionReport) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def _score_source(
-    path: Path, pipeline: Pipeline, policy: VerdictPolicy, progress: Progress
-) -> Scored:
-    tracks = TrackList()
-    with open_source(path) as source:
-        sinks: list[Sink] = [tracks, _FrameCount(source, progress)]
-        report = run_session(source, pipeline, policy=policy, sinks=sinks)
-    return report, list(tracks.verdicts)
-
 
 def _unread(path: Path, reason: str, *, was_interrupted: bool = False) -> SessionReport:
     verdict = Verdict(VerdictKind.INCONCLUSIVE, None, None, 0.0, 0.0, reason)
-    return SessionReport(
-        source=str(path),
-        verdict=verdict,
-        last_tracks=(),
-        tracks=0,
-        frames_read=0,
-        frames_declared=None,
-        frames_dropped=0,
-        is_live=False,
-        partial=reason,
-        was_interrupted=was_interrupted,
-    )
+    return SessionReport(str(path), verdict, partial=reason, was_interrupted=was_interrupted)

@@ -1,4 +1,4 @@
-"""A source and a pipeline in, a report with a verdict on the whole out; sinks see every frame."""
+"""Run one source through a pipeline to a verdict on the whole."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,27 +8,12 @@ from typing import Protocol
 
 from istvt.errors import SourceError
 from istvt.records import Frame, Verdict
-from istvt.runtime.pipeline import Pipeline
+from istvt.runtime.hub import Hub
+from istvt.runtime.pipeline import FrameResult, Pipeline
 from istvt.runtime.policy import SourceJudge, VerdictPolicy
-from istvt.runtime.results import FrameResult
-from istvt.runtime.stages import StageTimers
 from istvt.video.source import Source
 
-
-class Sink(Protocol):
-    """Takes what the pipeline says of each frame."""
-
-    def take(self, result: FrameResult) -> bool:
-        """Take one frame; returns False to ask for the end."""
-        ...
-
-    def finish(self, report: "SessionReport") -> None:
-        """Take the verdicts of the tracks that ran to the end, and that on the whole."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files and windows; called whatever ended the session."""
-        ...
+LIVE_TRACKS_KEPT = 50  # verdicts; those of a month would fill the memory
 
 
 @dataclass(frozen=True)
@@ -38,7 +23,8 @@ class SessionReport:
     Attributes:
         verdict: on the whole source.
         last_tracks: verdicts of the tracks that still ran at the end.
-        tracks: how many there were in all.
+        tracks: verdicts of the latest tracks, as many as the session keeps.
+        tracks_seen: how many tracks there were in all.
         frames_dropped: pictures of a live source that came while another was being worked on.
         is_live: whether the source was a camera or a stream.
         partial: why the source was not read to its end; None where it was.
@@ -47,130 +33,144 @@ class SessionReport:
 
     source: str
     verdict: Verdict
-    last_tracks: tuple[Verdict, ...]
-    tracks: int
-    frames_read: int
-    frames_declared: int | None
-    frames_dropped: int
-    is_live: bool
-    partial: str | None
-    was_interrupted: bool
+    last_tracks: tuple[Verdict, ...] = ()
+    tracks: tuple[Verdict, ...] = ()
+    tracks_seen: int = 0
+    frames_read: int = 0
+    frames_declared: int | None = None
+    frames_dropped: int = 0
+    is_live: bool = False
+    partial: str | None = None
+    was_interrupted: bool = False
 
 
-class TrackList:
-    """A sink that keeps the latest tracks' verdicts.
-
-    Args:
-        keep: how many; None keeps all, for recordings, which end.
-    """
-
-    def __init__(self, *, keep: int | None = None) -> None:
-        self.verdicts: deque[Verdict] = deque(maxlen=keep)
+class Sink(Protocol):
+    """Takes what the pipeline says of each frame; subclasses may leave out `finish` and `close`."""
 
     def take(self, result: FrameResult) -> bool:
-        """Keep the tracks that ended."""
-        self.verdicts.extend(result.ended)
-        return True
+        """Take one frame; returns False to ask for the end."""
+        ...
 
     def finish(self, report: SessionReport) -> None:
-        """Keep the rest."""
-        self.verdicts.extend(report.last_tracks)
+        """Take the verdicts of the tracks that ran to the end, and that on the whole."""
+        return
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Let go of files and windows; called whatever ended the session."""
+        return
 
 
-def run_session(
-    source: Source,
-    pipeline: Pipeline,
-    *,
-    policy: VerdictPolicy,
-    sinks: Sequence[Sink] = (),
-    max_frames: int | None = None,
-) -> SessionReport:
-    """Run a source to its end, to `max_frames`, to a sink's wish or to Ctrl-C.
+class Session:
+    """One source, once: iterate it for a result a frame, or let `run` feed sinks.
 
-    A source that breaks ends in a report that says so; every other error passes through, after the
-    sinks have been closed.
+    A source that breaks ends the loop; `report` says so. Leaving the loop stops the session, and
+    another loop continues it, until `report` is called. Source and scorer stay the caller's.
+
+    Args:
+        source, pipeline: a pipeline that has seen no other source.
+        hub: encodes and scores.
+        policy: of the verdict on the whole.
+        keep_tracks: how many verdicts of tracks to keep; None keeps all of a recording's, and the
+            latest 50 of a live source.
+        max_frames: stop after so many.
     """
-    with ExitStack() as stack:
-        for sink in sinks:
-            stack.callback(sink.close)
-        end = _run(source, pipeline, policy=policy, sinks=sinks, max_frames=max_frames)
-        last_tracks = pipeline.finish()
-        for verdict in last_tracks:
-            end.judge.add(verdict)
-        partial = end.broken or _stopped_early(source, end)
-        report = SessionReport(
+
+    def __init__(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        *,
+        hub: Hub,
+        policy: VerdictPolicy,
+        keep_tracks: int | None = None,
+        max_frames: int | None = None,
+    ) -> None:
+        self._source = source
+        self._frames = iter(source)
+        self._pipeline = pipeline
+        self._hub = hub
+        self._max_frames = max_frames
+        self._judge = SourceJudge(policy)
+        if keep_tracks is None and source.is_live:
+            keep_tracks = LIVE_TRACKS_KEPT
+        self._tracks: deque[Verdict] = deque(maxlen=keep_tracks)
+        self._last_s = 0.0
+        self._is_over = self._was_interrupted = False
+        self._broken: str | None = None
+        self._report: SessionReport | None = None
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        """Give the results of the frames not read yet."""
+        while self._report is None and self._source.frames_read != self._max_frames:
+            frame = self._read()
+            if frame is None:
+                return
+            (result,) = self._hub.step([(self._pipeline, frame)])
+            self._last_s = frame.time_s
+            self._note(result.ended)
+            yield result
+
+    def run(self, sinks: Sequence[Sink] = ()) -> SessionReport:
+        """Run to the source's end, to `max_frames`, to a sink's wish or to Ctrl-C.
+
+        An error that is not the source's passes through, after the sinks have been closed.
+        """
+        with ExitStack() as stack:
+            for sink in sinks:
+                stack.callback(sink.close)
+            try:
+                for result in self:
+                    wishes = [sink.take(result) for sink in sinks]
+                    if not all(wishes):
+                        break
+            except KeyboardInterrupt:
+                self._was_interrupted = True
+            report = self.report()
+            for sink in sinks:
+                sink.finish(report)
+        return report
+
+    def report(self) -> SessionReport:
+        """End the tracks that still run and sum up; nothing is read afterwards."""
+        if self._report is None:
+            self._report = self._sum_up(self._pipeline.finish())
+        return self._report
+
+    def _sum_up(self, last_tracks: tuple[Verdict, ...]) -> SessionReport:
+        self._note(last_tracks)
+        source, partial = self._source, self._broken or self._stopped_early()
+        return SessionReport(
             source=source.name,
-            verdict=end.judge.verdict(end_s=end.last_s, broken=partial),
+            verdict=self._judge.verdict(end_s=self._last_s, broken=partial),
             last_tracks=last_tracks,
-            tracks=end.judge.tracks,
+            tracks=tuple(self._tracks),
+            tracks_seen=self._judge.tracks,
             frames_read=source.frames_read,
             frames_declared=source.frames_declared,
             frames_dropped=source.frames_dropped,
             is_live=source.is_live,
             partial=partial,
-            was_interrupted=end.was_interrupted,
+            was_interrupted=self._was_interrupted,
         )
-        for sink in sinks:
-            sink.finish(report)
-    return report
 
+    def _read(self) -> Frame | None:
+        try:
+            with self._pipeline.timers.time("read"):
+                frame = next(self._frames, None)
+        except SourceError as error:
+            self._broken, frame = str(error), None
+        self._is_over = frame is None
+        return frame
 
-@dataclass
-class _End:
-    """How far a session came, and what stopped it."""
+    def _note(self, verdicts: Sequence[Verdict]) -> None:
+        self._tracks.extend(verdicts)
+        for verdict in verdicts:
+            self._judge.add(verdict)
 
-    judge: SourceJudge
-    last_s: float = 0.0
-    broken: str | None = None
-    was_stopped: bool = False
-    was_interrupted: bool = False
-
-
-def _run(
-    source: Source,
-    pipeline: Pipeline,
-    *,
-    policy: VerdictPolicy,
-    sinks: Sequence[Sink],
-    max_frames: int | None,
-) -> _End:
-    end = _End(SourceJudge(policy))
-    try:
-        for frame in _timed(source, pipeline.timers):
-            result = pipeline.feed(frame)
-            end.last_s = frame.time_s
-            for verdict in result.ended:
-                end.judge.add(verdict)
-            wishes = [sink.take(result) for sink in sinks]
-            if not all(wishes) or source.frames_read == max_frames:
-                end.was_stopped = True
-                break
-    except SourceError as error:
-        end.broken = str(error)
-    except KeyboardInterrupt:
-        end.was_interrupted = True
-    return end
-
-
-def _stopped_early(source: Source, end: _End) -> str | None:
-    """Say so where a recording was left before its end; a live source has none."""
-    was_left = end.was_stopped or end.was_interrupted
-    if source.is_live or not was_left or source.frames_read == source.frames_declared:
-        return None
-    declared = source.frames_declared
-    of_all = "" if declared is None else f" of {declared}"
-    return f"stopped after {source.frames_read}{of_all} frames"
-
-
-def _timed(source: Source, timers: StageTimers) -> Iterator[Frame]:
-    """Give the source's frames, and count the wait for each as the stage `read`."""
-    frames = iter(source)
-    while True:
-        with timers.time("read"):
-            frame = next(frames, None)
-        if frame is None:
-            return
-        yield frame
+    def _stopped_early(self) -> str | None:
+        """Say so where a recording was left before its end; a live source has none."""
+        read, declared = self._source.frames_read, self._source.frames_declared
+        if self._source.is_live or self._is_over or read == declared:
+            return None
+        of_all = "" if declared is None else f" of {declared}"
+        return f"stopped after {read}{of_all} frames"

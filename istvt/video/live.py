@@ -101,6 +101,7 @@ class _Shot(Generic[Raw]):
     raw: Raw
     index: int
     time_s: float
+    captured_at: float
 
 
 class LiveSource(ClosesOnExit, Generic[Raw]):
@@ -125,6 +126,7 @@ class LiveSource(ClosesOnExit, Generic[Raw]):
         self.fps = grabber.fps
         self.size_wh = grabber.size_wh
         self.frames_read = 0
+        self._last_shape: tuple[int, ...] | None = None
         self._grabber = grabber
         self._stall_timeout_s = stall_timeout_s
         self._withheld_timeout_s = withheld_timeout_s
@@ -156,7 +158,15 @@ class LiveSource(ClosesOnExit, Generic[Raw]):
             raise self._broken(str(error)) from None
         self.frames_read += 1
         image = self._grabber.to_image(shot.raw)
-        return Frame(image, index=shot.index, time_s=shot.time_s, source=self.name)
+        last_shape, self._last_shape = self._last_shape, image.shape
+        return Frame(
+            image,
+            index=shot.index,
+            time_s=shot.time_s,
+            source=self.name,
+            captured_at=shot.captured_at,
+            starts_anew=last_shape not in (None, image.shape),
+        )
 
     def close(self) -> None:
         """Stop capturing; a picture that is being waited for is waited for no longer."""
@@ -199,7 +209,7 @@ class LiveSource(ClosesOnExit, Generic[Raw]):
                     continue
                 raw, lost = grabbed
                 index += 1 + lost
-                self._slot.put(_Shot(raw, index, self._alive_s - self._opened_s))
+                self._slot.put(_Shot(raw, index, self._alive_s - self._opened_s, time.time()))
         except Exception as error:  # noqa: BLE001 raised again in the reader's thread
             self._slot.fail(error)
         finally:

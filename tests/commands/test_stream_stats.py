@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from istvt.commands import options, watch
+from istvt.commands.stream import stream
 from istvt.errors import ExitCode
+from istvt.runtime.hub import Hub
 
 
 @pytest.mark.parametrize("stats", [True, False])
@@ -14,16 +15,15 @@ def test_times_are_those_of_the_stages_where_they_are_shown(
 ):
     picture = tmp_path / "black.png"
     cv2.imwrite(str(picture), np.zeros((120, 160, 3), np.uint8))
-    make_pipeline, asked = options.make_pipeline, []
+    asked = []
 
-    def make(*arguments, times_encoder, **named):
-        asked.append(times_encoder)
-        return make_pipeline(*arguments, times_encoder=times_encoder, **named)
+    class Asked(Hub):
+        def __init__(self, *arguments, times_encoder, **named):
+            asked.append(times_encoder)
+            super().__init__(*arguments, times_encoder=times_encoder, **named)
 
-    monkeypatch.setattr(options, "make_pipeline", make)
-    code = watch.stream(
-        source=str(picture), model=tiny_bundle.folder, backend="onnxruntime", stats=stats
-    )
+    monkeypatch.setattr("istvt.runtime.hub.Hub", Asked)
+    code = stream(source=str(picture), model=tiny_bundle.folder, backend="onnxruntime", stats=stats)
     assert code == ExitCode.INCOMPLETE
     assert asked == [stats]
     assert ("p50 ms" in capsys.readouterr().out) == stats

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import av
@@ -8,7 +9,7 @@ import pytest
 
 from istvt.errors import RuntimeEnvironmentError
 from istvt.records import Frame, Score, Verdict, VerdictKind
-from istvt.runtime.results import FrameResult, TrackView
+from istvt.runtime.pipeline import FrameResult, TrackView
 from istvt.runtime.session import SessionReport
 from istvt.runtime.sinks.json_lines import JsonLines
 from istvt.runtime.sinks.overlay import COLOURS, draw, label_of
@@ -37,7 +38,8 @@ def result(*tracks, index=0, ended=(), size=(360, 640)):
 def report(**values):
     verdict = Verdict(VerdictKind.FAKE, SCORE, None, 0.0, 1.0, "track 3", 12)
     defaults = {
-        "source": "clip.mp4", "verdict": verdict, "last_tracks": (verdict,), "tracks": 1,
+        "source": "clip.mp4", "verdict": verdict, "last_tracks": (verdict,),
+        "tracks": (verdict,), "tracks_seen": 1,
         "frames_read": 25, "frames_declared": 25, "frames_dropped": 0,
         "is_live": False, "partial": None,
         "was_interrupted": False,
@@ -61,6 +63,14 @@ def test_a_scored_window_is_a_line():
     assert (first["logit"], first["fake_probability"]) == (2.0, 0.88)
     assert first["running_verdict"] == "fake"
     assert first["box_xyxy"] == [100, 100, 200, 220]
+
+
+def test_a_live_window_says_when_it_was_captured():
+    recorded = result(view())
+    live = replace(recorded, frame=replace(recorded.frame, captured_at=1_770_000_000.12345))
+    before, line, *_ = lines_of(recorded, live)
+    assert "captured_at" not in before
+    assert line == {**before, "captured_at": 1_770_000_000.123}
 
 
 def test_frames_without_a_window_are_no_lines():

@@ -104,6 +104,58 @@ def test_times_are_those_of_capture_not_of_reading(capture: FakeCapture) -> None
         assert frame.time_s > 0.05
 
 
+class OneByOne:
+    """A stream that gives a picture only once the last one has been read."""
+
+    name, fps, size_wh = "stream", None, None
+
+    def __init__(self, sizes: list[tuple[int, int]]) -> None:
+        self.sizes = iter(sizes)
+        self.may_grab = Event()
+        self.may_grab.set()
+
+    def grab(self) -> tuple[tuple[int, int], int] | None:
+        if not self.may_grab.wait(PERIOD_S):
+            return None
+        self.may_grab.clear()
+        size = next(self.sizes, None)
+        return None if size is None else (size, 0)
+
+    def to_image(self, raw: tuple[int, int]) -> np.ndarray:
+        return np.zeros((*raw, 3), np.uint8)
+
+    def close(self) -> None: ...
+
+
+def test_frames_carry_the_wall_clock_of_their_capture() -> None:
+    grabber = OneByOne([(4, 6), (4, 6)])
+    opened_at = time.time()
+    with LiveSource(grabber) as source:
+        while not source._slot._has_news():
+            time.sleep(PERIOD_S)
+        waits_since = time.time()
+        time.sleep(2 * PERIOD_S)
+        first = next(source)
+        read_at = time.time()
+        grabber.may_grab.set()
+        second = next(source)
+    assert first.captured_at is not None
+    assert second.captured_at is not None
+    assert opened_at <= first.captured_at <= waits_since, "of its capture, not of its reading"
+    assert read_at <= second.captured_at <= time.time()
+
+
+def test_a_new_size_starts_anew() -> None:
+    sizes = [(4, 6), (4, 6), (8, 6), (8, 6), (4, 6), (4, 6)]
+    grabber, frames = OneByOne(sizes), []
+    with LiveSource(grabber) as source:
+        for _ in sizes:
+            frames.append(next(source))
+            grabber.may_grab.set()
+    assert [frame.image.shape[:2] for frame in frames] == sizes
+    assert [frame.starts_anew for frame in frames] == [False, False, True, False, True, False]
+
+
 def test_wishes_reach_the_camera(capture: FakeCapture) -> None:
     open_camera(0, size_wh=(1280, 720), fps=30, opener=lambda _: capture).close()
     assert capture.wishes[cv2.CAP_PROP_FRAME_WIDTH] == 1280

@@ -1,1 +1,1 @@
-"""Verdicts in; terminal, JSON lines, window or video file out."""
+"""Show and record results: terminal, JSON lines, window, video file."""

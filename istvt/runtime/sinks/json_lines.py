@@ -1,4 +1,4 @@
-"""Frame results in, one JSON object a line out: for pipes, logs and other programs."""
+"""Write results as JSON, one object a line, for pipes, logs and other programs."""
 
 import json
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from istvt.records import Score, Verdict
-from istvt.runtime.results import FrameResult, TrackView
+from istvt.runtime.pipeline import FrameResult, TrackView
 from istvt.runtime.session import SessionReport
 
 SCHEMA_VERSION = 1
@@ -16,6 +16,8 @@ class JsonLines:
     """Writes a line for each scored window and each verdict, and flushes it.
 
     Lines have a `type`: "window", "verdict" (a track that ended) or "summary" (the source's end).
+    A live source's windows also have `captured_at`: when the last picture was captured, in Unix
+    seconds.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -56,7 +58,7 @@ def report_to_dict(report: SessionReport) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "source": report.source,
         **verdict_to_dict(report.verdict),
-        "tracks": report.tracks,
+        "tracks": report.tracks_seen,
         "frames_read": report.frames_read,
         "frames_declared": report.frames_declared,
         "frames_dropped": report.frames_dropped,
@@ -79,11 +81,14 @@ def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _window_line(result: FrameResult, track: TrackView, score: Score) -> dict[str, Any]:
+    frame = result.frame
+    captured = {} if frame.captured_at is None else {"captured_at": round(frame.captured_at, 3)}
     return {
         "type": "window",
-        "source": result.frame.source,
-        "frame": result.frame.index,
-        "time_s": round(result.frame.time_s, 3),
+        "source": frame.source,
+        "frame": frame.index,
+        "time_s": round(frame.time_s, 3),
+        **captured,
         "track": track.track_id,
         "box_xyxy": [round(float(edge), 1) for edge in track.face.box_xyxy],
         **_score_fields(score),

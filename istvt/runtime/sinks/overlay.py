@@ -1,4 +1,4 @@
-"""A frame and its tracks in, a picture that a person can read out."""
+"""Draw the tracks of a frame over its picture."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from istvt.records import UInt8Array, VerdictKind
-from istvt.runtime.results import FrameResult, TrackView
+from istvt.runtime.pipeline import FrameResult, TrackView
 
 Colour: TypeAlias = tuple[int, int, int]  # RGB
 Rectangle: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom, px

@@ -1,4 +1,4 @@
-"""Frame results in, pictures with an overlay on a screen and in a video file out."""
+"""Show frames with their overlay in a window, and save them as a video."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import cv2
 
 from istvt.errors import RuntimeEnvironmentError
 from istvt.records import UInt8Array
-from istvt.runtime.results import FrameResult
+from istvt.runtime.pipeline import FrameResult
 from istvt.runtime.session import SessionReport
 from istvt.runtime.sinks.overlay import draw
 from istvt.runtime.stages import StageTimers

@@ -1,13 +1,12 @@
-"""Session reports in, tables for the terminal, JSON or CSV out."""
+"""Lay session reports out as tables for the terminal, JSON or CSV."""
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from istvt.errors import ExitCode
 from istvt.records import Verdict, VerdictKind
-from istvt.runtime.score import Scored
 from istvt.runtime.session import SessionReport
 from istvt.runtime.sinks.json_lines import report_to_dict, verdict_to_dict
 
@@ -37,14 +36,14 @@ def exit_code(reports: Sequence[SessionReport]) -> ExitCode:
     return ExitCode.INCOMPLETE
 
 
-def format_session(report: SessionReport, tracks: Iterable[Verdict]) -> str:
-    """Lay one source out: a line for the whole, a line a track."""
+def format_session(report: SessionReport) -> str:
+    """Lay one source out: a line for the whole, a line for each track kept."""
     read = f"{report.frames_read}"
     if report.frames_declared is not None:
         read += f" of {report.frames_declared}"
     lines = [f"{report.source}: {_headline(report.verdict)}"]
     lines.append(f"  {report.verdict.reason}; {read} frames read{_dropped(report)}")
-    for verdict in tracks:
+    for verdict in report.tracks:
         span = f"{verdict.start_s:.2f}-{verdict.end_s:.2f} s"
         lines.append(
             f"  track {verdict.track_id:<3} {span:<16} {_headline(verdict):<22} {verdict.reason}"
@@ -62,37 +61,25 @@ def format_table(reports: Sequence[SessionReport]) -> str:
         frames = str(report.frames_read) + (" (partial)" if report.partial else "")
         lines.append(
             f"{report.source:<{width}}  {report.verdict.kind.value:<13}{probability:>7}"
-            f"{report.verdict.windows:>9}{report.tracks:>8}  {frames}"
+            f"{report.verdict.windows:>9}{report.tracks_seen:>8}  {frames}"
         )
     return "\n".join(lines)
 
 
-def render(scored: Sequence[Scored], form: str) -> str:
-    """Give the text of a form.
-
-    Args:
-        scored: reports with their tracks.
-        form: `table` (one source with its tracks, many with a line each), `json` or `csv`.
-    """
-    reports = [report for report, _ in scored]
-    match form:
-        case "json":
-            return to_json(scored)
-        case "csv":
-            return to_csv(reports)
-        case _ if len(scored) == 1:
-            return format_session(*scored[0])
-        case _:
-            return format_table(reports)
+def format_reports(reports: Sequence[SessionReport]) -> str:
+    """Lay one source out with its tracks, or many with a line each."""
+    return format_session(reports[0]) if len(reports) == 1 else format_table(reports)
 
 
-def to_json(scored: Sequence[Scored]) -> str:
-    """Give a JSON list with one object a source, its tracks inside."""
-    values = [
-        {**report_to_dict(report), "verdicts": [verdict_to_dict(track) for track in tracks]}
-        for report, tracks in scored
+def to_dicts(reports: Sequence[SessionReport]) -> list[dict[str, Any]]:
+    """Return one object for each source, its tracks inside, for JSON."""
+    return [
+        {
+            **report_to_dict(report),
+            "verdicts": [verdict_to_dict(track) for track in report.tracks],
+        }
+        for report in reports
     ]
-    return json.dumps(values, indent=2)
 
 
 def to_csv(reports: Sequence[SessionReport]) -> str:

@@ -1,11 +1,11 @@
-"""Frame results in, a line that a person can follow out."""
+"""Show progress on the terminal, in a line that a person can follow."""
 
 import time
 from collections.abc import Callable
 from typing import TextIO
 
 from istvt.records import Verdict
-from istvt.runtime.results import FrameResult
+from istvt.runtime.pipeline import FrameResult
 from istvt.runtime.session import SessionReport
 from istvt.runtime.sinks.overlay import label_of
 

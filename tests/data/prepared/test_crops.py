@@ -19,7 +19,6 @@ from istvt.runtime.policy import VerdictPolicy
 from istvt.video import source
 from istvt.video.source import open_source
 from tests.data.faces import write_video
-from tests.fakes import FakeScorer
 
 pytest.importorskip("onnxruntime", reason="face detection needs ONNX Runtime")
 
@@ -196,36 +195,14 @@ def test_a_long_videos_crops_go_through_a_file(videos, tmp_path, read, monkeypat
     assert read(videos / "face.mp4").shard.read_bytes() == before
 
 
-class RecordingScorer(FakeScorer):
-    """Keeps the crops that it is given."""
-
-    def __init__(self, preset):
-        super().__init__(preset)
-        self.crops = []
-
-    def encode(self, faces):
-        self.crops.extend(face.tobytes() for face in faces)
-        return super().encode(faces)
-
-
 def stream(path, config, num_frames):
     """The crops of the first frames as streaming cuts them: `(index, bytes)`."""
-    scorer = RecordingScorer(config.preset)
     detector = MtcnnDetector(min_face_px=config.crop.min_face_px, threads=1)
-    pipeline = Pipeline(
-        scorer,
-        FaceTracker(detector),
-        config,
-        verdicts=VerdictPolicy(),
-        scores=ScorePolicy(),
-    )
-    streamed = []
+    tracker = FaceTracker(detector)
+    pipeline = Pipeline(tracker, config, verdicts=VerdictPolicy(), scores=ScorePolicy())
     with open_source(path) as source:
-        for frame in islice(source, num_frames):
-            pipeline.feed(frame)
-            streamed += [(frame.index, crop) for crop in scorer.crops]
-            scorer.crops.clear()
-    return streamed
+        seen = [pipeline.see(frame) for frame in islice(source, num_frames)]
+    return [(one.frame.index, crop.tobytes()) for one in seen for crop in one.crops]
 
 
 @pytest.mark.parametrize(

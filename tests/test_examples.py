@@ -39,19 +39,19 @@ def fixtures():
 def test_the_examples_are_numbered_and_say_how_they_are_run():
     assert [int(path.name[:2]) for path in EXAMPLES] == list(range(1, len(EXAMPLES) + 1))
     for path in EXAMPLES:
-        assert f"    python examples/{path.name} " in path.read_text()
+        assert f"\npython examples/{path.name} " in path.read_text()
 
 
 def test_a_file_is_scored(tiny_bundle, clip):
     text = run("01", tiny_bundle.folder, clip)
     assert re.search(r"^(openvino|onnxruntime|torch) on cpu in (fp32|bf16)$", text, re.MULTILINE)
     assert re.search(rf"^{clip}: (fake|real|inconclusive) \(", text, re.MULTILINE)
-    assert "  face 1, 0.0 to " in text
+    assert "  face 0, 0.0 to " in text
 
 
 def test_a_stream_reaches_a_sink_of_ones_own(tiny_bundle, clip):
     text = run("02", tiny_bundle.folder, clip)
-    assert re.search(r"s  face 1: ", text)
+    assert re.search(r"s  face 0: ", text)
     assert "0 results were dropped" in text
 
 

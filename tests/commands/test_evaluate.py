@@ -55,8 +55,8 @@ def asked(monkeypatch, run):
 
     monkeypatch.setattr(evaluating, "evaluate", measure)
     monkeypatch.setattr("istvt.models.load.load_run", lambda folder: (object(), object()))
+    found = SimpleNamespace(folder=run, reason="test")
     for module in (locate, api):
-        found = SimpleNamespace(folder=run, reason="test")
         monkeypatch.setattr(module, "find_run", lambda _: found)
     return noted
 

@@ -1,4 +1,4 @@
-"""A bundle in, every backend measured beside the naive way out.
+"""Measure every backend of a bundle beside the naive way.
 
 All subjects are loaded at once and take turns, A B C A B C, so that a machine that slows down
 meanwhile slows all of them down.

@@ -1,4 +1,4 @@
-"""A trained model and a split in, how well it parts fakes from reals out."""
+"""Measure how well a trained model separates the fakes of a split from its real videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A model and windows in, a logit each out; the work of one process, or shared by several."""
+"""Score windows, each with one logit, in one process or shared by several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

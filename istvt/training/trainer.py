@@ -1,4 +1,4 @@
-"""Windows of two splits and a recipe in, epochs out: one training in progress."""
+"""Run one training: epoch after epoch, each validated, checkpointed and stoppable."""
 
 import time
 from collections.abc import Iterator

@@ -61,6 +61,8 @@ def test_a_data_set_is_prepared_inside_itself(data):
     assert {item.path.name for item in split.skipped} == {"cut.mp4", "empty.mp4"}
     assert seen == [("faces in val", done, 4) for done in range(5)]
     assert [path.name for path in data.glob(".*")] == [CACHE_FOLDER]
+    names = [path.name for path in (data / CACHE_FOLDER).iterdir()]
+    assert names == ["val-96px-6843de3d"], "what was prepared before would be cut again"
     seen.clear()
     again = load_split(data, "val", CONFIG, progress=lambda *args: seen.append(args))
     assert [len(video) for video in again.videos] == [len(video) for video in split.videos]

@@ -1,4 +1,4 @@
-"""A data folder or a CSV in, its manifest out, whatever the layout."""
+"""Read a data folder or a CSV into a manifest, whatever the layout."""
 
 import os
 from collections.abc import Callable, Collection

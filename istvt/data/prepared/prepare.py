@@ -1,7 +1,7 @@
-"""Labelled videos in, a prepared folder out; each video is read once, by several processes.
+"""Cut the faces of labelled videos into a prepared folder; several processes read each video once.
 
-Every shard is there as a whole or not at all, so that a run which was stopped anywhere is gone on
-with by the same call, and ends with the same files.
+Every shard is there as a whole or not at all. The same call resumes a run that was stopped
+anywhere, and ends with the same files.
 """
 
 import os

@@ -41,6 +41,13 @@ def run(images, *, sampling=Sampling(), **options):
     return report, list(report.tracks), scorer
 
 
+def other_shot():
+    """What is a cut after a dark square, which it has too."""
+    image = 255 - picture((0, 1, 255 - DARK), (1, 0, 255), (2, 2, 255), (4, 3, 255))
+    image[60:100, 20:60] = 0
+    return image
+
+
 def windows_of(results):
     return [
         (result.frame.index, track.track_id)
@@ -73,11 +80,9 @@ def test_each_new_frame_costs_one_encode_and_one_window_a_face():
 
 def test_no_window_spans_a_cut():
     """The same square before and after a hard change of the picture is another track."""
-    before = picture((0, 1, DARK))
-    after = 255 - picture((0, 1, 255 - DARK), (1, 0, 255), (2, 2, 255), (4, 3, 255))
-    after[60:100, 20:60] = 0
     pipeline, scorer = make_pipeline()
-    results = feed(pipeline, scorer, frames_of([before] * 10 + [after] * 10))
+    before = picture((0, 1, DARK))
+    results = feed(pipeline, scorer, frames_of([before] * 10 + [other_shot()] * 10))
     assert [result.frame.index for result in results if result.is_cut] == [10]
     assert results[10].ended
     ids_before = {track.track_id for result in results[:10] for track in result.tracks}
@@ -233,7 +238,7 @@ def test_a_source_that_starts_anew_continues_nothing(sampling):
     pipeline, scorer = make_pipeline(sampling)
     image = picture((0, 1, DARK))
     before = feed(pipeline, scorer, frames_of([image] * 20))
-    first, *rest = frames_of([255 - picture(size=(120, 120))] + [picture((2, 2, BRIGHT))] * 19)
+    first, *rest = frames_of([other_shot()] * 20)
     after = feed(pipeline, scorer, [replace(first, starts_anew=True), *rest])
     ids = {track.track_id for result in before for track in result.tracks}
     assert [verdict.track_id for verdict in after[0].ended] == sorted(ids)

@@ -9,7 +9,6 @@ import pytest
 from istvt.errors import UsageError
 from istvt.presets import (
     EDGE,
-    MIN_IMAGE_SIZE,
     PAPER,
     PRESETS,
     TINY,
@@ -20,6 +19,8 @@ from istvt.presets import (
     check_preset,
     preset_named,
 )
+
+MIN_IMAGE_SIZE = ModelPreset.min_image_size
 
 
 def config_dict() -> dict[str, Any]:
@@ -38,11 +39,11 @@ def test_presets_are_found_by_name_and_are_valid(preset: ModelPreset) -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len({preset.name for preset in PRESETS}) == len(PRESETS) == 3
+    assert len({preset.name for preset in PRESETS}) == len(PRESETS) == 4
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"'papper': choose one of paper, edge, tiny"):
+    with pytest.raises(UsageError, match=r"'papper': choose one of paper, edge, tiny, mesonet"):
         preset_named("papper")
 
 
@@ -57,7 +58,11 @@ def test_grid_size(image_size: int, grid: int) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("image_size", MIN_IMAGE_SIZE - 1, "image_size is 6 px: the encoder needs at least 7 px"),
+        (
+            "image_size",
+            MIN_IMAGE_SIZE - 1,
+            "image_size is 6 px: the encoder needs at least 7 px",
+        ),
         ("num_frames", 1, "num_frames is 1: a window needs at least 2 frames"),
         ("embed_dim", 0, "embed_dim is 0: it must be at least 1"),
         ("depth", 0, "depth is 0: it must be at least 1"),

@@ -11,7 +11,7 @@ from istvt.compute import autocast, true_fp32
 from istvt.data.synthetic.blend import SelfBlend
 from istvt.data.windows.samples import Sample, WindowDataset, init_worker
 from istvt.evaluation.metrics import Doubles
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
 from istvt.records import FloatPrecision, Progress
 
 
@@ -39,7 +39,7 @@ class Alone:
 
 @torch.no_grad()
 def score_logits(
-    model: ISTVT,
+    model: VideoModel,
     samples: Sequence[Sample],
     *,
     blend: SelfBlend | None = None,

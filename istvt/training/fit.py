@@ -27,7 +27,8 @@ from istvt.data.layouts.manifest import TRAINING_SPLITS, Skipped
 from istvt.data.prepared.folder import is_prepared
 from istvt.errors import UsageError
 from istvt.extras import require
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
+from istvt.models.load import build_model
 from istvt.presets import ModelConfig
 from istvt.records import FloatPrecision, Progress
 from istvt.training.determinism import determinism
@@ -56,6 +57,7 @@ from istvt.training.run.folder import (
 from istvt.training.run.keeper import restored_precision
 from istvt.training.run.recipe import TrainRecipe
 from istvt.training.run.tracking import read_scalars
+from istvt.training.step import blocks_of
 from istvt.training.stop import stop_requests
 from istvt.training.trainer import Trainer
 
@@ -212,9 +214,11 @@ def fit(
     )
 
 
-def _first_model(plan: Plan, start: str | None) -> ISTVT:
+def _first_model(plan: Plan, start: str | None) -> VideoModel:
     torch.manual_seed(plan.recipe.seed)
-    model = ISTVT(plan.config.preset)
+    model = build_model(plan.config)
+    if plan.recipe.checkpoint_activations:
+        blocks_of(model)  # refuses before anything is read
     if start is not None:
         load_start(model, start)
     return model

@@ -9,6 +9,7 @@ import pytest
 from istvt.errors import UsageError
 from istvt.presets import (
     EDGE,
+    MESONET,
     PAPER,
     PRESETS,
     TINY,
@@ -125,6 +126,7 @@ def test_crop_must_have_the_models_size() -> None:
             TINY, CropRecipe(96, scale=1.3, align=False, min_face_px=60), Sampling(None, 12.5)
         ),
         ModelConfig(replace(EDGE, num_frames=4), CropRecipe(224), Sampling(frame_step=3)),
+        ModelConfig(MESONET, CropRecipe(256)),
     ],
 )
 def test_config_survives_json(config: ModelConfig) -> None:
@@ -156,6 +158,30 @@ def test_config_with_a_wrong_field_is_refused(
     values[part][field] = value
     with pytest.raises(UsageError, match=message):
         ModelConfig.from_dict(values)
+
+
+def test_a_config_of_before_there_was_a_second_architecture_is_istvts() -> None:
+    values = config_dict()
+    assert values.pop("architecture") == "istvt"
+    assert ModelConfig.from_dict(values) == ModelConfig(PAPER, CropRecipe(300))
+    meso = ModelConfig(MESONET, CropRecipe(256)).to_dict()
+    del meso["architecture"]
+    with pytest.raises(UsageError, match="encoder_widths"):
+        ModelConfig.from_dict(meso)
+
+
+@pytest.mark.parametrize("architecture", ["xception", "", None, 3])
+def test_an_unknown_architecture_names_the_known_ones(architecture: Any) -> None:
+    message = rf"architecture is {architecture!r}: this istvt knows istvt, mesonet"
+    with pytest.raises(UsageError, match=message):
+        ModelConfig.from_dict({**config_dict(), "architecture": architecture})
+
+
+def test_the_spec_holds_the_shape_of_the_features() -> None:
+    assert PAPER.spec.feature_shape == (361, 728)
+    assert PAPER.spec.feature_size == 361 * 728
+    assert MESONET.spec.feature_shape == (16,)
+    assert ModelConfig(MESONET, CropRecipe(256)).spec.architecture == "mesonet"
 
 
 @pytest.mark.parametrize(("part", "field"), [("preset", "depth"), ("crop", "size_px")])

@@ -41,7 +41,7 @@ def broken_promises(scorer: Scorer, faces: UInt8Array, *, tolerance: float) -> l
 
 
 def _sliding(scorer: Scorer, features: Sequence[Features]) -> list[Sequence[Features]]:
-    length = scorer.info.preset.num_frames
+    length = scorer.info.spec.num_frames
     return [features[start : start + length] for start in range(len(features) - length + 1)]
 
 

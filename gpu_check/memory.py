@@ -43,7 +43,7 @@ def measure_growth(scorer: Scorer, free_bytes: Callable[[], int]) -> Outcome:
     a leak is what grows in both halves of the time.
     """
     windows = [
-        scorer.encode(window) for window in make_windows(scorer.info.preset, count=MAX_WINDOW_BATCH)
+        scorer.encode(window) for window in make_windows(scorer.info.spec, count=MAX_WINDOW_BATCH)
     ]
 
     def score_all() -> None:

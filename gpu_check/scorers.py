@@ -115,7 +115,7 @@ def _latency(settings: Settings, scorer: Scorer, batch: int) -> dict[str, float]
 
 def scorer_works(scorer: Scorer, batch: int) -> dict[str, Work]:
     """Give the frame of a scorer for some cameras, and its part that ends in the logits."""
-    windows = make_windows(scorer.info.preset, count=batch)
+    windows = make_windows(scorer.info.spec, count=batch)
     features = [scorer.encode(window) for window in windows]
     faces = windows[:, 0]
 

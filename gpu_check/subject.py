@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from istvt.extras import require
-from istvt.presets import ModelPreset
+from istvt.presets import ModelPreset, ModelSpec
 from istvt.records import FloatArray, UInt8Array
 from istvt.runtime.parity import random_windows
 
@@ -43,7 +43,9 @@ def make_model(preset: ModelPreset, *, seed: int = 0) -> "ISTVT":
     return model
 
 
-def make_windows(preset: ModelPreset, *, count: int = NUM_WINDOWS, seed: int = 0) -> UInt8Array:
+def make_windows(
+    preset: ModelPreset | ModelSpec, *, count: int = NUM_WINDOWS, seed: int = 0
+) -> UInt8Array:
     """Make windows `(count, T, S, S, 3)` as an export does that has none to show."""
     return random_windows(preset, count=count, seed=seed).faces
 

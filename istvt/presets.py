@@ -1,15 +1,41 @@
 """The named model sizes, and the crop and sampling that a trained model carries with it."""
 
-from dataclasses import asdict, dataclass, replace
-from math import inf
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from math import inf, prod
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from istvt.errors import UsageError
+
+Architecture: TypeAlias = Literal["istvt", "mesonet"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What most of the toolkit needs to know of a model.
+
+    Attributes:
+        name: of its preset.
+        image_size: side of a face in px.
+        num_frames: T, the faces of a window.
+        feature_shape: of the features of one face.
+    """
+
+    name: str
+    architecture: Architecture
+    image_size: int
+    num_frames: int
+    feature_shape: tuple[int, ...]
+
+    @property
+    def feature_size(self) -> int:
+        """Count the numbers in the features of one face."""
+        return prod(self.feature_shape)
 
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """Everything that fixes the model's shapes.
+    """Everything that fixes the shapes of ISTVT.
 
     Attributes:
         image_size: the crop's side in px.
@@ -29,6 +55,16 @@ class ModelPreset:
     head_dim: int
     mlp_ratio: int = 4
     encoder_widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    architecture: ClassVar[Architecture] = "istvt"
+    # conv1 leaves 3 px of 7, conv2 one, and the pools keep it: a grid of one patch
+    min_image_size: ClassVar[int] = 7
+    min_num_frames: ClassVar[int] = 2
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the rest of the toolkit needs; features are patches `(h*w, C)`."""
+        shape = (self.num_patches, self.embed_dim)
+        return ModelSpec(self.name, self.architecture, self.image_size, self.num_frames, shape)
 
     @property
     def grid_size(self) -> int:
@@ -48,6 +84,34 @@ class ModelPreset:
     def inner_dim(self) -> int:
         """Width of queries, keys and values, all heads together."""
         return self.num_heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class MesoNetPreset:
+    """Everything that fixes the shapes of MesoNet-4.
+
+    Attributes:
+        image_size: the crop's side in px.
+        num_frames: T, the sampled faces of a window.
+        embed_dim: width of the layer before the logit.
+    """
+
+    name: str
+    image_size: int
+    num_frames: int
+    embed_dim: int = 16
+    architecture: ClassVar[Architecture] = "mesonet"
+    min_image_size: ClassVar[int] = 32  # the pools leave one pixel of 32
+    min_num_frames: ClassVar[int] = 1
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the rest of the toolkit needs; features are vectors."""
+        shape = (self.embed_dim,)
+        return ModelSpec(self.name, self.architecture, self.image_size, self.num_frames, shape)
+
+
+Preset: TypeAlias = ModelPreset | MesoNetPreset
 
 
 LEAST_FACE_PX = 12  # what one cell of the face detector's first network sees
@@ -107,17 +171,28 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a trained model is, apart from its weights; stored in runs and bundles."""
+    """What a trained model is, apart from its weights; stored in runs and bundles.
 
-    preset: ModelPreset
+    Attributes:
+        architecture: of the preset; files written before there was a second one lack it.
+    """
+
+    preset: Preset
     crop: CropRecipe
     sampling: Sampling = Sampling()
+    architecture: Architecture = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", self.preset.architecture)
         if self.crop.size_px != self.preset.image_size:
             raise UsageError(
                 f"the crop is {self.crop.size_px} px, the model takes {self.preset.image_size} px"
             )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What most of the toolkit needs to know of the model."""
+        return self.preset.spec
 
     def to_dict(self) -> dict[str, Any]:
         """Turn into what JSON can hold."""
@@ -128,13 +203,11 @@ class ModelConfig:
         """Read what `to_dict` wrote, also after a round trip through JSON.
 
         Raises:
-            UsageError: a field is missing, unknown or out of range.
+            UsageError: the architecture is unknown, or a field is missing, unknown or out of range.
         """
         try:
-            preset = {**values["preset"]}
-            preset["encoder_widths"] = tuple(preset["encoder_widths"])
             config = cls(
-                preset=ModelPreset(**preset),
+                preset=_read_preset(values["preset"], values.get("architecture", "istvt")),
                 crop=CropRecipe(**values["crop"]),
                 sampling=Sampling(**values["sampling"]),
             )
@@ -144,7 +217,16 @@ class ModelConfig:
         return config
 
 
-MIN_IMAGE_SIZE = 7  # conv1 leaves 3 px, conv2 one, and the pools keep it: a grid of one patch
+def _read_preset(values: dict[str, Any], architecture: object) -> Preset:
+    match architecture:
+        case "istvt":
+            return ModelPreset(**{**values, "encoder_widths": tuple(values["encoder_widths"])})
+        case "mesonet":
+            return MesoNetPreset(**values)
+    raise UsageError(
+        f"architecture is {architecture!r}: this istvt knows {', '.join(ARCHITECTURES)}"
+    )
+
 
 # The paper's model: Zhao et al., ISTVT, IEEE TIFS 2023.
 PAPER = ModelPreset(
@@ -162,10 +244,14 @@ TINY = replace(
     encoder_widths=(16, 32, 64, 96),
 )
 
-PRESETS = (PAPER, EDGE, TINY)
+# Afchar et al., MesoNet, WIFS 2018: 256 px. It judges single frames; T is chosen here as ISTVT's.
+MESONET = MesoNetPreset(name="mesonet", image_size=256, num_frames=6)
+
+ISTVT_PRESETS = (PAPER, EDGE, TINY)
+PRESETS: tuple[Preset, ...] = (*ISTVT_PRESETS, MESONET)
 
 
-def preset_named(name: str) -> ModelPreset:
+def preset_named(name: str) -> Preset:
     """Look a preset up.
 
     Raises:
@@ -178,24 +264,28 @@ def preset_named(name: str) -> ModelPreset:
     raise UsageError(f"no preset is called {name!r}: choose one of {known}")
 
 
-def check_preset(preset: ModelPreset) -> None:
+def check_preset(preset: Preset) -> None:
     """Refuse shapes that the model cannot have.
 
     Raises:
         UsageError: names the field, its value and what it must be.
     """
-    for name, value in asdict(preset).items():
-        if name not in ("name", "encoder_widths") and type(value) is not int:
+    sizes = {
+        name: value
+        for name, value in asdict(preset).items()
+        if name not in ("name", "encoder_widths")
+    }
+    for name, value in sizes.items():
+        if type(value) is not int:
             raise UsageError(f"{name} is {value!r}: it must be a whole number")
-    if preset.image_size < MIN_IMAGE_SIZE:
-        raise UsageError(
-            f"image_size is {preset.image_size} px: the encoder needs at least {MIN_IMAGE_SIZE} px"
-        )
-    if preset.num_frames < 2:
-        raise UsageError(f"num_frames is {preset.num_frames}: a window needs at least 2 frames")
-    for field in ("embed_dim", "depth", "num_heads", "head_dim", "mlp_ratio"):
-        if getattr(preset, field) < 1:
-            raise UsageError(f"{field} is {getattr(preset, field)}: it must be at least 1")
-    widths = preset.encoder_widths
-    if len(widths) != 4 or any(type(width) is not int or width < 1 for width in widths):
-        raise UsageError(f"encoder_widths is {widths}: it must be four whole numbers from 1")
+    if (size := preset.image_size) < (least := preset.min_image_size):
+        raise UsageError(f"image_size is {size} px: the encoder needs at least {least} px")
+    if (frames := preset.num_frames) < (least := preset.min_num_frames):
+        raise UsageError(f"num_frames is {frames}: a window needs at least {least} frames")
+    for name, value in sizes.items():
+        if value < 1:
+            raise UsageError(f"{name} is {value}: it must be at least 1")
+    if isinstance(preset, ModelPreset):
+        widths = preset.encoder_widths
+        if len(widths) != 4 or any(type(width) is not int or width < 1 for width in widths):
+            raise UsageError(f"encoder_widths is {widths}: it must be four whole numbers from 1")

@@ -13,7 +13,7 @@ import numpy as np
 
 from istvt.closing import ClosesOnExit
 from istvt.errors import BackendError, UsageError
-from istvt.presets import ModelPreset
+from istvt.presets import ModelSpec
 from istvt.records import FloatArray, UInt8Array
 
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -33,7 +33,7 @@ class ScorerInfo:
     device: str
     precision: str
     bundle_digest: str
-    preset: ModelPreset
+    spec: ModelSpec
 
 
 class Scorer(Protocol):
@@ -114,23 +114,22 @@ def check_device(device: str) -> DeviceName:
     return device  # type: ignore[return-value]
 
 
-def check_faces(faces: UInt8Array, preset: ModelPreset) -> None:
+def check_faces(faces: UInt8Array, spec: ModelSpec) -> None:
     """Refuse faces that the encoder cannot take."""
-    size = preset.image_size
+    size = spec.image_size
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (size, size, 3):
         raise UsageError(
-            f"faces are {faces.dtype} {faces.shape}: preset {preset.name!r} takes uint8 "
+            f"faces are {faces.dtype} {faces.shape}: preset {spec.name!r} takes uint8 "
             f"(n, {size}, {size}, 3)"
         )
 
 
-def check_windows(windows: Sequence[Sequence[Features]], preset: ModelPreset) -> None:
+def check_windows(windows: Sequence[Sequence[Features]], spec: ModelSpec) -> None:
     """Refuse windows of another length than the model's."""
     for window in windows:
-        if len(window) != preset.num_frames:
+        if len(window) != spec.num_frames:
             raise UsageError(
-                f"a window holds {len(window)} faces: preset {preset.name!r} takes "
-                f"{preset.num_frames}"
+                f"a window holds {len(window)} faces: preset {spec.name!r} takes {spec.num_frames}"
             )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from istvt.closing import ClosesOnExit
-from istvt.presets import ModelPreset
+from istvt.presets import Preset
 from istvt.records import Face, FloatArray, UInt8Array
 from istvt.scorer import (
     ScorerInfo,
@@ -16,18 +16,18 @@ from istvt.scorer import (
 class FakeScorer(ClosesOnExit):
     """The brighter a window, the more fake: logit = mean pixel / 16 - 8."""
 
-    def __init__(self, preset: ModelPreset) -> None:
-        self.info = ScorerInfo("fake", "cpu", "fp32", "0" * 64, preset)
+    def __init__(self, preset: Preset) -> None:
+        self.info = ScorerInfo("fake", "cpu", "fp32", "0" * 64, preset.spec)
         self.encoded_batches: list[int] = []
         self.scored_batches: list[int] = []
 
     def encode(self, faces: UInt8Array) -> list[float]:
-        check_faces(faces, self.info.preset)
+        check_faces(faces, self.info.spec)
         self.encoded_batches.append(len(faces))
         return [float(face.mean()) for face in faces]
 
     def score(self, windows) -> FloatArray:
-        check_windows(windows, self.info.preset)
+        check_windows(windows, self.info.spec)
         if not windows:
             return no_logits()
         self.scored_batches.append(len(windows))

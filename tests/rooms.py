@@ -40,13 +40,15 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"data/synthetic": "clips made of portraits, fakes blended from real frames"},
     {"data/prepared": "videos become shards of face crops"},
     {"data/layouts": "a folder or a CSV becomes a manifest: one module a layout"},
-    {"models": "which detector a configuration names, and its weights on disk"},
+    {"models": "the model that a configuration names, its weights on disk; MesoNet-4"},
     {"models/istvt": "ISTVT in PyTorch: attention, block, encoder, foreign weights"},
+    {"models/base": "the detector contract: what most of the toolkit needs of a model"},
     {
         "faces": "MTCNN in ONNX Runtime, alignment, tracking",
         "video": "sources, cuts, sampling, the writer",
     },
 )
+SINGLE = ("cli", "api", "models/base")  # modules that are rooms of their own
 GROUND = "ground"  # the other modules directly in istvt/
 
 
@@ -61,10 +63,10 @@ def modules() -> dict[str, Path]:
 
 def room_of(path: Path) -> str:
     """Give the room that a file lies in."""
-    inside = path.relative_to(ROOT / "istvt")
-    if len(inside.parts) > 1:
-        return inside.parent.as_posix()
-    return inside.stem if inside.stem in ("cli", "api") else GROUND
+    inside = path.relative_to(ROOT / "istvt").with_suffix("")
+    if inside.as_posix() in SINGLE:
+        return inside.as_posix()
+    return inside.parent.as_posix() if len(inside.parts) > 1 else GROUND
 
 
 def imports_of(path: Path, known: dict[str, Path]) -> Iterator[str]:
@@ -106,7 +108,7 @@ def upward_imports() -> list[str]:
 def table() -> str:
     """Lay the floors out as a table in Markdown."""
     rows = [
-        (f"`{room}`" if room in ("cli", "api") else f"`{room}/`", what)
+        (f"`{room}`" if room in SINGLE else f"`{room}/`", what)
         for floor in FLOORS
         for room, what in floor.items()
     ]

@@ -9,7 +9,7 @@ import pytest
 from istvt.errors import UsageError
 from istvt.presets import (
     EDGE,
-    MIN_IMAGE_SIZE,
+    MESONET,
     PAPER,
     PRESETS,
     TINY,
@@ -20,6 +20,8 @@ from istvt.presets import (
     check_preset,
     preset_named,
 )
+
+MIN_IMAGE_SIZE = ModelPreset.min_image_size
 
 
 def config_dict() -> dict[str, Any]:
@@ -38,11 +40,11 @@ def test_presets_are_found_by_name_and_are_valid(preset: ModelPreset) -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len({preset.name for preset in PRESETS}) == len(PRESETS) == 3
+    assert len({preset.name for preset in PRESETS}) == len(PRESETS) == 4
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"'papper': choose one of paper, edge, tiny"):
+    with pytest.raises(UsageError, match=r"'papper': choose one of paper, edge, tiny, mesonet"):
         preset_named("papper")
 
 
@@ -57,7 +59,11 @@ def test_grid_size(image_size: int, grid: int) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("image_size", MIN_IMAGE_SIZE - 1, "image_size is 6 px: the encoder needs at least 7 px"),
+        (
+            "image_size",
+            MIN_IMAGE_SIZE - 1,
+            "image_size is 6 px: the encoder needs at least 7 px",
+        ),
         ("num_frames", 1, "num_frames is 1: a window needs at least 2 frames"),
         ("embed_dim", 0, "embed_dim is 0: it must be at least 1"),
         ("depth", 0, "depth is 0: it must be at least 1"),
@@ -120,6 +126,7 @@ def test_crop_must_have_the_models_size() -> None:
             TINY, CropRecipe(96, scale=1.3, align=False, min_face_px=60), Sampling(None, 12.5)
         ),
         ModelConfig(replace(EDGE, num_frames=4), CropRecipe(224), Sampling(frame_step=3)),
+        ModelConfig(MESONET, CropRecipe(256)),
     ],
 )
 def test_config_survives_json(config: ModelConfig) -> None:
@@ -151,6 +158,30 @@ def test_config_with_a_wrong_field_is_refused(
     values[part][field] = value
     with pytest.raises(UsageError, match=message):
         ModelConfig.from_dict(values)
+
+
+def test_a_config_of_before_there_was_a_second_architecture_is_istvts() -> None:
+    values = config_dict()
+    assert values.pop("architecture") == "istvt"
+    assert ModelConfig.from_dict(values) == ModelConfig(PAPER, CropRecipe(300))
+    meso = ModelConfig(MESONET, CropRecipe(256)).to_dict()
+    del meso["architecture"]
+    with pytest.raises(UsageError, match="encoder_widths"):
+        ModelConfig.from_dict(meso)
+
+
+@pytest.mark.parametrize("architecture", ["xception", "", None, 3])
+def test_an_unknown_architecture_names_the_known_ones(architecture: Any) -> None:
+    message = rf"architecture is {architecture!r}: this istvt knows istvt, mesonet"
+    with pytest.raises(UsageError, match=message):
+        ModelConfig.from_dict({**config_dict(), "architecture": architecture})
+
+
+def test_the_spec_holds_the_shape_of_the_features() -> None:
+    assert PAPER.spec.feature_shape == (361, 728)
+    assert PAPER.spec.feature_size == 361 * 728
+    assert MESONET.spec.feature_shape == (16,)
+    assert ModelConfig(MESONET, CropRecipe(256)).spec.architecture == "mesonet"
 
 
 @pytest.mark.parametrize(("part", "field"), [("preset", "depth"), ("crop", "size_px")])

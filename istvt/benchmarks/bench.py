@@ -19,7 +19,7 @@ from istvt.bundle.manifest import Bundle
 from istvt.environment import describe_environment
 from istvt.errors import BackendError, UsageError
 from istvt.extras import require
-from istvt.presets import CropRecipe, ModelConfig, ModelPreset
+from istvt.presets import CropRecipe, ModelConfig, Preset
 from istvt.records import Progress, ignore
 from istvt.runtime.backends.choose import BACKEND_NAMES, BACKENDS, Backend
 from istvt.scorer import DeviceName, check_device
@@ -131,7 +131,7 @@ def _has_engines(bundle: Bundle, backend: Backend) -> bool:
 
 
 @contextmanager
-def random_bundle(preset: ModelPreset, *, progress: Progress = ignore) -> Iterator[Bundle]:
+def random_bundle(preset: Preset, *, progress: Progress = ignore) -> Iterator[Bundle]:
     """Give a bundle of a preset with random weights; it is gone when the block ends.
 
     Raises:
@@ -140,13 +140,13 @@ def random_bundle(preset: ModelPreset, *, progress: Progress = ignore) -> Iterat
     for module in ("torch", "onnx", "onnxscript"):
         require(module, extra="cpu")
     from istvt.export.build import write_graphs
-    from istvt.models.istvt.model import ISTVT
+    from istvt.models.load import build_model
 
     config = ModelConfig(preset=preset, crop=CropRecipe(size_px=preset.image_size))
     with TemporaryDirectory(prefix="istvt-bench-") as scratch:
         folder = Path(scratch) / f"{preset.name}.istvt"
         folder.mkdir()
-        bundle = write_graphs(ISTVT(preset).eval(), config, folder, progress=progress)
+        bundle = write_graphs(build_model(config).eval(), config, folder, progress=progress)
         bundle.write_manifest()
         yield bundle
 

@@ -1,7 +1,7 @@
-"""A bundle in, the times of the naive way out: what every other row is compared with.
+"""Time the naive way to run a bundle, which every other row is compared with.
 
 PyTorch in fp32 as one writes it down first: all T faces of a window are encoded again for each new
-frame, and the last block computes all tokens although one of them is read.
+frame, and ISTVT's last block computes all tokens although one of them is read.
 """
 
 import time
@@ -42,11 +42,14 @@ class NaiveFrame:
         self.device = "cuda" if device != "cpu" and has_cuda else "cpu"
         if threads is not None:
             torch.set_num_threads(threads)
+        from istvt.models.base import HasShortcut
         from istvt.models.load import load_model
 
         self._model = load_model(bundle.weights, bundle.config).to(self.device)
+        model = self._model
+        self._score = model.score_in_full if isinstance(model, HasShortcut) else model.score
         self._clock = clock
-        faces = noise_faces(bundle.config.preset)
+        faces = noise_faces(bundle.config.spec)
         self._window = deque(faces, maxlen=len(faces))
         self._faces = cycle(faces)
 
@@ -61,5 +64,5 @@ class NaiveFrame:
             if self.device == "cuda":
                 self._torch.cuda.synchronize()
             encoded = self._clock()
-            self._model.score(features[None], last_block_in_full=True).cpu()
+            self._score(features[None]).cpu()
         return FrameTime(encoder_s=encoded - start, window_s=self._clock() - encoded)

@@ -9,7 +9,7 @@ from istvt.benchmarks.process import Loaded, Turn
 from istvt.benchmarks.timing import FrameTime, total_s
 from istvt.benchmarks.worker import NAIVE
 from istvt.environment import Environment
-from istvt.presets import ModelPreset
+from istvt.presets import ModelPreset, Preset
 from istvt.runtime.stages import percentiles_ms
 
 SCHEMA_VERSION = 1
@@ -62,27 +62,30 @@ class BenchModel:
     """What was measured.
 
     Attributes:
+        depth: transformer blocks; None where the model has none.
         folder: the bundle; empty where it was made for the benchmark.
         random_weights: the preset without training; speed does not depend on the weights.
     """
 
     preset: str
+    architecture: str
     image_size: int
     num_frames: int
-    depth: int
+    depth: int | None
     precision: str
     digest: str
     folder: str
     random_weights: bool
 
     @classmethod
-    def of(cls, preset: ModelPreset, **others: Any) -> "BenchModel":
+    def of(cls, preset: Preset, **others: Any) -> "BenchModel":
         """Take the sizes from a preset."""
         return cls(
             preset=preset.name,
+            architecture=preset.architecture,
             image_size=preset.image_size,
             num_frames=preset.num_frames,
-            depth=preset.depth,
+            depth=preset.depth if isinstance(preset, ModelPreset) else None,
             **others,
         )
 

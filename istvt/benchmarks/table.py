@@ -33,10 +33,10 @@ def describe_model(model: BenchModel) -> str:
     name = f"preset {model.preset}"
     folder = Path(model.folder).name
     what = f"{name} with random weights" if model.random_weights else f"{folder}, {name}"
-    return (
-        f"{what}: {model.image_size} px, {model.num_frames} faces a window, "
-        f"{model.depth} blocks, graphs in {model.precision}"
-    )
+    sizes = f"{model.image_size} px, {model.num_frames} faces a window"
+    if model.depth is not None:
+        sizes = f"{sizes}, {model.depth} blocks"
+    return f"{what}: {sizes}, graphs in {model.precision}"
 
 
 def describe_machine(environment: Environment) -> str:
@@ -84,10 +84,8 @@ def _notes(report: BenchReport) -> Iterable[str]:
         "MiB: peak memory of the process."
     )
     faces = report.model.num_frames
-    yield (
-        f"naive: PyTorch fp32 that encodes all {faces} faces again for every window and computes "
-        "the last block in full."
-    )
+    full = "" if report.model.depth is None else " and computes the last block in full"
+    yield f"naive: PyTorch fp32 that encodes all {faces} faces again for every window{full}."
     if (naive := naive_row(report)) is not None and naive.stages:
         rounds = f"{report.rounds} interleaved rounds"
         yield f"vs naive: how many times less a frame takes; median of the ratios of {rounds}."

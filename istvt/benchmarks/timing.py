@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from istvt.presets import ModelPreset
+from istvt.presets import ModelSpec
 from istvt.records import UInt8Array
 from istvt.scorer import Features, Scorer
 
@@ -87,7 +87,7 @@ class StreamedFrame:
     def __init__(self, scorer: Scorer, *, clock: Clock = time.perf_counter) -> None:
         self.device, self.precision = scorer.info.device, scorer.info.precision
         self._scorer, self._clock = scorer, clock
-        faces = noise_faces(scorer.info.preset)
+        faces = noise_faces(scorer.info.spec)
         self._features: deque[Features] = deque(scorer.encode(faces), maxlen=len(faces))
         self._faces = _one_by_one(faces)
 
@@ -102,9 +102,9 @@ class StreamedFrame:
         return FrameTime(encoder_s=encoded - start, window_s=self._clock() - encoded)
 
 
-def noise_faces(preset: ModelPreset) -> UInt8Array:
+def noise_faces(spec: ModelSpec) -> UInt8Array:
     """Make one window's faces `(T, S, S, 3)`; what they show does not change the time."""
-    shape = (preset.num_frames, preset.image_size, preset.image_size, 3)
+    shape = (spec.num_frames, spec.image_size, spec.image_size, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 

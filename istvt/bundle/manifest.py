@@ -99,7 +99,7 @@ class Bundle:
             device=device,
             precision=precision or self.precision,
             bundle_digest=self.digest,
-            preset=self.config.preset,
+            spec=self.config.spec,
         )
 
     def with_digests(self) -> "Bundle":
@@ -174,7 +174,9 @@ def _parse(folder: Path, manifest: Path) -> Bundle:
     except (ValueError, KeyError, TypeError, UsageError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{manifest} is damaged ({error!r}): export the model again") from error
+        raise BundleError(
+            f"{manifest} is damaged, or of another istvt ({error}): export the model again"
+        ) from error
 
 
 def _check_files(bundle: Bundle) -> None:

@@ -26,7 +26,7 @@ def quantize_window(graph: Path, out: Path, features: list[FloatArray]) -> None:
     Args:
         graph: fp32, with our nodes and their bodies.
         out: another file; must not exist.
-        features: `(1, T, h*w, C)` each, from the encoder.
+        features: `(1, T, *feature_shape)` each, from the encoder.
     """
     quantization = require("onnxruntime.quantization", extra="cpu")
     with _quiet_logging():

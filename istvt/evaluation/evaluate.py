@@ -17,7 +17,7 @@ from istvt.data.windows.index import SplitWindows, windows_in
 from istvt.data.windows.samples import Sample, held_out_samples
 from istvt.evaluation.metrics import Doubles, Metrics, mean_per_video, measure
 from istvt.evaluation.scores import DEFAULT, Scoring, Team, score_logits, sigmoid
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
 from istvt.presets import ModelConfig
 from istvt.records import Progress, ignore
 
@@ -115,7 +115,7 @@ class Evaluation:
 
 def evaluate(
     request: DataRequest,
-    model: ISTVT,
+    model: VideoModel,
     config: ModelConfig,
     *,
     split: str = "test",
@@ -150,7 +150,7 @@ def evaluate(
 
 
 def evaluate_windows(
-    model: ISTVT,
+    model: VideoModel,
     windows: SplitWindows,
     scoring: Scoring = DEFAULT,
     *,

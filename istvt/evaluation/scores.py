@@ -12,7 +12,7 @@ from istvt.compute import autocast, true_fp32
 from istvt.data.synthetic.blend import SelfBlend
 from istvt.data.windows.samples import Sample, WindowDataset, init_worker
 from istvt.evaluation.metrics import Doubles
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
 from istvt.records import Fakes, FloatPrecision, Progress, ignore
 
 
@@ -64,7 +64,7 @@ class Alone:
 
 @torch.no_grad()
 def score_logits(
-    model: ISTVT,
+    model: VideoModel,
     samples: Sequence[Sample],
     scoring: Scoring = DEFAULT,
     *,

@@ -18,9 +18,9 @@ from istvt.export.graph import export_encoder, export_window
 from istvt.export.precision import lower_graphs, quantize_graphs
 from istvt.faces.mtcnn_weights import build_detector
 from istvt.files import atomic_folder
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
 from istvt.models.load import load_run, load_sample_windows, save_weights
-from istvt.presets import ModelConfig, ModelPreset
+from istvt.presets import ModelConfig, ModelSpec
 from istvt.records import Precision, Progress, ignore
 from istvt.runtime.parity import ParityResult, ParitySteps, SampleWindows, gate, random_windows
 
@@ -66,7 +66,7 @@ def export_run(
     if engines is not None:
         check_builder(engines)
     model, config = load_run(run)
-    windows = _windows_to_compare(run, config.preset)
+    windows = _windows_to_compare(run, config.spec)
     calibration = None
     if precision == "int8":
         progress("calibration windows", 0, 0)
@@ -133,7 +133,7 @@ def _build_engines(
 
 
 def write_graphs(
-    model: ISTVT, config: ModelConfig, folder: Path, *, progress: Progress = ignore
+    model: VideoModel, config: ModelConfig, folder: Path, *, progress: Progress = ignore
 ) -> Bundle:
     """Write the fp32 graphs, the weights and the face detector into a folder."""
     draft = Bundle(folder=folder, config=config, precision="fp32")
@@ -162,10 +162,10 @@ def check_out(out: Path) -> None:
         raise UsageError(f"{out} exists and is not a bundle: choose another name")
 
 
-def _windows_to_compare(run: Path, preset: ModelPreset) -> SampleWindows:
+def _windows_to_compare(run: Path, spec: ModelSpec) -> SampleWindows:
     faces = load_sample_windows(run)
     if faces is None or len(faces) == 0:
-        return random_windows(preset)
+        return random_windows(spec)
     return SampleWindows(faces=faces, origin="held-out windows")
 
 

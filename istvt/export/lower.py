@@ -49,9 +49,13 @@ def lower_graph(
 
 
 def tail_nodes(graph: onnx.ModelProto) -> list[str]:
-    """Name the nodes after the last sum: of the window graph, the head that gives the logit."""
-    nodes = list(graph.graph.node)
-    last = max(position for position, node in enumerate(nodes) if node.op_type == "Add")
+    """Name the nodes after the last residual sum: the head that gives a window's logit.
+
+    Where nothing is summed but biases, the graph is all head.
+    """
+    nodes, weights = list(graph.graph.node), {tensor.name for tensor in graph.graph.initializer}
+    sums = [node.op_type == "Add" and not weights & set(node.input) for node in nodes]
+    last = max((position for position, is_sum in enumerate(sums) if is_sum), default=-1)
     return [node.name for node in nodes[last + 1 :]]
 
 

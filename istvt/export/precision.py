@@ -1,4 +1,4 @@
-"""fp32 graphs in, fp16, bf16 or INT8 graphs out: precision is a property of the ONNX files.
+"""Rewrite fp32 graphs in fp16, bf16 or INT8: precision is a property of the ONNX files.
 
 Inputs and outputs keep their types, so the host sees no change. In fp16 and bf16 the head stays in
 fp32: it computes one token, and rounding the logit itself is what a large logit notices most.
@@ -49,7 +49,7 @@ def quantize_graphs(
     quantize_window(bundle.window, quantized, features)
     _save_window(bundle, onnx.load(quantized))
     for left in (quantized, _weights_of(quantized)):
-        left.unlink()
+        left.unlink(missing_ok=True)  # few weights lie in the graph itself
     if around is not None:
         lower_graphs(bundle, around)
     inlined = onnx.load(bundle.inlined_window, load_external_data=False)
@@ -60,7 +60,7 @@ def quantize_graphs(
 def _save_window(bundle: Bundle, window: onnx.ModelProto) -> None:
     """Replace the window's graph, its weights, and the copy without our nodes."""
     weights = _weights_of(bundle.window)
-    weights.unlink()
+    weights.unlink(missing_ok=True)
     onnx.save(window, bundle.window, save_as_external_data=True, location=weights.name)
     without_weights = onnx.load(bundle.window, load_external_data=False)
     onnx.save(inline_bodies(without_weights), bundle.inlined_window)

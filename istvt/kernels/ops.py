@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from istvt.kernels.launch import check_layout, launch
 from istvt.kernels.spec import AttentionName
-from istvt.models.istvt.attention import attend_over_space, attend_over_time, attention_kernels
+from istvt.models.base import HasAttention
+from istvt.models.istvt.attention import attend_over_space, attend_over_time
 
 
 @torch.library.custom_op("istvt::temporal_attention", mutates_args=(), device_types="cpu")
@@ -87,6 +88,6 @@ _differentiate(temporal_attention, attend_over_time)
 _differentiate(spatial_attention, attend_over_space)
 
 
-def fused_attention(model: nn.Module) -> AbstractContextManager[None]:
+def fused_attention(model: HasAttention) -> AbstractContextManager[None]:
     """Let the model's attentions run as these ops inside the block; weights stay as they are."""
-    return attention_kernels(model, temporal=temporal_attention, spatial=spatial_attention)
+    return model.attention_kernels(temporal=temporal_attention, spatial=spatial_attention)

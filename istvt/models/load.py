@@ -1,4 +1,4 @@
-"""A trained model on disk: `config.json` and `weights.safetensors` in a run folder."""
+"""Build the model that a configuration names, and keep its weights in a run folder."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,10 @@ import numpy as np
 from istvt.errors import ModelNotFoundError, UsageError, WeightsError
 from istvt.extras import require
 from istvt.files import atomic_file
+from istvt.models.base import VideoModel
 from istvt.models.istvt.model import ISTVT
-from istvt.presets import ModelConfig
+from istvt.models.mesonet import MesoNet
+from istvt.presets import MesoNetPreset, ModelConfig, ModelPreset
 from istvt.records import UInt8Array
 
 CONFIG_FILE = "config.json"
@@ -19,7 +21,20 @@ WEIGHTS_FILE = "weights.safetensors"
 SAMPLE_WINDOWS_FILE = "sample_windows.npz"
 
 
-def save_run(folder: Path, model: ISTVT, config: ModelConfig) -> None:
+def build_model(config: ModelConfig) -> VideoModel:
+    """Build a model with fresh weights.
+
+    Raises:
+        UsageError: the preset holds a shape that the model cannot have.
+    """
+    match config.preset:
+        case ModelPreset() as preset:
+            return ISTVT(preset)
+        case MesoNetPreset() as preset:
+            return MesoNet(preset)
+
+
+def save_run(folder: Path, model: VideoModel, config: ModelConfig) -> None:
     """Write the weights and what they need to be used; each file whole or not at all."""
     save_weights(folder / WEIGHTS_FILE, model)
     save_config(folder / CONFIG_FILE, config)
@@ -31,7 +46,7 @@ def save_config(path: Path, config: ModelConfig) -> None:
         temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
 
 
-def load_run(folder: Path) -> tuple[ISTVT, ModelConfig]:
+def load_run(folder: Path) -> tuple[VideoModel, ModelConfig]:
     """Read a run back, in evaluation mode, on the CPU.
 
     Raises:
@@ -63,7 +78,7 @@ def load_config(path: Path) -> ModelConfig:
         raise UsageError(f"{path}: {error}") from error
 
 
-def save_weights(path: Path, model: ISTVT) -> None:
+def save_weights(path: Path, model: VideoModel) -> None:
     """Write a model's parameters and batch-norm statistics as safetensors."""
     safetensors = require("safetensors.torch", extra="cpu")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -71,7 +86,7 @@ def save_weights(path: Path, model: ISTVT) -> None:
         safetensors.save_file(tensors, temporary, metadata={"format": "pt"})
 
 
-def load_model(path: Path, config: ModelConfig) -> ISTVT:
+def load_model(path: Path, config: ModelConfig) -> VideoModel:
     """Build the model of a configuration and fill it from a safetensors file.
 
     Raises:
@@ -80,7 +95,7 @@ def load_model(path: Path, config: ModelConfig) -> ISTVT:
     safetensors = require("safetensors.torch", extra="cpu")
     if not path.is_file():
         raise WeightsError(f"{path} is missing: the model's weights belong there")
-    model = ISTVT(config.preset)
+    model = build_model(config)
     try:
         model.load_state_dict(safetensors.load_file(path), strict=True)
     except Exception as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from istvt.bundle.manifest import Bundle
 from istvt.errors import GateError
-from istvt.presets import ModelPreset
+from istvt.presets import ModelSpec
 from istvt.records import FloatArray, Progress, UInt8Array
 from istvt.runtime.backends.choose import open_scorer
 from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
@@ -130,13 +130,13 @@ def engine_tolerance(precision: str, reference: FloatArray) -> Tolerance:
     return replace(tolerance, max_abs_logit=min(scaled, tolerance.max_abs_logit))
 
 
-def random_windows(preset: ModelPreset, *, count: int = 8, seed: int = 0) -> SampleWindows:
+def random_windows(spec: ModelSpec, *, count: int = 8, seed: int = 0) -> SampleWindows:
     """Make windows of coarse coloured patches under noise, for where there are no sample windows.
 
     Pure noise would look alike everywhere to a model that averages over a picture.
     """
     generator = np.random.default_rng(seed)
-    size, cells = preset.image_size, (count, preset.num_frames, PATCHES, PATCHES, 3)
+    size, cells = spec.image_size, (count, spec.num_frames, PATCHES, PATCHES, 3)
     side = -(-size // PATCHES)
     base = generator.integers(0, 224, (count, 1, *cells[2:]))  # of the window
     base = np.clip(base + generator.integers(-64, 64, cells), 0, 223)  # and of each face

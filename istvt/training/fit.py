@@ -24,7 +24,8 @@ from istvt.data.layouts.manifest import TRAINING_SPLITS, Skipped
 from istvt.data.windows.index import SplitWindows
 from istvt.errors import UsageError
 from istvt.extras import require
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
+from istvt.models.load import build_model
 from istvt.presets import ModelConfig
 from istvt.records import FloatPrecision, Progress, ignore
 from istvt.training.determinism import determinism
@@ -54,6 +55,7 @@ from istvt.training.run.folder import (
 from istvt.training.run.keeper import restored_precision
 from istvt.training.run.recipe import TrainRecipe
 from istvt.training.run.tracking import read_scalars
+from istvt.training.step import blocks_of
 from istvt.training.stop import stop_requests
 from istvt.training.trainer import Trainer
 
@@ -199,10 +201,12 @@ def _open(request: DataRequest, training: Training, progress: Progress) -> DataS
     )
 
 
-def _first_model(out: Path, training: Training, where: torch.device) -> tuple[ISTVT, Settled]:
+def _first_model(out: Path, training: Training, where: torch.device) -> tuple[VideoModel, Settled]:
     """Make the model with its first weights, and settle the precision to train it in."""
     torch.manual_seed(training.recipe.seed)
-    model = ISTVT(training.config.preset)
+    model = build_model(training.config)
+    if training.recipe.checkpoint_activations:
+        blocks_of(model)  # refuses before anything is read
     if training.start is not None:
         load_start(model, training.start)
     asked = restored_precision(out) if training.resume else training.recipe.precision

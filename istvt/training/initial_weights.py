@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from istvt.errors import MissingExtraError, RuntimeEnvironmentError, UsageError, WeightsError
+from istvt.models.base import VideoModel
 from istvt.models.istvt.model import ISTVT
 from istvt.models.istvt.weights import (
     ImportedWeights,
@@ -19,7 +20,7 @@ from istvt.models.istvt.weights import (
     xception_from_timm,
 )
 from istvt.models.load import CONFIG_FILE, load_run, save_run
-from istvt.presets import CropRecipe, ModelConfig, ModelPreset
+from istvt.presets import CropRecipe, ModelConfig, ModelPreset, Preset
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _described(content: Any) -> str:
 IMAGENET = "imagenet"
 
 
-def load_start(model: ISTVT, start: str) -> None:
+def load_start(model: VideoModel, start: str) -> None:
     """Fill a model before its training begins, in place.
 
     Args:
@@ -163,18 +164,27 @@ def load_start(model: ISTVT, start: str) -> None:
     Raises:
         ModelNotFoundError: the folder holds no run.
         WeightsError: the run's model has another shape.
+        UsageError: `imagenet` for a model that has no such encoder.
         RuntimeEnvironmentError: timm is missing or cannot fetch the weights.
     """
     if start == IMAGENET:
-        from istvt.training.initial_weights import load_xception_imagenet
-
+        if not isinstance(model, ISTVT):
+            raise UsageError(
+                f"start={start!r} fills ISTVT's encoder: {model.spec.architecture} has no weights "
+                "of ImageNet; leave --start out, or name a run of the same preset"
+            )
         load_xception_imagenet(model)
         return
     known, config = load_run(Path(start))
     if config.preset != model.preset:
         raise WeightsError(
             f"{start} holds a model of preset {config.preset.name!r} "
-            f"({config.preset.image_size} px, {config.preset.depth} blocks); to start "
+            f"({_sizes(config.preset)}); to start "
             f"{model.preset.name!r} from it, both must have the same shape"
         )
     model.load_state_dict(known.state_dict(), strict=True)
+
+
+def _sizes(preset: Preset) -> str:
+    blocks = f", {preset.depth} blocks" if isinstance(preset, ModelPreset) else ""
+    return f"{preset.image_size} px{blocks}"

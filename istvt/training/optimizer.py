@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import SparesDecay, VideoModel
 from istvt.training.run.recipe import TrainRecipe
 
 
@@ -20,12 +20,12 @@ class WeightAverage:
     weights are soon forgotten.
     """
 
-    def __init__(self, model: ISTVT, decay: float, *, device: torch.device) -> None:
+    def __init__(self, model: VideoModel, decay: float, *, device: torch.device) -> None:
         self.model = copy.deepcopy(model).to(device).eval().requires_grad_(False)
         self.decay, self.steps = decay, 0
 
     @torch.no_grad()
-    def update(self, model: ISTVT) -> None:
+    def update(self, model: VideoModel) -> None:
         """Move towards the model's present weights."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
@@ -44,7 +44,6 @@ class WeightAverage:
 
 
 MAX_WARMUP_SHARE = 0.1  # of a training: a short one reaches its rate too
-SPARED = ("space_token", "temporal_token", "pos_embedding")
 
 
 def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> Optimizer:
@@ -102,9 +101,10 @@ def _falls(done: float, recipe: TrainRecipe) -> int:
 
 def _parted(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Give the parameters that decay, and those that do not."""
+    named = model.no_weight_decay if isinstance(model, SparesDecay) else frozenset()
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        is_spared = parameter.ndim < 2 or name.rpartition(".")[2] in SPARED
+        is_spared = parameter.ndim < 2 or name.rpartition(".")[2] in named
         (spared if is_spared else decayed).append(parameter)
     return decayed, spared

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from istvt.compute import autocast, has_bf16
 from istvt.errors import UsageError
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
 from istvt.records import FloatPrecision
 
 PROBE_STEPS, PROBE_WINDOWS = 3, 4
@@ -28,7 +28,7 @@ class Settled:
 
 
 def settle_precision(
-    asked: str, device: torch.device, model: ISTVT, *, is_alone: bool = True
+    asked: str, device: torch.device, model: VideoModel, *, is_alone: bool = True
 ) -> Settled:
     """Choose the number format before a training.
 
@@ -80,11 +80,11 @@ def choose_precision(
     raise UsageError(f"precision is {asked!r}: expected auto, fp32, bf16 or fp16")
 
 
-def measure_step_s(model: ISTVT, device: torch.device, precision: FloatPrecision) -> float:
+def measure_step_s(model: VideoModel, device: torch.device, precision: FloatPrecision) -> float:
     """Time a forward and backward pass on a copy of the model: the fastest after the first."""
     probe = copy.deepcopy(model).to(device).train()
-    preset = model.preset
-    shape = (PROBE_WINDOWS, preset.num_frames, preset.image_size, preset.image_size, 3)
+    spec = model.spec
+    shape = (PROBE_WINDOWS, spec.num_frames, spec.image_size, spec.image_size, 3)
     generator = torch.Generator().manual_seed(0)
     faces = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
     labels = torch.arange(PROBE_WINDOWS, device=device).remainder(2).float()

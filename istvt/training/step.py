@@ -1,4 +1,4 @@
-"""Batches of windows in, one step of the optimizer out."""
+"""Take steps of the optimizer over batches of windows."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from istvt.compute import true_fp32
-from istvt.models.istvt.model import ISTVT
+from istvt.errors import UsageError
+from istvt.models.base import CheckpointsBlocks, VideoModel
 from istvt.training.batch_norm import synchronise_batch_norm
 from istvt.training.distributed import Processes
-from istvt.training.memory import checkpoint_blocks
 from istvt.training.optimizer import WeightAverage, make_optimizer, make_schedule
 from istvt.training.run.checkpoint import TrainState
 from istvt.training.run.recipe import TrainRecipe
@@ -67,8 +67,22 @@ class Stepper:
         return binary_cross_entropy_with_logits(logits.float(), targets)
 
 
+def blocks_of(model: VideoModel) -> CheckpointsBlocks:
+    """Give a model whose activations can be checkpointed.
+
+    Raises:
+        UsageError: it has no such blocks.
+    """
+    if not isinstance(model, CheckpointsBlocks):
+        raise UsageError(
+            f"checkpoint_activations: {model.spec.architecture} has no blocks to compute again; "
+            "leave --checkpoint-activations out"
+        )
+    return model
+
+
 def set_up(
-    model: ISTVT, recipe: TrainRecipe, *, processes: Processes, done: Callable[[int], float]
+    model: VideoModel, recipe: TrainRecipe, *, processes: Processes, done: Callable[[int], float]
 ) -> tuple[TrainState, Stepper]:
     """Put together what a recipe moves a model with.
 
@@ -84,7 +98,7 @@ def set_up(
     if processes.world > 1:
         synchronise_batch_norm(model, processes.device)
     if recipe.checkpoint_activations:
-        checkpoint_blocks(model)
+        blocks_of(model).checkpoint_blocks()
     optimizer = make_optimizer(model, recipe)
     state = TrainState(
         model=model,

@@ -12,7 +12,7 @@ from istvt.data.windows.index import SplitWindows
 from istvt.errors import UsageError
 from istvt.evaluation.evaluate import Evaluation, evaluate_windows
 from istvt.evaluation.scores import Scoring
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
 from istvt.records import Progress, ignore
 from istvt.training.batches import BatchPlan, load_batches
 from istvt.training.distributed import Processes
@@ -85,7 +85,7 @@ class Trainer:
         self,
         run: Path,
         plan: Plan,
-        model: ISTVT,
+        model: VideoModel,
         *,
         train: SplitWindows,
         val: SplitWindows,

@@ -40,7 +40,7 @@ class FakeScorer(ClosesOnExit):
     def __init__(
         self, clock: FakeClock, *, encode_s: float, score_s: float, queues: bool = False
     ) -> None:
-        self.info = ScorerInfo("fake", "cpu", "fp32", bundle_digest="", preset=TINY)
+        self.info = ScorerInfo("fake", "cpu", "fp32", bundle_digest="", spec=TINY.spec)
         self.faces_encoded = 0
         self.windows: list[tuple[int, ...]] = []
         self._clock, self._encode_s, self._score_s = clock, encode_s, score_s

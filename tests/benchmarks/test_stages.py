@@ -30,6 +30,6 @@ def test_the_window_slides_by_one_newly_encoded_face() -> None:
 
 
 def test_faces_fill_one_window() -> None:
-    faces = noise_faces(TINY)
+    faces = noise_faces(TINY.spec)
     assert faces.shape == (6, 96, 96, 3)
     assert faces.std() > 50

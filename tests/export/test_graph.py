@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from istvt.export.graph import EncoderGraph, export_window
+from istvt.export.graph import export_window
 from istvt.kernels.functions import (
     DOMAIN,
     SELF_SUBTRACT_ATTENTION,
@@ -71,12 +71,12 @@ def test_folding_keeps_the_encoder_within_rounding():
     model = random_model(TINY)
     faces = torch.randint(0, 256, (3, TINY.image_size, TINY.image_size, 3), dtype=torch.uint8)
     with torch.no_grad():
-        folded = EncoderGraph(model.encoder)(faces)
+        folded = model.folded_encoder()(faces)
         plain = model.encode(faces)
     assert plain.abs().max() > 0.1
     torch.testing.assert_close(folded, plain, atol=2e-5, rtol=0)
     assert not any(
-        isinstance(layer, torch.nn.BatchNorm2d) for layer in EncoderGraph(model.encoder).modules()
+        isinstance(layer, torch.nn.BatchNorm2d) for layer in model.folded_encoder().modules()
     )
     assert isinstance(model.encoder.bn1, torch.nn.BatchNorm2d), "the trained model was changed"
 

@@ -74,7 +74,7 @@ def test_the_table_says_what_the_windows_are():
 
 
 def test_random_windows_are_the_same_every_time():
-    first, second = random_windows(TINY, count=2), random_windows(TINY, count=2)
+    first, second = random_windows(TINY.spec, count=2), random_windows(TINY.spec, count=2)
     assert first.faces.shape == (2, 6, 96, 96, 3)
     assert (first.faces == second.faces).all()
     assert first.faces.std() > 50

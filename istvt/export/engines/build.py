@@ -256,7 +256,7 @@ class _Work:
         if self._gpu is None:
             raise EngineError("an engine cannot be tried without a GPU: give --plugin on or off")
         trt = load_tensorrt(self._options.flavour)
-        return measure(trt, record, content, self._gpu, self._bundle.config.preset)
+        return measure(trt, record, content, self._gpu, self._bundle.config.spec)
 
 
 def _find_gpu(flavour: Flavour) -> Device | None:

@@ -62,7 +62,7 @@ def rebuild_engines(
     """
     check_builder(options)
     with _draft_of(bundle) as draft:
-        steps = ParitySteps(random_windows(bundle.config.preset), progress)
+        steps = ParitySteps(random_windows(bundle.config.spec), progress)
         checked = build_and_check(draft, options, steps, progress=progress)
         _write_manifest(bundle, draft, options, checked)
         made_engines = sorted((draft.folder / ENGINES_FOLDER).iterdir())

@@ -5,14 +5,14 @@ the space token and the patches. Queries and keys of the temporal attention are 
 consecutive frames; its projection has no bias, so the difference is taken after it (exact).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from istvt.models.base import AttentionKernel
 from istvt.presets import ModelPreset
 
 
@@ -69,9 +69,6 @@ def attend_over_space(qkv: Tensor) -> Tensor:
     queries, keys, values = qkv.flatten(0, 1).permute(2, 0, 3, 1, 4).unbind(0)
     mixed = scaled_dot_product_attention(queries, keys, values)  # (B*(T+1), heads, N, head_dim)
     return mixed.transpose(1, 2).flatten(2).unflatten(0, (batch, rows))
-
-
-AttentionKernel: TypeAlias = Callable[[Tensor], Tensor]  # the contract of the two above
 
 
 class Attention(nn.Module):

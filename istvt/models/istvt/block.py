@@ -1,10 +1,12 @@
-"""One transformer block: tokens in, tokens out.
+"""Mix tokens in one transformer block, with or without activation checkpointing.
 
 Source: Zhao et al., ISTVT, IEEE TIFS 2023: `x = spatial(LN(temporal(LN(x)))) + x`, then
 `x = ffn(LN(x)) + x`. One residual runs around both attentions.
 """
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from istvt.models.istvt.attention import SpatialAttention, TemporalAttention
 from istvt.presets import ModelPreset
@@ -41,3 +43,25 @@ class TransformerBlock(nn.Module):
         moved = self.temporal.forward_temporal_row(self.norm_temporal(tokens))
         token = self.spatial.forward_class_token(self.norm_spatial(moved)) + tokens[:, 0, 0]
         return self.mlp(self.norm_mlp(token)) + token
+
+
+class CheckpointedBlock(TransformerBlock):
+    """A block that keeps only its input and computes its inside again for the gradients."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map `(B, T+1, N, C)` to the same shape."""
+        if not torch.is_grad_enabled():
+            return super().forward(tokens)
+        return _checkpoint(super().forward, tokens)
+
+    def forward_class_token(self, tokens: Tensor) -> Tensor:
+        """Map `(B, T+1, N, C)` to token (0, 0) of the output, `(B, C)`."""
+        if not torch.is_grad_enabled():
+            return super().forward_class_token(tokens)
+        return _checkpoint(super().forward_class_token, tokens)
+
+
+def _checkpoint(function: object, tokens: Tensor) -> Tensor:
+    # A block draws no random numbers, so there is no generator to put back.
+    result: Tensor = checkpoint(function, tokens, use_reentrant=False, preserve_rng_state=False)
+    return result

@@ -1,16 +1,21 @@
-"""ISTVT: windows of faces in, one logit per window out (above 0 leans to fake).
+"""Score windows of faces with ISTVT.
 
 Source: Zhao et al., ISTVT: Interpretable Spatial-Temporal Video Transformer for Deepfake
 Detection, IEEE TIFS 18, 2023.
 """
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor, nn
 
 from istvt.errors import UsageError
-from istvt.models.istvt.block import TransformerBlock
+from istvt.models.base import AttentionKernel, VideoModel
+from istvt.models.istvt.attention import attention_kernels
+from istvt.models.istvt.block import CheckpointedBlock, TransformerBlock
+from istvt.models.istvt.folded import FoldedEncoder
 from istvt.models.istvt.xception import EntryFlow
-from istvt.presets import ModelPreset, check_preset
+from istvt.presets import ModelPreset
 
 
 class TokenEmbedding(nn.Module):
@@ -41,20 +46,14 @@ class TokenEmbedding(nn.Module):
         return torch.cat([temporal, tokens], dim=1)
 
 
-PIXEL_SCALE, PIXEL_OFFSET = 2.0 / 255.0, -1.0  # uint8 to [-1, 1]: mean = std = 0.5
+class ISTVT(VideoModel):
+    """The whole model; its features are patches `(h*w, C)`."""
 
-
-class ISTVT(nn.Module):
-    """The whole model, in the two halves that a sliding window wants.
-
-    Raises:
-        UsageError: the preset holds a shape that the model cannot have.
-    """
+    preset: ModelPreset
+    no_weight_decay = frozenset({"space_token", "temporal_token", "pos_embedding"})
 
     def __init__(self, preset: ModelPreset) -> None:
-        check_preset(preset)
-        super().__init__()
-        self.preset = preset
+        super().__init__(preset)
         self.encoder = EntryFlow(preset)
         self.tokens = TokenEmbedding(preset)
         self.blocks = nn.ModuleList(TransformerBlock(preset) for _ in range(preset.depth))
@@ -62,40 +61,24 @@ class ISTVT(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(preset.embed_dim), nn.Linear(preset.embed_dim, 1))
 
     def encode(self, faces: Tensor) -> Tensor:
-        """Map raw faces to patch features.
-
-        Args:
-            faces: `(n, S, S, 3)`, uint8, or float in 0 to 255.
-
-        Returns:
-            `(n, h*w, C)`.
-
-        Raises:
-            UsageError: the faces are not of the preset's size.
-        """
-        size = self.preset.image_size
-        _check_shape(faces, (size, size, 3), "faces", self.preset)
-        dtype = self.encoder.conv1.weight.dtype
-        images = faces.permute(0, 3, 1, 2).to(dtype) * PIXEL_SCALE + PIXEL_OFFSET
+        """See `VideoModel.encode`."""
+        images = self.normalise(faces, self.encoder.conv1.weight.dtype)
         return self.encoder(images).flatten(2).transpose(1, 2)
 
-    def score(self, features: Tensor, *, last_block_in_full: bool = False) -> Tensor:
-        """Map the features of windows to logits.
+    def score(
+        self, features: Tensor, mask: Tensor | None = None, *, last_block_in_full: bool = False
+    ) -> Tensor:
+        """See `VideoModel.score`.
 
         Args:
             features: `(m, T, h*w, C)`.
+            mask: None; the position embedding and the differences of frames need all T.
             last_block_in_full: compute every token of the last block, although only token (0, 0)
                 is read; the result is the same.
-
-        Returns:
-            `(m,)` logits.
-
-        Raises:
-            UsageError: the window is not of the preset's shape.
         """
-        preset = self.preset
-        expected = (preset.num_frames, preset.num_patches, preset.embed_dim)
-        _check_shape(features, expected, "features", preset)
+        self.check_features(features)
+        if mask is not None:
+            raise UsageError("istvt takes no mask: each of its windows needs all its frames")
         tokens = self.tokens(features)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
@@ -103,21 +86,37 @@ class ISTVT(nn.Module):
         token = last(tokens)[:, 0, 0] if last_block_in_full else last.forward_class_token(tokens)
         return self.head(self.norm(token)).squeeze(-1)
 
-    def forward(self, faces: Tensor) -> Tensor:
-        """Map windows of raw faces `(m, T, S, S, 3)` to logits `(m,)`.
+    def score_in_full(self, features: Tensor) -> Tensor:
+        """See `HasShortcut`."""
+        return self.score(features, last_block_in_full=True)
 
-        Raises:
-            UsageError: the windows are not of the preset's shape.
+    def attention_kernels(
+        self, *, temporal: AttentionKernel | None = None, spatial: AttentionKernel | None = None
+    ) -> AbstractContextManager[None]:
+        """See `HasAttention`."""
+        return attention_kernels(self, temporal=temporal, spatial=spatial)
+
+    def zero_qkv(self) -> Tensor:
+        """See `HasAttention`: `(1, T+1, N, 3, heads, head_dim)`."""
+        preset = self.preset
+        rows, columns = preset.num_frames + 1, preset.num_patches + 1
+        weight = self.tokens.pos_embedding
+        return weight.new_zeros(1, rows, columns, 3, preset.num_heads, preset.head_dim)
+
+    def folded_encoder(self) -> FoldedEncoder:
+        """See `FoldsEncoder`."""
+        return FoldedEncoder(self.encoder)
+
+    def keep_head_in_fp32(self) -> None:
+        """See `HasFp32Head`."""
+        self.norm.float()
+        self.head.float()
+        self.norm.register_forward_pre_hook(lambda layer, values: (values[0].float(),))
+
+    def checkpoint_blocks(self) -> None:
+        """See `CheckpointsBlocks`.
+
+        The encoder is left alone: computed twice, its batch norm would count a batch twice.
         """
-        size = self.preset.image_size
-        _check_shape(faces, (self.preset.num_frames, size, size, 3), "windows", self.preset)
-        features = self.encode(faces.flatten(0, 1))
-        return self.score(features.unflatten(0, faces.shape[:2]))
-
-
-def _check_shape(given: Tensor, row_shape: tuple[int, ...], what: str, preset: ModelPreset) -> None:
-    if given.ndim != len(row_shape) + 1 or given.shape[1:] != row_shape:
-        raise UsageError(
-            f"{what} have shape {tuple(given.shape)}: preset {preset.name!r} takes "
-            f"(n, {', '.join(map(str, row_shape))}) for any n"
-        )
+        for block in self.blocks:
+            block.__class__ = CheckpointedBlock

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from istvt.errors import WeightsError
 from istvt.models.istvt.model import ISTVT
 from istvt.models.istvt.xception import EntryFlow
-from istvt.presets import PAPER, PRESETS, ModelPreset
+from istvt.presets import ISTVT_PRESETS, PAPER, ModelPreset
 
 # Our name -> the foreign tensors that make it up, stacked along axis 0, and their shapes.
 Layout: TypeAlias = dict[str, dict[str, tuple[int, ...]]]
@@ -99,7 +99,7 @@ def preset_of_authors(state: Mapping[str, Tensor]) -> ModelPreset:
         )
     frames, patches, width = position.shape[1], position.shape[2] - 1, position.shape[3]
     depth = sum(f"vit.transformer.layers.{i}.0.norm.weight" in state for i in range(len(state)))
-    for preset in PRESETS:
+    for preset in ISTVT_PRESETS:
         sizes = (preset.num_frames, preset.num_patches, preset.embed_dim, preset.depth)
         if sizes == (frames, patches, width, depth):
             return preset

@@ -20,7 +20,7 @@ GraphName: TypeAlias = Literal["encoder", "window"]
 
 
 class ArrayScorer(ClosingScorer):
-    """A scorer over two graphs that take and give arrays; a handle is an array `(h*w, C)`."""
+    """A scorer over two graphs that take and give arrays; a handle is an array `feature_shape`."""
 
     info: ScorerInfo
 
@@ -31,7 +31,7 @@ class ArrayScorer(ClosingScorer):
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`."""
         self.check_open()
-        check_faces(faces, self.info.preset)
+        check_faces(faces, self.info.spec)
         if len(faces) == 0:
             return []
         return list(self.run("encoder", np.ascontiguousarray(faces)))
@@ -39,7 +39,7 @@ class ArrayScorer(ClosingScorer):
     def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
         """See `Scorer.score`."""
         self.check_open()
-        check_windows(windows, self.info.preset)
+        check_windows(windows, self.info.spec)
         if not windows:
             return no_logits()
         stacked = np.stack([np.stack(list(window)) for window in windows])

@@ -191,9 +191,9 @@ def _passed_over(backend: str, device: str, error: Exception) -> str:
 
 
 def _try_out(scorer: Scorer) -> None:
-    preset = scorer.info.preset
-    faces = np.zeros((1, preset.image_size, preset.image_size, 3), dtype=np.uint8)
+    spec = scorer.info.spec
+    faces = np.zeros((1, spec.image_size, spec.image_size, 3), dtype=np.uint8)
     features = scorer.encode(faces)
-    logits = scorer.score([features * preset.num_frames])
+    logits = scorer.score([features * spec.num_frames])
     if not np.isfinite(logits).all():
         raise BackendError(f"it gives {logits} on a black picture, which is not a number")

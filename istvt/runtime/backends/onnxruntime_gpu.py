@@ -51,8 +51,8 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
         preload(runtime, provider)
         gpu = open_device()
         try:
-            preset = bundle.config.preset
-            row = (preset.num_patches, preset.embed_dim)
+            spec = bundle.config.spec
+            row = spec.feature_shape
             with gpu.active():
                 encoder, window = (
                     open_session(
@@ -65,8 +65,8 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
                         },
                     )
                     for graph, name, most, shape in (
-                        (bundle.encoder, "faces", MAX_ENCODER_BATCH, (*2 * [preset.image_size], 3)),
-                        (bundle.window, "features", MAX_WINDOW_BATCH, (preset.num_frames, *row)),
+                        (bundle.encoder, "faces", MAX_ENCODER_BATCH, (*2 * [spec.image_size], 3)),
+                        (bundle.window, "features", MAX_WINDOW_BATCH, (spec.num_frames, *row)),
                     )
                 )
             info = bundle.scorer_info(BACKENDS[provider], device="cuda")

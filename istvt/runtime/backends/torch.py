@@ -1,4 +1,4 @@
-"""A bundle's weights in PyTorch: the reference that the other backends are held against."""
+"""Run a bundle's weights in PyTorch, the reference that other backends are compared with."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +30,7 @@ CUDNN = {"enabled": True, "allow_tf32": False}  # `flags` turns cuDNN off where 
 
 
 class TorchScorer(ClosingScorer):
-    """ISTVT in fp32 on the CPU; on a CUDA device in the bundle's precision, fused and captured.
+    """The model in fp32 on the CPU; on a CUDA device in the bundle's precision, fused and captured.
 
     Raises:
         MissingExtraError: PyTorch is not installed.
@@ -63,15 +63,15 @@ class TorchScorer(ClosingScorer):
             self._capture_one()
 
     def encode(self, faces: UInt8Array) -> list[Features]:
-        """See `Scorer.encode`; a handle is a tensor `(h*w, C)` on the device."""
-        check_faces(faces, self.info.preset)
+        """See `Scorer.encode`; a handle is a tensor `feature_shape` on the device."""
+        check_faces(faces, self.info.spec)
         with self._torch_errors():
             pixels = self._torch.from_numpy(np.ascontiguousarray(faces)).to(self._device)
             return list(self._model.encode(pixels))
 
     def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
         """See `Scorer.score`."""
-        check_windows(windows, self.info.preset)
+        check_windows(windows, self.info.spec)
         if not windows:
             return no_logits()
         with self._torch_errors():
@@ -92,10 +92,10 @@ class TorchScorer(ClosingScorer):
 
     def _capture_one(self) -> None:
         """Make the graph of a single window now: where that cannot be, another backend is taken."""
-        preset = self.info.preset
-        (face,) = self.encode(np.zeros((1, *2 * [preset.image_size], 3), dtype=np.uint8))
+        spec = self.info.spec
+        (face,) = self.encode(np.zeros((1, *2 * [spec.image_size], 3), dtype=np.uint8))
         for _ in range(2):
-            self.score([[face] * preset.num_frames])
+            self.score([[face] * spec.num_frames])
 
     @contextmanager
     def _torch_errors(self) -> Iterator[None]:

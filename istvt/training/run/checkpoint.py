@@ -22,7 +22,7 @@ from istvt.data.prepared.folder import is_prepared, read_recipe
 from istvt.errors import ModelNotFoundError, WeightsError
 from istvt.extras import require
 from istvt.files import atomic_file
-from istvt.models.istvt.model import ISTVT
+from istvt.models.base import VideoModel
 from istvt.presets import ModelConfig
 from istvt.training.run.recipe import TrainRecipe
 
@@ -79,10 +79,10 @@ class Average(Protocol):
     """The moving average of the weights, as `training.optimizer.WeightAverage` keeps it."""
 
     @property
-    def model(self) -> ISTVT: ...  # noqa: D102
+    def model(self) -> VideoModel: ...  # noqa: D102
     @property
     def steps(self) -> int: ...  # noqa: D102
-    def update(self, model: ISTVT) -> None: ...  # noqa: D102
+    def update(self, model: VideoModel) -> None: ...  # noqa: D102
     def load(self, tensors: Mapping[str, Tensor], steps: int) -> None: ...  # noqa: D102
 
 
@@ -90,14 +90,14 @@ class Average(Protocol):
 class TrainState:
     """What changes while training."""
 
-    model: ISTVT
+    model: VideoModel
     average: Average | None
     optimizer: Optimizer
     schedule: LambdaLR
     scaling: Scaling
 
     @property
-    def kept(self) -> ISTVT:
+    def kept(self) -> VideoModel:
         """The weights that are validated and kept: the average where there is one."""
         return self.average.model if self.average else self.model
 

@@ -309,7 +309,7 @@ def test_noise_is_scored_by_the_engine(tiny_bundle, tmp_path, monkeypatch):
     bundle = with_engines(tiny_bundle, tmp_path / "m.istvt", "tensorrt")
     path = engine_path(bundle.folder, "window", "tensorrt")
     trt, record, content = gpu.tensorrt, read_record(path), path.read_bytes()
-    found = engine_timing.score_noise(trt, record, content, gpu.device, TINY)
+    found = engine_timing.score_noise(trt, record, content, gpu.device, TINY.spec)
     shape = (3, TINY.num_frames, TINY.num_patches, TINY.embed_dim)
     noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     session = onnxruntime.InferenceSession(bundle.window, providers=["CPUExecutionProvider"])
@@ -330,7 +330,9 @@ def test_a_pass_is_timed_as_a_scorer_runs_it(
     bundle = with_engines(tiny_bundle, tmp_path / "m.istvt", flavour)
     path = engine_path(bundle.folder, "window", flavour)
     record, content = read_record(path), path.read_bytes()
-    assert 0 < engine_timing.time_pass_ms(gpu.tensorrt, record, content, gpu.device, TINY) < 1e3
+    assert (
+        0 < engine_timing.time_pass_ms(gpu.tensorrt, record, content, gpu.device, TINY.spec) < 1e3
+    )
     assert not gpu.device.buffers
     assert len(gpu.graphs.made) == num_graphs
     passes = engine_timing.WARM_UP_PASSES + engine_timing.TIMED_PASSES

@@ -12,10 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from istvt.errors import UsageError
 from istvt.models.istvt.model import ISTVT
 from istvt.models.istvt.weights import from_authors
-from istvt.presets import MIN_IMAGE_SIZE, PAPER, PRESETS, ModelPreset
+from istvt.presets import ISTVT_PRESETS, PAPER, ModelPreset
 from tests.models.istvt import reference
 from tests.models.istvt.authors import authors_shapes, random_state
 from tests.models.istvt.small import SMALL, random_model, random_pixels, random_windows
+
+MIN_IMAGE_SIZE = ModelPreset.min_image_size
 
 SHAPES = [
     # num_frames, image_size, batch, num_heads, head_dim, depth
@@ -99,7 +101,7 @@ def test_last_block_shortcut_is_exact(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(short, full, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", ISTVT_PRESETS, ids=lambda preset: preset.name)
 def test_last_block_shortcut_at_the_presets_widths(preset: ModelPreset) -> None:
     preset = replace(preset, depth=2, image_size=48)
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ from istvt.errors import WeightsError
 from istvt.models.istvt.model import ISTVT
 from istvt.models.istvt.weights import from_authors, preset_of_authors, xception_from_timm
 from istvt.models.istvt.xception import EntryFlow
-from istvt.presets import EDGE, PAPER, PRESETS, TINY, ModelPreset
+from istvt.presets import EDGE, ISTVT_PRESETS, PAPER, TINY, ModelPreset
 from tests.models.istvt.authors import authors_shapes, constant_state, random_state, xception_shapes
 from tests.models.istvt.small import SMALL
 
@@ -113,7 +113,7 @@ def test_all_kinds_of_fault_are_told_at_once_and_long_lists_are_cut(
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", ISTVT_PRESETS, ids=lambda preset: preset.name)
 def test_preset_is_read_off_the_shapes(preset: ModelPreset) -> None:
     state = constant_state(authors_shapes(preset))
     assert preset_of_authors(state) is preset

@@ -48,7 +48,7 @@ def sliding(features):
 
 
 def test_info_says_what_runs(scorer):
-    assert scorer.info.preset == TINY
+    assert scorer.info.spec == TINY.spec
     assert scorer.info.device in ("cpu", "cuda")
     assert scorer.info.precision in TOLERANCE
     assert len(scorer.info.bundle_digest) == 64

@@ -99,9 +99,9 @@ class DeviceScorer(ClosingScorer):
     ) -> None:
         self.info = info
         self._device, self._encoder, self._window = device, encoder, window
-        preset = info.preset
-        self._face_bytes = preset.image_size**2 * 3
-        self._row_bytes = preset.num_patches * preset.embed_dim * FLOAT_BYTES
+        spec = info.spec
+        self._face_bytes = spec.image_size**2 * 3
+        self._row_bytes = spec.feature_size * FLOAT_BYTES
         self._graphs = GraphsBySize[CudaGraph](can_capture=window.can_be_captured)
         with device.active():
             self._pool = FeaturePool(device, self._row_bytes)
@@ -109,13 +109,13 @@ class DeviceScorer(ClosingScorer):
             self._logits = device.pinned(window.max_batch * FLOAT_BYTES)
             self._faces_at = device.allocate(encoder.max_batch * self._face_bytes)
             self._encoded_at = device.allocate(encoder.max_batch * self._row_bytes)
-            rows = window.max_batch * preset.num_frames
+            rows = window.max_batch * spec.num_frames
             self._windows_at = device.allocate(rows * self._row_bytes)
             self._logits_at = device.allocate(window.max_batch * FLOAT_BYTES)
 
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`."""
-        check_faces(faces, self.info.preset)
+        check_faces(faces, self.info.spec)
         with self._active():
             return [
                 handle
@@ -125,7 +125,7 @@ class DeviceScorer(ClosingScorer):
 
     def score(self, windows: Sequence[Sequence[Features]]) -> FloatArray:
         """See `Scorer.score`."""
-        check_windows(windows, self.info.preset)
+        check_windows(windows, self.info.spec)
         if not windows:
             return no_logits()
         limit = self._window.max_batch

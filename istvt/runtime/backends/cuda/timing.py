@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from istvt.bundle.engines import EngineRecord
-from istvt.presets import ModelPreset
+from istvt.presets import ModelSpec
 from istvt.records import FloatArray
 from istvt.runtime.backends.cuda.device import Device, letting_go
 from istvt.runtime.backends.cuda.engine import EngineRunner
@@ -21,7 +21,7 @@ NOISE_WINDOWS = 3
 
 
 def score_noise(
-    trt: ModuleType, record: EngineRecord, content: bytes, device: Device, preset: ModelPreset
+    trt: ModuleType, record: EngineRecord, content: bytes, device: Device, spec: ModelSpec
 ) -> FloatArray:
     """Give the logits of a few windows of noise, the same for each engine of a model.
 
@@ -29,7 +29,7 @@ def score_noise(
         EngineError: the engine does not load or run.
     """
     rows = min(NOISE_WINDOWS, record.max_batch)
-    shape = (rows, preset.num_frames, preset.num_patches, preset.embed_dim)
+    shape = (rows, spec.num_frames, *spec.feature_shape)
     noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     with _opened(trt, record, content, device) as runner:
         faces, logits = device.pinned(noise.nbytes), device.pinned(rows * FLOAT_BYTES)
@@ -45,14 +45,14 @@ def score_noise(
 
 
 def time_pass_ms(
-    trt: ModuleType, record: EngineRecord, content: bytes, device: Device, preset: ModelPreset
+    trt: ModuleType, record: EngineRecord, content: bytes, device: Device, spec: ModelSpec
 ) -> float:
     """Give the median time of a pass of one window, launch and all, run as a scorer runs it, in ms.
 
     Raises:
         EngineError: the engine does not load or run.
     """
-    num_bytes = preset.num_frames * preset.num_patches * preset.embed_dim * FLOAT_BYTES
+    num_bytes = spec.num_frames * spec.feature_size * FLOAT_BYTES
     with _opened(trt, record, content, device) as runner:
         source, target = device.allocate(num_bytes), device.allocate(FLOAT_BYTES)
 

@@ -1,4 +1,4 @@
-"""ISTVT for CUDA in PyTorch: half precision, our fused kernels, window passes as CUDA graphs."""
+"""Speed a model up on CUDA: half precision, our fused kernels, window passes as CUDA graphs."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -27,18 +27,23 @@ def lower_model(torch: Any, model: Any, precision: FloatPrecision) -> Any:
     if precision == "fp32":
         return model
     model.to(torch.float16 if precision == "fp16" else torch.bfloat16)
-    model.norm.float()
-    model.head.float()
-    model.norm.register_forward_pre_hook(lambda layer, values: (values[0].float(),))
+    from istvt.models.base import HasFp32Head
+
+    if isinstance(model, HasFp32Head):
+        model.keep_head_in_fp32()
     return model
 
 
 def fused(model: Any) -> AbstractContextManager[None]:
-    """Let a model's attentions run in our kernels until the context ends, where they run.
+    """Let the attentions of a model that has them run in our kernels until the context ends.
 
     Triton compiles at a kernel's first call, and needs a C compiler for what launches it: that is
     found out here, and not at the first window.
     """
+    from istvt.models.base import HasAttention
+
+    if not isinstance(model, HasAttention):
+        return nullcontext()
     if find_spec("triton") is None:
         logger.warning("Triton is not installed: PyTorch runs without the fused attention")
         return nullcontext()
@@ -59,10 +64,7 @@ def fused(model: Any) -> AbstractContextManager[None]:
 
 def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
     """Run each kernel once, as one window of the model would."""
-    preset = model.preset
-    qkv = model.blocks[0].temporal.qkv.weight.new_zeros(
-        (1, preset.num_frames + 1, preset.num_patches + 1, 3, preset.num_heads, preset.head_dim)
-    )
+    qkv = model.zero_qkv()
     for kernel in kernels:
         kernel(qkv).cpu()  # waits for it
 
@@ -75,7 +77,7 @@ class WindowPasses:
 
     Args:
         torch: the package.
-        score: features `(m, T, h*w, C)` to logits `(m,)`.
+        score: features `(m, T, *feature_shape)` to logits `(m,)`.
     """
 
     def __init__(self, torch: Any, score: Callable[[Any], Any]) -> None:

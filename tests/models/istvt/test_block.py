@@ -5,7 +5,6 @@ from dataclasses import replace
 import torch
 
 from istvt.models.istvt.model import ISTVT
-from istvt.training.memory import checkpoint_blocks
 from tests.models.istvt.small import SMALL, random_windows
 
 PRESET = replace(SMALL, depth=4)
@@ -16,7 +15,7 @@ def trained(*, checkpointed: bool) -> tuple[float, dict[str, torch.Tensor], int,
     torch.manual_seed(0)
     model = ISTVT(PRESET).train()
     if checkpointed:
-        checkpoint_blocks(model)
+        model.checkpoint_blocks()
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -47,5 +46,5 @@ def test_without_gradients_nothing_is_kept():
     windows = random_windows(PRESET, batch=2)
     with torch.no_grad():
         plain = model(windows)
-        checkpoint_blocks(model)
+        model.checkpoint_blocks()
         assert model(windows).equal(plain)

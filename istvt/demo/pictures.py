@@ -41,7 +41,10 @@ def draw_scores(
     figure.savefig(path, dpi=120)
 
 
-def write_png(path: Path, image: UInt8Array) -> None:
-    """Write an RGB image."""
+def write_picture(path: Path, image: UInt8Array, *, width_px: int | None = None) -> None:
+    """Write an RGB image in the format that its name ends in, shrunk to a width if given."""
     cv2 = require("cv2", extra="cpu")
+    if width_px is not None:
+        height_px = round(image.shape[0] * width_px / image.shape[1])
+        image = cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -40,6 +40,11 @@ class Places:
         """The verdicts on the test clips, as `istvt score` writes them."""
         return self.folder / "scores.csv"
 
+    @property
+    def overview(self) -> Path:
+        """Both streamed clips side by side, small enough for a README."""
+        return self.folder / "overlay.jpg"
+
     def overlay(self, label: str) -> Path:
         """The streamed clip with its overlay."""
         return self.folder / f"{label}_overlay.mp4"

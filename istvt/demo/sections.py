@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from istvt.benchmarks.table import format_report
 from istvt.demo.page import Figure, Section
-from istvt.demo.pictures import draw_scores, film_strip, write_png
+from istvt.demo.pictures import draw_scores, film_strip, write_picture
 from istvt.demo.places import Places
 from istvt.demo.story import JUDGING, LABELS, Story, middle, probability_of
 from istvt.evaluation.report import format_summary
 from istvt.runtime.session import SessionReport
 from istvt.training.run.folder import CURVE_FILE
+
+OVERVIEW_PX = 880
 
 
 def make_sections(places: Places, story: Story) -> list[Section]:
@@ -41,7 +45,7 @@ def _clips(places: Places, story: Story) -> Section:
     figures = []
     for label in LABELS:
         picture = places.picture(f"clip_{label}")
-        write_png(picture, film_strip(middle(story.scored[label])))
+        write_picture(picture, film_strip(middle(story.scored[label])))
         figures.append(Figure(picture, f"a held-out {label} clip, frames from start to end"))
     return Section(
         title="Clips",
@@ -95,6 +99,9 @@ def _scores(story: Story) -> Section:
 
 def _verdicts(places: Places, story: Story) -> Section:
     rows = [("clip", "verdict", "fake probability", "windows", "frames", "tracks")]
+    strips = {label: film_strip(places.overlay(label), frames=3) for label in LABELS}
+    middles = [np.split(strip, 3, axis=1)[1] for strip in strips.values()]
+    write_picture(places.overview, np.concatenate(middles, axis=1), width_px=OVERVIEW_PX)
     figures = []
     for label, clip in story.streamed.items():
         report = clip.report
@@ -109,7 +116,7 @@ def _verdicts(places: Places, story: Story) -> Section:
             )
         )
         picture = places.picture(f"overlay_{label}")
-        write_png(picture, film_strip(places.overlay(label), frames=3))
+        write_picture(picture, strips[label])
         figures.append(Figure(picture, f"what `istvt stream` drew over the {label} clip"))
     scores = Figure(places.picture("scores"), "points: single windows; lines: the running mean")
     return Section(

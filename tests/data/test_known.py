@@ -138,7 +138,9 @@ def test_faces_alone_and_videos_alone_are_enough(
     assert changes(run, root, train) is None
 
 
-def test_what_came_went_and_changed_is_counted(root: Path, run: Path, train: SplitWindows) -> None:
+def test_new_missing_and_changed_videos_are_counted(
+    root: Path, run: Path, train: SplitWindows
+) -> None:
     train.videos[1].faces.shard.write_bytes(b"others")
     train.videos[1].video.path.write_bytes(train.videos[1].video.path.read_bytes()[:-1] + b"x")
     train.videos[2].faces.shard.write_bytes(b"others")  # the video is as it was
@@ -147,8 +149,8 @@ def test_what_came_went_and_changed_is_counted(root: Path, run: Path, train: Spl
     now = replace(now, videos=(*changed(train, method="swapped").videos[:3], *other))
     told = changes(run, root, now)
     assert told is not None
-    assert told.startswith("2 came (")
-    assert told.endswith("1 went (train/d.mp4), 2 changed (train/a.mp4, train/b.mp4)")
+    assert told.startswith("2 new (")
+    assert told.endswith("1 missing (train/d.mp4), 2 changed (train/a.mp4, train/b.mp4)")
 
 
 def test_a_damaged_list_is_named(run: Path) -> None:

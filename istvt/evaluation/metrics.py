@@ -122,8 +122,8 @@ class Metrics:
         eer: the error at which as many reals are accused as fakes are missed.
         accuracy: at the threshold 0.5.
         tpr_at_1_fpr: fakes found when at most 1 % of the reals are accused, by steps.
-        ece: distance of the mean fake probability from the share of fakes, over 15 equal bins (Guo
-            et al., On Calibration of Modern Neural Networks, ICML 2017, for one class).
+        ece: distance of the mean fake probability from the share of fakes, over 15 equal bins.
+            Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, for one class.
         brier: mean squared distance of the fake probability from the label.
         count: windows or videos.
     """

@@ -216,7 +216,7 @@ def test_people_of_the_training_are_found_in_new_videos(run: Path, tmp_path: Pat
     assert overlap is not None
     assert (overlap.videos, overlap.people) == ({}, ("train b",))
     assert (
-        f"names of people that are both here and in the data of {run}: 1; if both data sets mean the"
+        f"names of people that are both here and in the data of {run}: 1; if both data sets mean"
         in next(format_overlap(overlap, run, videos=4))
     )
 

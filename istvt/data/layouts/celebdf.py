@@ -10,7 +10,7 @@ the faces it is tested on. Without those people hardly any fakes remain. So ther
 
 - `drop`: people are held out for val and for test. The test split holds every video that shows only
   people held out for it, and the list's videos of YouTube-real. The list's videos of all other
-  people are left out, so training never sees them. So are fakes that join two splits.
+  people are left out, so training never sees them. Fakes that join two splits are left out too.
 - `keep`: the test split is the official list, as in published figures. Nothing shared with it is
   left out, and a note counts the shared people. Val is still held out from train by person.
 

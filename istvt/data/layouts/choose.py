@@ -67,7 +67,7 @@ def read_layout(
 
     Raises:
         DataError: the layout is unknown or ambiguous, its lists are wrong, a requested split is
-            empty, or splits share people where the layout rules it out.
+            empty, or splits share people against the layout's rules.
     """
     unknown = [split for split in splits or () if split not in SPLITS]
     if unknown:

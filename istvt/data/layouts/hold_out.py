@@ -8,7 +8,7 @@ from istvt.data.layouts.divide import rank
 from istvt.data.layouts.manifest import Video
 
 SHARE = (0.1, 0.2)  # of the people: at least, at most
-PAIR = 2  # a fake shows two people: so many may be held out, however few there are
+PAIR = 2  # a fake shows two people, so this many may be held out, however few there are
 
 
 def hold_out(videos: Sequence[Video], seed: int) -> frozenset[str]:

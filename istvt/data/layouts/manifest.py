@@ -71,7 +71,7 @@ class Video:
         path: the file; it is also the video's key, since names repeat between folders.
         split: one of `SPLITS`.
         identities: the people it shows, as the data set names them; empty where it does not say.
-        method: how the fake was made; empty for a real video, or where it is not known.
+        method: how the fake was made; empty for a real video, or if it is unknown.
         source: path of the real video that the fake was made from, or None.
     """
 

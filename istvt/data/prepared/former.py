@@ -1,4 +1,4 @@
-"""Check whether a folder's former data set lets other data be prepared into it.
+"""Check whether data may be prepared into a folder that already holds prepared data.
 
 A folder belongs to one data set, which may grow, shrink to half, and move. Each video has one
 shard; shards left by its former file or by older code are removed. The shards of videos that are

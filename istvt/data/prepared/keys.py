@@ -1,9 +1,9 @@
 """Name a video's shard after everything that decides its crops: equal names mean equal faces.
 
-The name covers the video's path below its data folder, its size and modification time, the recipe,
-and the version of the code that makes crops. So a data folder may move, and an old shard is never
-mistaken for a new one. The name has three segments. They show which shards are of the same video,
-and which are of the same file but of other code.
+The name covers the video's path below its data folder, its size and its modification time. It also
+covers the recipe and the version of the code that makes crops. So a data folder may move, and
+an old shard is never mistaken for a new one. The name has three segments. They show which shards
+are of the same video, and which are of the same file but of other code.
 """
 
 import hashlib

@@ -110,8 +110,8 @@ def blend_clip(
     """Make a fake clip from a real one.
 
     Args:
-        frames: images `(H, W, 3)` RGB, each with its landmarks `(5, 2)` px as in `Face`, or with
-            None where no face was found; such a frame stays unchanged.
+        frames: images `(H, W, 3)` RGB, each with its landmarks `(5, 2)` px as in `Face`. A frame
+            without a face has None and stays unchanged.
         recipe: ranges and seed; the same seed and frames give the same fake.
 
     Yields:

@@ -1,9 +1,9 @@
 """Draw a face's mask from its five landmarks.
 
-The hull of five landmarks is too small. The mask is therefore drawn in face coordinates, in which
-the eyes lie at (-0.5, 0) and (0.5, 0) and the middle of the mouth at (0, 1). It is the convex hull
-of a fixed outline (brows to chin) and the face's own five landmarks. Both eyes and the middle of
-the mouth define the affine map from face coordinates to each frame.
+The hull of five landmarks is too small. The mask is therefore drawn in face coordinates. There the
+eyes lie at (-0.5, 0) and (0.5, 0), and the middle of the mouth at (0, 1). The mask is the convex
+hull of a fixed outline (brows to chin) and the face's own five landmarks. Both eyes and the middle
+of the mouth define the affine map from face coordinates to each frame.
 """
 
 import cv2

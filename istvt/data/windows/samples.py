@@ -112,8 +112,9 @@ def held_out_samples(
     Args:
         windows: of a split for validation or test.
         per_video: None takes all.
-        fakes: "real" and "mixed" take the data's fakes, the only ones that represent others;
-            "self-blended" takes real windows alone, each with a blend of it, as in an epoch.
+        fakes: "real" and "mixed" take the data's fakes, the only ones that represent others. With
+            "self-blended", each real window comes with a blend of it, as in an epoch, and no fakes
+            of the data.
 
     Raises:
         DataError: there is no real video, or no fake video where one is needed.

@@ -1,4 +1,4 @@
-"""Register our fused attentions as TensorRT plugins, whose PTX becomes a piece of the engine.
+"""Register our fused attentions as TensorRT plugins; the engine then contains their PTX.
 
 They are quickly deployable plugins, compiled ahead of time. TensorRT calls them only while it
 builds, and the engine runs without Python, Triton or an extra library. TensorRT-RTX takes no
@@ -39,8 +39,8 @@ def register_plugins(trt: ModuleType, *, compute_capability: int) -> None:
         compute_capability: of the target GPU.
 
     Raises:
-        EngineError: it is TensorRT-RTX, there is no kernel for the GPU, the plugins are registered
-            for another GPU or incompletely, or this TensorRT has no ahead-of-time plugins.
+        EngineError: it is TensorRT-RTX or lacks ahead-of-time plugins, there is no kernel for the
+            GPU, or plugins are registered incompletely or for another GPU.
         MissingExtraError: Triton is not installed.
     """
     if "rtx" in trt.__name__:

@@ -33,7 +33,7 @@ class OnnxRuntimeScorer(ArrayScorer):
         device: `cpu` or `auto`.
         threads: of the model; None takes all cores.
         rounds: round each node's output to the graph's own type, as a GPU does. bf16 graphs
-            always run this way: this provider has few kernels for bf16.
+            always run so: this provider has few kernels for bf16.
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed, or onnx, which rounding needs.

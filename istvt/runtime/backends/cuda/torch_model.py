@@ -70,8 +70,8 @@ def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
 class WindowPasses:
     """Calls `score`, from the second call of a fixed batch size on as a CUDA graph.
 
-    A failed capture is an error, without a fall-back: PyTorch's allocator would continue as if the
-    capture were running (`CUDAGraph::capture_end` gives up before it ends that, in 2.13).
+    A failed capture is an error, without a fall-back. PyTorch's allocator would continue as if the
+    capture were running: in 2.13, `CUDAGraph::capture_end` gives up before it ends that.
 
     Args:
         torch: the package.

@@ -1,1 +1,1 @@
-"""Read and write what lies on the edge device: manifest and engine records."""
+"""Read and write a bundle on the edge device: manifest and engine records."""

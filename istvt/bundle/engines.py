@@ -1,6 +1,7 @@
-"""An engine's JSON sidecar: what it was built by, for and from, checked before it is loaded.
+"""Read, write and check an engine's JSON sidecar before the engine is loaded.
 
-Needs neither TensorRT nor onnx: the edge device reads engines with this module.
+The sidecar records what the engine was built with, for and from. Needs neither TensorRT nor onnx:
+the edge device reads engines with this module.
 """
 
 import json
@@ -19,7 +20,7 @@ GraphName: TypeAlias = Literal["encoder", "window"]
 
 SCHEMA_VERSION = 2
 GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
-WAYS: dict[str, tuple[AttentionName, ...]] = {  # to build a window's engine in TensorRT
+WAYS: dict[str, tuple[AttentionName, ...]] = {  # of building a window's engine in TensorRT
     "no plugin": (),
     "temporal plugin": ("temporal",),
     "both plugins": ("temporal", "spatial"),
@@ -29,11 +30,11 @@ LEAST_RTX_CAPABILITY = 80  # where none is named, TensorRT-RTX builds for 8.0 an
 
 @dataclass(frozen=True)
 class Place:
-    """What an engine is to be loaded by.
+    """The library and machine that load an engine.
 
     Attributes:
         version: of TensorRT.
-        cuda: major version that it was built for; empty where unknown.
+        cuda: major version that TensorRT was built for; empty if unknown.
         driver: as CUDA numbers it, 13010 for 13.1.
         compute_capability: of the GPU, 89 for 8.9.
     """
@@ -46,22 +47,22 @@ class Place:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What a sidecar holds.
+    """The content of a sidecar.
 
     Attributes:
         flavour: `rtx` or `tensorrt`.
-        version: of TensorRT; an engine runs with the very version that built it.
-        cuda: major version that TensorRT was built for; empty where unknown.
-        driver: as CUDA numbers it, 13010 for 13.1; None where the builder had no GPU.
-        gpu: name of the builder's GPU; empty where it had none.
+        version: of TensorRT; an engine runs only with the exact version that built it.
+        cuda: major version that TensorRT was built for; empty if unknown.
+        driver: as CUDA numbers it, 13010 for 13.1; None if the builder had no GPU.
+        gpu: name of the builder's GPU; empty if it had none.
         compute_capabilities: that the engine runs on, 89 for 8.9; empty for all from 8.0.
         precision: of the graphs.
         max_batch: rows of the profile, from 1.
         plugins: attentions that our fused kernels compute.
-        window_ms: of one window, by what was tried (`WAYS`), where it was measured.
+        window_ms: of one window, for each of `WAYS` that was measured.
         onnx: name to SHA-256 of the files it was built from.
         sha256, num_bytes: of the engine.
-        num_layers: of the network before it was optimised.
+        num_layers: of the network before optimisation.
         build_s: seconds that building took.
     """
 
@@ -83,18 +84,18 @@ class EngineRecord:
 
     @property
     def way(self) -> str:
-        """Name the plugins that it holds."""
+        """Name the plugins that the engine contains."""
         return next(name for name, attentions in WAYS.items() if attentions == self.plugins)
 
     def fits(self, compute_capability: int) -> bool:
-        """Tell whether the engine was built for a GPU, 89 for 8.9."""
+        """Return whether the engine was built for a GPU, 89 for 8.9."""
         if self.compute_capabilities:
             return compute_capability in self.compute_capabilities
         return compute_capability >= LEAST_RTX_CAPABILITY
 
     @property
     def least_driver(self) -> int:
-        """The oldest driver to run on: the builder's, or the first that knows the CUDA version."""
+        """The oldest driver to run on: the builder's, or the first for the CUDA version."""
         return self.driver if self.driver is not None else 1000 * int(self.cuda or 0)
 
     def write(self, path: Path) -> None:
@@ -104,17 +105,17 @@ class EngineRecord:
 
 
 def engine_path(folder: Path, graph: GraphName, flavour: Flavour) -> Path:
-    """Name the engine of one graph in a bundle; its sidecar ends in `.json` in its place."""
+    """Return the path of a graph's engine in a bundle; its sidecar ends in `.json` instead."""
     return folder / ENGINES_FOLDER / f"{graph}-{flavour}.engine"
 
 
 def sidecar_of(engine: Path) -> Path:
-    """Name the sidecar of an engine."""
+    """Return the path of an engine's sidecar."""
     return engine.with_suffix(".json")
 
 
 def onnx_digests(bundle: Bundle, graph: GraphName) -> dict[str, str]:
-    """Take from the manifest the digests of the files that one graph consists of."""
+    """Return the digests, from the manifest, of the files that make up one graph."""
     name = f"{graph}.onnx"
     return {file: bundle.files[file] for file in (name, f"{name}.data") if file in bundle.files}
 
@@ -123,7 +124,7 @@ def read_record(engine: Path) -> EngineRecord:
     """Read the sidecar of an engine.
 
     Raises:
-        EngineError: it is missing, damaged or of another schema.
+        EngineError: it is missing or damaged, or has another schema.
     """
     path = sidecar_of(engine)
     try:
@@ -144,9 +145,7 @@ def read_record(engine: Path) -> EngineRecord:
             raise ValueError(f"plugins {record.plugins!r}")
         return record
     except FileNotFoundError as error:
-        raise EngineError(
-            f"{engine} has no sidecar {path.name}: nothing says what it is"
-        ) from error
+        raise EngineError(f"{engine} has no sidecar {path.name}, which says what it is") from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise EngineError(f"{path} is damaged ({error!r})") from error
 
@@ -154,16 +153,16 @@ def read_record(engine: Path) -> EngineRecord:
 def open_engine(
     bundle: Bundle, graph: GraphName, flavour: Flavour, *, place: Place
 ) -> tuple[EngineRecord, bytes]:
-    """Read an engine of a bundle after everything its sidecar says has been checked.
+    """Read an engine of a bundle after checking everything in its sidecar.
 
     Args:
-        bundle: opened, so that its ONNX files are those of its manifest.
+        bundle: opened, so that its ONNX files match its manifest.
         graph: encoder or window.
-        flavour: of the TensorRT that will load it.
+        flavour: of the TensorRT that will load the engine.
         place: that TensorRT, and the machine.
 
     Raises:
-        EngineError: there is none, or it does not fit; names the command that builds it.
+        EngineError: there is no engine, or it does not fit; names the command that builds one.
     """
     path = engine_path(bundle.folder, graph, flavour)
     rebuild = rebuild_command(bundle.folder, flavour)
@@ -182,7 +181,7 @@ def open_engine(
 def _check_place(record: EngineRecord, path: Path, flavour: Flavour, place: Place) -> None:
     title = TITLES[flavour]
     if record.flavour != flavour:
-        raise EngineError(f"{path} is of {TITLES[record.flavour]}, and not of {title}")
+        raise EngineError(f"{path} is for {TITLES[record.flavour]}, not for {title}")
     if record.version != place.version:
         raise EngineError(
             f"{path} was built by {title} {record.version}, and this is {place.version}"
@@ -206,7 +205,7 @@ def _check_place(record: EngineRecord, path: Path, flavour: Flavour, place: Plac
 
 
 def format_driver(version: int) -> str:
-    """Write a driver's version as people do: 13.1 for 13010."""
+    """Format a driver's version as 13.1 for 13010."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
@@ -220,7 +219,7 @@ def _read_engine(record: EngineRecord, path: Path) -> bytes:
 
 
 def rebuild_command(folder: Path, flavour: Flavour) -> str:
-    """Say what builds the engines of a bundle from its ONNX files."""
+    """Return the command that builds the engines of a bundle from its ONNX files."""
     return f"istvt export --model {shlex.quote(str(folder))} --engine {flavour}"
 
 
@@ -228,7 +227,7 @@ def parse_capabilities(text: str | None) -> tuple[int, ...]:
     """Read `86,89,120` or `8.6,8.9,12.0`.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the text has another form.
     """
     if text is None:
         return ()

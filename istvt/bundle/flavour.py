@@ -1,4 +1,4 @@
-"""The two libraries of TensorRT: which are installed, and one of them loaded."""
+"""Load one of the two TensorRT libraries, and find out which are installed."""
 
 import logging
 import sys
@@ -16,25 +16,25 @@ logger = logging.getLogger(__name__)
 Flavour: TypeAlias = Literal["rtx", "tensorrt"]
 
 MODULES: dict[Flavour, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
-# The first whose parser reads `Attention` (release notes of TensorRT 10.14); 1.7 is what we tried.
+# The first whose parser reads `Attention` (release notes of TensorRT 10.14); we tried 1.7.
 LEAST_VERSIONS: dict[Flavour, tuple[int, int]] = {"rtx": (1, 7), "tensorrt": (10, 14)}
-# What TensorRT-RTX 1.7 knows, where it cannot be asked without being loaded.
+# What TensorRT-RTX 1.7 supports, for where it cannot be asked because it is not loaded.
 RTX_CAPABILITIES = (75, 80, 86, 89, 120, 121)
 TITLES: dict[Flavour, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 
 
 def load_tensorrt(flavour: Flavour) -> ModuleType:
-    """Import one of the two libraries, and never both into one process.
+    """Import one of the two libraries, but never both in one process.
 
     Raises:
         MissingExtraError: it is not installed.
-        EngineError: the other one is loaded already, or it is too old.
+        EngineError: the other one is already loaded, or this one is too old.
     """
     for other, module in MODULES.items():
         if other != flavour and module in sys.modules:
             raise EngineError(
-                f"{module} is loaded in this process, and {MODULES[flavour]} cannot be beside it: "
-                "use one of them in a process"
+                f"{module} is loaded in this process, and {MODULES[flavour]} cannot be loaded "
+                "beside it: use only one of them in a process"
             )
     trt = require(MODULES[flavour], extra=flavour)
     major, minor = map(int, trt.__version__.split(".")[:2])
@@ -47,29 +47,29 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
 
 
 def rtx_capabilities(trt: ModuleType) -> tuple[int, ...]:
-    """Ask TensorRT-RTX which GPUs it knows, as 89 for 8.9."""
+    """Ask TensorRT-RTX which GPUs it supports, as 89 for 8.9."""
     names: Iterable[str] = trt.ComputeCapability.__members__
     return tuple(int(name[2:]) for name in names if name.startswith("SM"))
 
 
 def check_rtx_gpu(compute_capability: int, name: str, known: Iterable[int]) -> None:
-    """Refuse a GPU that TensorRT-RTX has nothing for, such as Hopper's.
+    """Refuse a GPU that TensorRT-RTX does not support, such as Hopper.
 
     Raises:
-        EngineError: says what it does know, and what to use in its place.
+        EngineError: names the GPUs it supports, and what to use instead.
     """
     if compute_capability not in known:
         raise EngineError(
-            f"TensorRT-RTX knows GPUs of compute capability {', '.join(map(str, known))}, and "
+            f"TensorRT-RTX supports GPUs of compute capability {', '.join(map(str, known))}, and "
             f"{name} has {compute_capability}: use TensorRT, ONNX Runtime or PyTorch there"
         )
 
 
 def installed_version(flavour: Flavour) -> str | None:
-    """Ask the package's metadata, without importing it; None where that does not say.
+    """Read the version from the package's metadata without importing it; None if it has none.
 
-    The bindings are asked, whose version is what `__version__` says; the package `tensorrt` itself
-    lets pip take later ones than its own (NVIDIA/TensorRT#3945).
+    This reads the bindings' metadata, whose version equals `__version__`. The package `tensorrt`
+    itself lets pip install later bindings than its own version (NVIDIA/TensorRT#3945).
     """
     if find_spec(MODULES[flavour]) is None:
         return None
@@ -82,7 +82,7 @@ def installed_version(flavour: Flavour) -> str | None:
 
 
 def cuda_of(flavour: Flavour) -> str:
-    """Tell the CUDA major version from the name of the installed wheel; empty where unknown."""
+    """Read the CUDA major version from the name of the installed wheel; empty if unknown."""
     for major in ("13", "12"):
         try:
             metadata.version(f"{MODULES[flavour]}_cu{major}")
@@ -93,11 +93,11 @@ def cuda_of(flavour: Flavour) -> str:
 
 
 def make_logger(trt: ModuleType, errors: list[str]) -> Any:
-    """Make TensorRT's logger: all goes to ours as advice; what failed is raised, with `errors`.
+    """Make a TensorRT logger that sends all messages to our debug log and collects errors.
 
     Args:
         trt: either library.
-        errors: takes the texts of errors; the caller empties it.
+        errors: receives the texts of errors; the caller raises and empties them.
     """
     severities = trt.ILogger.Severity
 

@@ -1,7 +1,7 @@
-"""The `--model` option in, a run or bundle out, by the rules of the command line.
+"""Resolve the `--model` option to a run or bundle by the rules of the command line.
 
-`--model`, else `$ISTVT_MODEL`, else the newest run under `runs/`, or the newest `*.istvt` here or
-under `runs/`.
+The order is `--model`, then `$ISTVT_MODEL`, then the newest run under `runs/`, or the newest
+`*.istvt` here or under `runs/`.
 """
 
 import os
@@ -20,7 +20,7 @@ RUN_FILE, BUNDLE_FILE = "config.json", "bundle.json"
 
 @dataclass(frozen=True)
 class Located:
-    """A model's folder and why it was taken, for the first line that a command prints."""
+    """A model's folder and why it was chosen, for the first line that a command prints."""
 
     folder: Path
     reason: str
@@ -30,7 +30,7 @@ def find_run(model: Path | None) -> Located:
     """Find the run to export or evaluate.
 
     Raises:
-        ModelNotFoundError: none there, or the one named is none; the message says what makes one.
+        ModelNotFoundError: no run is found, or the one named is none; names what makes runs.
     """
     named = _named(model)
     if named is None:
@@ -52,7 +52,7 @@ def find_bundle(model: Path | None) -> Located:
     """Find the bundle to score, stream or measure with.
 
     Raises:
-        ModelNotFoundError: none there, or the one named is none; the message says what makes one.
+        ModelNotFoundError: no bundle is found, or the one named is none; names what makes bundles.
     """
     named = _named(model)
     if named is not None:
@@ -73,7 +73,7 @@ def find_bundle(model: Path | None) -> Located:
 
 
 def default_bundle(run: Path) -> Path:
-    """Say where the bundle of a run goes when nobody says otherwise: beside the run."""
+    """Return the default path of a run's bundle: beside the run."""
     return run.resolve().with_name(run.resolve().name + BUNDLE_SUFFIX)
 
 

@@ -1,4 +1,4 @@
-"""`model.istvt/`: a folder of graphs, weights and one `bundle.json` that says what they are.
+"""Read, write and check `model.istvt/`: graphs, weights and a `bundle.json` that describes them.
 
 Needs no torch: the edge device reads bundles with this module.
 """
@@ -21,7 +21,7 @@ WINDOW_FILE = "window.onnx"
 INLINED_WINDOW_FILE = "window.inlined.onnx"
 WEIGHTS_FILE = "weights.safetensors"
 DETECTOR_FOLDER = "detector"
-ENGINES_FOLDER = "engines"  # each engine has a sidecar of its own; the manifest lists none
+ENGINES_FOLDER = "engines"  # each engine has its own sidecar; the manifest lists none
 LABELS = ("real", "fake")
 
 
@@ -31,8 +31,8 @@ class ScorePolicy:
 
     Attributes:
         threshold: the probability from which a face counts as fake.
-        temperature: divides the logit before the sigmoid; None where no probability calibration
-            has been done.
+        temperature: divides the logit before the sigmoid; None if no probability calibration has
+            been done.
     """
 
     threshold: float = 0.5
@@ -41,14 +41,14 @@ class ScorePolicy:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle holds; the files lie under `folder`.
+    """The content of a bundle; the files lie under `folder`.
 
     Attributes:
         precision: of the graphs: fp32, fp16, bf16, int8 (the products of the window graph).
-        calibration: of INT8 graphs: what the ranges came from, and its SHA-256.
-        parity: one row a step, as `ParityResult.to_dict` gives it.
+        calibration: of INT8 graphs: the source of the ranges, and its SHA-256.
+        parity: one row per step, as `ParityResult.to_dict` returns it.
         files: name relative to `folder` to SHA-256.
-        tools: package to version, as at export.
+        tools: package to version, at export.
     """
 
     folder: Path
@@ -88,12 +88,12 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """One hex string for all files' content."""
+        """A hex string that identifies the content of all files."""
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.files.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def scorer_info(self, backend: str, *, device: str, precision: str | None = None) -> ScorerInfo:
-        """Describe a backend that runs this bundle, in the graphs' precision unless given."""
+        """Describe a backend that runs this bundle, in the graphs' precision by default."""
         return ScorerInfo(
             backend=backend,
             device=device,
@@ -103,7 +103,7 @@ class Bundle:
         )
 
     def with_digests(self) -> "Bundle":
-        """List the files that lie in the folder now, but engines, with their digests."""
+        """List the files now in the folder, except engines, with their digests."""
         found = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path.relative_to(self.folder).as_posix(): path for path in found}
         names.pop(MANIFEST_FILE, None)
@@ -136,8 +136,8 @@ def open_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every file against its digest.
 
     Raises:
-        ModelNotFoundError: no such folder, or it is not a bundle.
-        BundleError: a newer schema, or a file that is missing or was changed.
+        ModelNotFoundError: there is no such folder, or it is not a bundle.
+        BundleError: the schema is newer, or a file is missing or was changed.
     """
     recover_folder(folder)
     manifest = folder / MANIFEST_FILE

@@ -1,7 +1,7 @@
-"""The videos that a training has, in a list that knows them again, whatever their names.
+"""List the videos of a training so that they are recognised later, whatever their names.
 
-Two videos are the same if their size and first 64 KiB are, or if the files of their prepared faces
-are: of a prepared folder the videos may be gone, and another machine may cut faces by a hair
+Two videos are the same if their size and first 64 KiB match, or if their prepared faces' files do.
+The videos of a prepared folder may be gone, and another machine may crop faces slightly
 differently.
 """
 
@@ -29,10 +29,10 @@ READERS = 8
 
 @dataclass(frozen=True)
 class KnownVideo:
-    """One video as a training has it.
+    """One video as a training uses it.
 
     Attributes:
-        path: below the data's root, or the whole where it is not there.
+        path: relative to the data's root, or in full if it lies elsewhere.
         frames: sampled.
         content, faces: `digest_head` of the video and of its prepared faces.
     """
@@ -49,7 +49,7 @@ class KnownVideo:
 
     @property
     def facts(self) -> tuple[object, ...]:
-        """What decides how its windows are drawn."""
+        """The values that decide how its windows are drawn."""
         return self.path, self.split, self.label, self.method, self.frames, self.windows
 
 
@@ -57,7 +57,7 @@ Listed = list[tuple[KnownVideo, VideoFaces]]
 
 
 def list_videos(splits: Sequence[SplitWindows], root: Path) -> Listed:
-    """List the videos that give windows, and their faces; their content is not looked at."""
+    """List the videos that give windows, with their faces, without reading their content."""
     whole_root = Path(os.path.abspath(root))  # noqa: PTH100  resolve() would follow links
     return [
         (
@@ -78,18 +78,18 @@ def list_videos(splits: Sequence[SplitWindows], root: Path) -> Listed:
 
 
 def digest_of(videos: Listed) -> str:
-    """Sum up the facts of all, in whatever order."""
+    """Hash the facts of all videos, in any order."""
     facts = sorted(video.facts for video, _ in videos)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def write_videos(run: Path, videos: Listed, *, progress: Progress | None = None) -> None:
-    """Keep the list, with the content of each video and of its faces.
+    """Write the list, with digests of each video's content and faces.
 
     Args:
         run: the folder.
-        videos: what `list_videos` gave.
-        progress: told ("listing videos", done, total).
+        videos: what `list_videos` returned.
+        progress: called with ("listing videos", done, total).
     """
     lines: list[str] = []
 
@@ -107,7 +107,7 @@ def write_videos(run: Path, videos: Listed, *, progress: Progress | None = None)
 
 
 def read_videos(run: Path) -> list[KnownVideo] | None:
-    """Read the list back, without what a later version adds to it; None where there is none.
+    """Read the list, ignoring what a later version adds to it; None if there is no list.
 
     Raises:
         WeightsError: it is damaged.
@@ -122,7 +122,7 @@ def read_videos(run: Path) -> list[KnownVideo] | None:
 
 
 def describe_changes(before: Sequence[KnownVideo], videos: Listed) -> str | None:
-    """Say how many videos came, went or changed since the list was kept; None if none did."""
+    """Count the videos that are new, missing or changed since the list was written, if any."""
     known = {video.path: video for video in before}
     now = {video.path for video, _ in videos}
 
@@ -135,8 +135,8 @@ def describe_changes(before: Sequence[KnownVideo], videos: Listed) -> str | None
         flags = pool.map(is_changed, videos)
         changed = [video.path for (video, _), flag in zip(videos, flags, strict=True) if flag]
     parts = {
-        "came": [video.path for video, _ in videos if video.path not in known],
-        "went": [path for path in known if path not in now],
+        "new": [video.path for video, _ in videos if video.path not in known],
+        "missing": [path for path in known if path not in now],
         "changed": changed,
     }
     told = [f"{len(paths)} {what} ({_examples(paths)})" for what, paths in parts.items() if paths]
@@ -144,17 +144,17 @@ def describe_changes(before: Sequence[KnownVideo], videos: Listed) -> str | None
 
 
 def digest_video(faces: VideoFaces) -> str:
-    """Know a video by its own file."""
+    """Identify a video by its own file."""
     return digest_head(faces.video.path)
 
 
 def digest_faces(faces: VideoFaces) -> str:
-    """Know a video by the file of its faces."""
+    """Identify a video by the file of its faces."""
     return digest_head(faces.shard)
 
 
 def digest_head(path: Path) -> str:
-    """Give a file's size and the hash of its first bytes; empty where it cannot be read."""
+    """Return a file's size and the hash of its first bytes; empty if it cannot be read."""
     try:
         return f"{path.stat().st_size}-{sha256_of_head(path, HEAD_BYTES)}"
     except OSError:
@@ -162,7 +162,7 @@ def digest_head(path: Path) -> str:
 
 
 def size_in(digest: str) -> str:
-    """Take the size out of what `digest_head` gave."""
+    """Return the size contained in what `digest_head` returned."""
     return digest.partition("-")[0]
 
 
@@ -172,7 +172,7 @@ def _video_in(row: dict[str, Any]) -> KnownVideo:
 
 
 def _is_same(before: KnownVideo, now: VideoFaces) -> bool:
-    """Compare the faces, which are trained on, and the video only where they differ."""
+    """Compare the faces, which are trained on, and the video only if they differ."""
     if before.faces == digest_faces(now):
         return True
     return bool(before.content) and before.content == digest_video(now)

@@ -1,7 +1,7 @@
-"""Labels and scores of groups in, intervals of a metric out, by drawing the groups anew.
+"""Estimate intervals of a metric by resampling groups of labels and scores.
 
-Windows of one video, and videos of one person, are alike: what is drawn is a whole group. Source:
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals.
+Windows of one video, and videos of one person, are alike, so whole groups are drawn. Source: Efron
+and Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -23,7 +23,7 @@ Metric: TypeAlias = Callable[[ArrayLike, ArrayLike, ArrayLike], float]
 
 @dataclass(frozen=True)
 class Interval:
-    """Where 95 % of the resamples lie."""
+    """The range that contains 95 % of the resamples."""
 
     low: float
     high: float
@@ -38,17 +38,17 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Estimate how far a metric would move on other videos of the same kind.
+    """Estimate how much a metric would vary on other videos of the same kind.
 
-    As many groups are drawn as there are, with replacement, and separately among those that hold
-    reals, fakes or both, so that no class ever vanishes.
+    Groups are drawn with replacement, as many as there are. Groups of reals, of fakes and of both
+    are drawn separately, so that no class ever vanishes.
 
     Args:
         groups: `(n,)` keys; rows of one key are drawn together.
         labels: `(n,)` of 0 and 1.
         scores: `(n,)`.
         metric: such as `roc_auc`.
-        resamples: how many are drawn.
+        resamples: the number of resamples.
         seed: fixes them.
 
     Raises:
@@ -57,7 +57,7 @@ def bootstrap(
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape:
         raise DataError(f"labels have shape {truth.shape}, scores {values.shape}: both take (n,)")
-    order = np.argsort(-values, kind="stable")  # once: the metric's own sorting then takes no time
+    order = np.argsort(-values, kind="stable")  # once, so that the metric's own sorting is fast
     truth, values = truth[order], values[order]
     draws = _resample(groups, labels, resamples=resamples, seed=seed)
     return _interval(np.array([metric(truth, values, weights[order]) for weights in draws]))
@@ -71,7 +71,7 @@ def measure_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Do as `bootstrap` for every metric of `measure` at once, by its name."""
+    """Compute the intervals of all metrics of `measure` at once, by name, as `bootstrap` does."""
     rows = Rows(labels, fake_probabilities)
     draws = _resample(groups, labels, resamples=resamples, seed=seed)
     found = [asdict(rows.measure(weights)) for weights in draws]
@@ -82,7 +82,7 @@ def measure_intervals(
 def _resample(
     groups: Sequence[Hashable], labels: ArrayLike, *, resamples: int, seed: int
 ) -> Iterator[Doubles]:
-    """Give the weights `(n,)` of the rows for one resample after another, in the same array."""
+    """Yield the rows' weights `(n,)` for each resample, always in the same array."""
     truth = np.asarray(labels)
     if len(groups) != len(truth) or resamples < 1:
         raise DataError(
@@ -105,7 +105,7 @@ def _resample(
 def _strata(
     group_of_row: NDArray[np.int64], labels: NDArray[np.int64], groups: int
 ) -> list[NDArray[np.int64]]:
-    """Part the groups into those of reals, of fakes, and of both."""
+    """Separate the groups into those of reals, of fakes, and of both."""
     fakes = np.bincount(group_of_row, weights=labels == 1, minlength=groups)
     share = fakes / np.bincount(group_of_row)
     kind = np.where(share == 0, 0, np.where(share == 1, 1, 2))

@@ -1,4 +1,4 @@
-"""Labels and scores in, numbers out. Label 1 is fake; a higher score is more fake."""
+"""Compute metrics from labels and scores: label 1 is fake, a higher score is more fake."""
 
 from bisect import bisect_left
 from collections.abc import Hashable, Sequence
@@ -25,7 +25,7 @@ class Ranking:
         self._roc = Roc(*np.zeros((2, len(self._last_of_tie) + 1)))
 
     def roc(self, weights: Doubles) -> "Roc":
-        """Walk down the thresholds; both classes must have weight.
+        """Accumulate over falling thresholds; both classes must have weight.
 
         The next call overwrites what this one returns.
         """
@@ -40,7 +40,7 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """Fakes and rows that are accused at each distinct threshold, from none to all.
+    """The fakes and the rows that each distinct threshold accuses, from none to all.
 
     Attributes:
         hits: `(points,)`, from 0 to all fakes.
@@ -52,9 +52,9 @@ class Roc:
 
     @property
     def auc(self) -> float:
-        """Chance that a fake scores above a real, ties counted half."""
-        # Twice the area is the sum of (a[i+1] - a[i]) (h[i+1] + h[i]), a being accused - hits, in
-        # which hits add nothing beyond their own square.
+        """The probability that a fake scores above a real, with ties counted half."""
+        # Twice the area is the sum of (a[i+1] - a[i]) (h[i+1] + h[i]), where a is accused - hits.
+        # In this sum, hits add only their own square.
         hits, accused = self.hits, self.accused
         cross = dot(accused[1:], hits[:-1]) - dot(accused[:-1], hits[1:])
         fakes, whole = float(hits[-1]), float(accused[-1])
@@ -63,14 +63,14 @@ class Roc:
 
     @property
     def average_precision(self) -> float:
-        """Precision times gain in recall, summed over the thresholds; nothing is interpolated."""
-        precision = np.maximum(self.accused[1:], 1e-300)  # where none is accused, none is gained
+        """Precision times gain in recall, summed over the thresholds without interpolation."""
+        precision = np.maximum(self.accused[1:], 1e-300)  # avoids 0 / 0: without accused, no gain
         np.divide(self.hits[1:], precision, out=precision)
         return dot(np.diff(self.hits), precision) / float(self.hits[-1])
 
     @property
     def equal_error_rate(self) -> float:
-        """Where the curve, its points joined by lines, misses as many as it accuses."""
+        """The rate at which the curve, interpolated linearly, misses as many as it accuses."""
         after = bisect_left(range(len(self.hits)), 0.0, key=self._excess)
         before = after - 1
         low, high = self._excess(before), self._excess(after)
@@ -79,10 +79,10 @@ class Roc:
         return start + share * (end - start)
 
     def tpr_at(self, max_fpr: float) -> float:
-        """Share of fakes found by the lowest threshold that accuses at most so many of the reals.
+        """Share of fakes found by the lowest threshold that accuses at most `max_fpr` of the reals.
 
-        Only thresholds that exist count, nothing is interpolated: with fewer than 100 reals, at
-        most 1 % of them means none.
+        Only existing thresholds count, without interpolation. With fewer than 100 reals, at most
+        1 % of them means none.
         """
         most = max_fpr * (1 + 1e-12)
         above = bisect_left(range(len(self.hits)), True, key=lambda i: self._false_alarm(i) > most)
@@ -93,17 +93,17 @@ class Roc:
         return float(alarms / (self.accused[-1] - self.hits[-1]))
 
     def _excess(self, point: int) -> float:
-        """Give false alarms less misses, as shares: from -1 at the first point to 1."""
+        """Return false alarms minus misses, as shares: from -1 at the first point to 1."""
         return self._false_alarm(point) - 1 + float(self.hits[point] / self.hits[-1])
 
 
 def dot(one: Doubles, other: Doubles) -> float:
-    """Sum the products; BLAS would start threads, which on a busy machine wait for each other."""
+    """Sum the products without BLAS, whose threads wait for each other on a busy machine."""
     return float(np.einsum("i,i", one, other))
 
 
 def take(values: Doubles, positions: NDArray[np.int64], *, out: Doubles) -> None:
-    """Write `values[positions]` into an array, without one in between."""
+    """Write `values[positions]` into an array without a temporary one."""
     np.take(values, positions, out=out, mode="clip")  # the mode that checks bounds makes a copy
 
 
@@ -114,16 +114,16 @@ ECE_BINS = 15
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well scores part fakes from reals, and how far they can be believed as probabilities.
+    """How well scores separate fakes from reals, and how reliable they are as probabilities.
 
     Attributes:
-        auc: chance that a fake scores above a real, ties counted half.
+        auc: the probability that a fake scores above a real, with ties counted half.
         average_precision: area under the precision-recall steps.
-        eer: the error where as many reals are accused as fakes are missed.
+        eer: the error at which as many reals are accused as fakes are missed.
         accuracy: at the threshold 0.5.
-        tpr_at_1_fpr: fakes found where at most 1 % of the reals are accused, by steps.
-        ece: distance of the mean fake probability from the share of fakes, over 15 equal bins (Guo
-            et al., On Calibration of Modern Neural Networks, ICML 2017, for one class).
+        tpr_at_1_fpr: fakes found when at most 1 % of the reals are accused, by steps.
+        ece: distance of the mean fake probability from the share of fakes, over 15 equal bins.
+            Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, for one class.
         brier: mean squared distance of the fake probability from the label.
         count: windows or videos.
     """
@@ -146,7 +146,7 @@ def measure(labels: ArrayLike, fake_probabilities: ArrayLike) -> Metrics:
         fake_probabilities: `(n,)` in 0 to 1.
 
     Raises:
-        DataError: the lengths differ, a probability is none, or a class is missing.
+        DataError: the lengths differ, a value is not a probability, or a class is missing.
     """
     return Rows(labels, fake_probabilities).measure(np.ones(np.shape(labels)))
 
@@ -169,14 +169,14 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = No
 
 
 class Rows:
-    """Labels and probabilities, looked at once, to be measured under many weights.
+    """Labels and probabilities, checked once and measured under many weights.
 
     Args:
         labels: `(n,)` of 0 and 1.
         fake_probabilities: `(n,)` in 0 to 1.
 
     Raises:
-        DataError: the lengths differ, or a probability is none.
+        DataError: the lengths differ, or a value is not a probability.
     """
 
     def __init__(self, labels: ArrayLike, fake_probabilities: ArrayLike) -> None:
@@ -188,11 +188,11 @@ class Rows:
         self._excess = scores - self._is_fake
         self._squared = self._excess**2
         self._work = np.empty(len(scores))
-        # Bin i holds what is above i/15, and up to (i+1)/15.
+        # Bin i holds values above i/15 up to (i+1)/15.
         self._bins = np.maximum(np.ceil(scores * ECE_BINS).astype(np.int64) - 1, 0)
 
     def measure(self, weights: Doubles) -> Metrics:
-        """Compute every metric, row i counted `weights[i]` times.
+        """Compute every metric, with row i counted `weights[i]` times.
 
         Raises:
             DataError: a class has no weight.
@@ -219,7 +219,7 @@ def mean_per_video(
     """Average the windows of each video, in order of first appearance.
 
     Args:
-        videos: `(n,)` keys, one a window.
+        videos: `(n,)` keys, one per window.
         labels: `(n,)` of 0 and 1.
         fake_probabilities: `(n,)`.
 

@@ -1,6 +1,6 @@
-"""Videos to be measured in, those that the run was made with already out.
+"""Find the evaluated videos and people that a run was trained on.
 
-What a model does on videos and people that it was trained on says nothing of others.
+Results on videos and people that a model was trained on say nothing about others.
 """
 
 from collections import Counter
@@ -17,12 +17,12 @@ MADE_WITH = {"train": "its weights were learnt", "val": "its best epoch was chos
 
 @dataclass(frozen=True)
 class Overlap:
-    """What is shared with the training.
+    """What an evaluation shares with the training.
 
     Attributes:
-        videos: those measured that the run has too, and the split that it has them in.
-        people: named in both; data sets that number their people share names and nobody.
-        num_unseen: videos, of both, whose files are gone: they are known by their faces alone.
+        videos: the evaluated videos that the run has too, and its split for them.
+        people: named in both; data sets that number their people may share names but nobody.
+        num_unseen: videos, of both, whose files are gone: only their faces identify them.
     """
 
     videos: dict[str, str]
@@ -33,14 +33,14 @@ class Overlap:
 def find_overlap(
     known: Sequence[KnownVideo] | None, videos: Sequence[VideoFaces], root: Path
 ) -> Overlap | None:
-    """Look for a run's videos and people among those measured; None if it does not list its own.
+    """Find a run's videos and people among those evaluated; None if it does not list its own.
 
-    A video is read only where one of the run's has its size.
+    A video is read only if one of the run's has its size.
 
     Args:
-        known: the run's, of `read_videos`.
-        videos: to be measured.
-        root: their data's; they are named from there.
+        known: the run's videos, from `read_videos`.
+        videos: to be evaluated.
+        root: their data's folder; names are relative to it.
     """
     if known is None:
         return None
@@ -61,11 +61,11 @@ def find_overlap(
 
 
 def format_overlap(overlap: Overlap | None, run: Path, *, videos: int) -> Iterator[str]:
-    """Say in lines what of so many videos is known to a run; none where all is new."""
+    """Describe in lines what a run knows of the `videos` evaluated; no lines if all is new."""
     if overlap is None:
         yield (
-            f"{run} does not list the videos that it was trained on: whether these are among them "
-            "is not known"
+            f"{run} does not list the videos that it was trained on: it is unknown whether these "
+            "are among them"
         )
         return
     for split, count in sorted(Counter(overlap.videos.values()).items()):
@@ -75,21 +75,21 @@ def format_overlap(overlap: Overlap | None, run: Path, *, videos: int) -> Iterat
         )
     if overlap.people:
         yield (
-            f"WARNING: names of people that are here and in the data of {run}: "
-            f"{len(overlap.people)}; they are the same people if both data sets mean the same by "
-            "them, and known faces are rewarded"
+            f"WARNING: names of people that are both here and in the data of {run}: "
+            f"{len(overlap.people)}; if both data sets mean the same people by them, known faces "
+            "are rewarded"
         )
     if overlap.videos or overlap.people:
-        yield "what it does on videos that it does not know is measured on others"
+        yield "to learn how it does on unknown videos, measure on others"
     if overlap.num_unseen:
         yield (
-            f"videos, here and of {run}, that are there as prepared faces alone: "
-            f"{overlap.num_unseen}; a copy that was prepared otherwise is not known again"
+            f"videos, here and of {run}, that exist only as prepared faces: {overlap.num_unseen}; "
+            "a copy that was prepared differently is not recognised"
         )
 
 
 def _size_of(path: Path) -> str:
-    """Give the size in bytes; empty where there is no such file."""
+    """Return the size in bytes; empty if there is no such file."""
     try:
         return str(path.stat().st_size)
     except OSError:

@@ -14,7 +14,7 @@ from istvt.evaluation.summary import LEAST_PEOPLE, Measured, Part, Summary
 
 SCHEMA_VERSION = 1
 SHOWN_DIGITS = 12
-FEW_GROUPS = 10  # percentile intervals of fewer miss the truth much oftener than they say
+FEW_GROUPS = 10  # percentile intervals of fewer miss the truth much more often than they claim
 UNNAMED = "(no method named)"
 ROWS = {
     "auc": "AUC",
@@ -30,14 +30,14 @@ CSV_FIELDS = ("path", "label", "method", "identities", "source", "windows", "fak
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All that one evaluation found.
+    """All results of one evaluation.
 
     Attributes:
-        run: the folder of the run that was measured.
-        found: what was scored.
+        run: the folder of the evaluated run.
+        found: the scores.
         summary: the metrics of the whole and of each fake method, with intervals.
-        data: what was measured on.
-        overlap: what of it the run was made with; None where that is not known.
+        data: the data evaluated.
+        overlap: the data that the run was trained on; None if unknown.
     """
 
     run: Path
@@ -48,12 +48,12 @@ class Report:
 
 
 def format_summary(found: Evaluation, summary: Summary) -> str:
-    """Lay the numbers out, each with its interval, and below them the methods one by one."""
+    """Format the metrics, each with its interval, followed by one line per method."""
     return "\n".join([*_head(found, summary), "", *_whole(summary.whole), *_methods(summary)])
 
 
 def format_data(data: EvaluatedData) -> str:
-    """Say in a line what was measured on; the whole digest is in the JSON."""
+    """Describe the evaluated data in one line; the whole digest is in the JSON."""
     parts = [f"data: {data.root}, read as {data.layout}"]
     parts += [f"compression {', '.join(data.compressions)}"] if data.compressions else []
     parts += [f"methods {', '.join(data.methods)}"] if data.methods else []
@@ -61,7 +61,7 @@ def format_data(data: EvaluatedData) -> str:
 
 
 def to_dict(report: Report) -> dict[str, Any]:
-    """Turn a report into what JSON can hold; paths inside the data's root start from there."""
+    """Convert a report to values that JSON can hold; paths are relative to the data's root."""
     found, summary, data, overlap = report.found, report.summary, report.data, report.overlap
     root = data.root
     return {
@@ -94,7 +94,7 @@ def to_dict(report: Report) -> dict[str, Any]:
 
 
 def to_csv(found: Evaluation, *, root: Path) -> str:
-    """Give the videos' scores as a table with a header; people are parted by semicolons."""
+    """Format the videos' scores as CSV with a header; semicolons separate people."""
     text = io.StringIO()
     table = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     table.writeheader()
@@ -105,7 +105,7 @@ def to_csv(found: Evaluation, *, root: Path) -> str:
 
 
 def score_to_dict(score: VideoScore, *, root: Path) -> dict[str, Any]:
-    """Turn one video's score into what JSON can hold."""
+    """Convert one video's score to values that JSON can hold."""
     video = score.video
     return {
         "path": _name(video.path, root),
@@ -131,8 +131,8 @@ def _head(found: Evaluation, summary: Summary) -> Iterator[str]:
         yield f"{LEVEL * 100:.0f} % intervals: {drawn}{few}"
         if summary.unit == "videos" and summary.people_groups is not None:
             yield (
-                f"people are named, but in {summary.people_groups} groups who share videos, too "
-                f"few to be drawn (of {LEAST_PEOPLE}): videos of one person are alike, and the "
+                f"people are named, but form only {summary.people_groups} groups who share videos, "
+                f"too few to draw (of {LEAST_PEOPLE}): videos of one person are alike, and the "
                 "true intervals wider"
             )
 

@@ -1,4 +1,4 @@
-"""An evaluation in, the metrics of the whole and of each fake method with their intervals out."""
+"""Compute the metrics of an evaluation, overall and for each fake method, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from istvt.evaluation.evaluate import Evaluation
 from istvt.evaluation.intervals import RESAMPLES, Interval, measure_intervals
 from istvt.evaluation.metrics import Doubles, Metrics, measure
 
-LEAST_PEOPLE = 10  # fewer groups of them say nothing of how results would vary: videos are drawn
+LEAST_PEOPLE = 10  # fewer groups say nothing about how results vary: videos are drawn instead
 
 Unit = Literal["people", "videos"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics, and the 95 % interval of each by its name; no intervals where none were asked."""
+    """Metrics, and the 95 % interval of each by its name; intervals only on request."""
 
     metrics: Metrics
     intervals: dict[str, Interval]
@@ -43,15 +43,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an evaluation came to.
+    """The results of an evaluation.
 
     Attributes:
         whole: over all methods.
-        methods: one part each, where there are two or more.
+        methods: one entry per method, if there are two or more.
         unit: what was drawn for the intervals: videos, or people with all their videos.
-        groups: how many of them there are.
-        people_groups: of people who share videos; None where a video names nobody.
-        resamples: 0 where there are no intervals.
+        groups: the number of such units.
+        people_groups: of people who share videos; None if a video names nobody.
+        resamples: 0 if there are no intervals.
     """
 
     whole: Part
@@ -66,8 +66,8 @@ def summarise(found: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -
     """Measure the whole and every method.
 
     Args:
-        found: what was scored.
-        resamples: of the intervals; 0 leaves them out.
+        found: the scores.
+        resamples: of the intervals; 0 omits them.
         seed: fixes them.
     """
     videos = [score.video for score in found.scores]
@@ -88,9 +88,9 @@ def summarise(found: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -
 def group_videos(videos: Sequence[Video]) -> tuple[Unit, NDArray[np.int64]]:
     """Choose what is drawn together in a bootstrap.
 
-    Videos that share a person are alike, and a swap shares two: a group is what such ties hold
-    together. Where a video names nobody, or the ties leave fewer than ten groups (in Celeb-DF
-    nearly everyone is swapped with everyone), each video is one, its blends with it.
+    Videos that share a person are alike, and a swap shares two people. Such ties make up a group.
+    If a video names nobody, or fewer than ten groups remain, each video with its blends is a
+    group. In Celeb-DF nearly everyone is swapped with everyone.
 
     Returns:
         The unit, and the group `(n,)` of each video.
@@ -103,7 +103,7 @@ def group_videos(videos: Sequence[Video]) -> tuple[Unit, NDArray[np.int64]]:
 
 
 def _people_of(videos: Sequence[Video]) -> NDArray[np.int64] | None:
-    """Group videos by the people they share; None where one names nobody."""
+    """Group videos by the people they share; None if a video names nobody."""
     if not all(video.identities for video in videos):
         return None
     return _connected([video.identities for video in videos])
@@ -114,7 +114,7 @@ def _count(groups: NDArray[np.int64]) -> int:
 
 
 def _connected(names_of: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
-    """Give the number of the group that each entry's names belong to."""
+    """Return the group number of each entry, where shared names join groups."""
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -158,7 +158,7 @@ class _Measuring:
         )
 
     def _measure(self, rows: NDArray[np.int64], probabilities: Doubles) -> Measured:
-        """Measure probabilities of which each is of the video in `rows`."""
+        """Measure probabilities, each of which belongs to the video in `rows`."""
         labels, groups = self._labels[rows], self._groups[rows]
         metrics = measure(labels, probabilities)
         if not self._resamples:

@@ -1,4 +1,4 @@
-"""Batch norm over the windows of all processes, so that two see what one with both would see."""
+"""Normalise batches over all processes' windows, so that two match one with both."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from torch.distributed import all_reduce
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
-    """Let every batch norm of a model use all processes' windows, in place; names stay.
+    """Make every batch norm of a model use all processes' windows, in place; names stay.
 
-    PyTorch's own layer does so on CUDA only; elsewhere `SyncedBatchNorm2d` takes its place.
+    PyTorch's own layer does so only on CUDA; elsewhere `SyncedBatchNorm2d` replaces it.
     """
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -53,7 +53,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 
 
 class _SumOfAll(torch.autograd.Function):
-    """A sum over processes; each process's part has an effect on the losses of all."""
+    """A sum over processes, in which each summand affects the losses of all processes."""
 
     @staticmethod
     def forward(context: Any, part: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The samples of an epoch in, the batches of one process out, step by step."""
+"""Assign an epoch's samples to one process's batches, step by step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from istvt.data.windows.samples import init_worker
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Which samples go into which batch; what it gives depends on nothing but these numbers.
+    """Decides which samples go into which batch, by these numbers alone.
 
-    Real and fake of a pair are neighbours and every batch is of even length, so a pair is never
-    parted. Samples that do not fill the last step are left to the next epoch's draw; an epoch that
-    does not fill one step starts anew within it.
+    Real and fake of a pair are neighbours and every batch has even length, so pairs stay together.
+    Samples that do not fill the last step wait for the next epoch's draw. If an epoch does not fill
+    one step, its samples repeat within the step.
 
     Attributes:
         count: samples of the epoch.
-        batch_size: samples a batch, an even number.
-        accumulate: batches a step of each process.
-        rank, world: which process of how many.
+        batch_size: samples per batch, an even number.
+        accumulate: batches per step of each process.
+        rank, world: this process's number, and the number of processes.
     """
 
     count: int
@@ -42,7 +42,7 @@ class BatchPlan:
         return max(1, self.count // self.samples_per_step)
 
     def batches(self, *, first_step: int = 0) -> Iterator[list[int]]:
-        """Give this process's batches of all steps from one on, as positions of samples."""
+        """Yield this process's batches of all steps from `first_step` on, as sample positions."""
         for step in range(first_step, self.steps):
             for part in range(self.accumulate):
                 chunk = (step * self.accumulate + part) * self.world + self.rank
@@ -58,12 +58,12 @@ def load_batches(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> "DataLoader[tuple[Tensor, Tensor]]":
-    """Read the batches of a plan, in loader processes where there are any."""
+    """Read the batches of a plan, in loader processes if there are any."""
     return DataLoader(
         dataset,
         batch_sampler=list(plan.batches(first_step=first_step)),
         num_workers=workers,
         worker_init_fn=init_worker,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # the loader draws a seed from it, and not from the model's
+        generator=torch.Generator(),  # the loader's seed then does not come from the model's
     )

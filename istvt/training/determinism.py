@@ -1,4 +1,4 @@
-"""The same bits from the same training on a GPU, at the price of speed."""
+"""Make a training on a GPU reproducible to the bit, at the cost of speed."""
 
 import os
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 def determinism(*, wanted: bool) -> Iterator[None]:
     """Use only kernels that give the same bits every time, while the block runs.
 
-    On a CPU a training gives the same bits anyway, with the same number of threads. On a GPU
-    convolutions and attention lose their fastest kernels (attention runs in PyTorch's flash or
-    plain one), and an operation without a deterministic kernel is an error. cuBLAS reads its
-    setting when CUDA starts, so this has to come first; it stays set in the process.
+    On a CPU a training gives the same bits anyway, with the same number of threads. On a GPU,
+    convolutions and attention lose their fastest kernels; attention runs in PyTorch's flash or
+    plain one. An operation without a deterministic kernel is an error. cuBLAS reads its setting
+    when CUDA starts, so this must come first; the setting stays in the process.
     """
     if not wanted:
         yield
@@ -38,7 +38,7 @@ def determinism(*, wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _deterministic_attention() -> Iterator[None]:
-    """Leave out the kernels whose gradients are summed in any order."""
+    """Exclude the kernels that sum gradients in arbitrary order."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):

@@ -1,7 +1,7 @@
-"""One process or many, started by torchrun: Lightning Fabric set up for either.
+"""Set up Lightning Fabric for one process, or for many started by torchrun.
 
-Fabric is not asked to start processes, nor to load data or write files: torchrun does the first,
-and the order of the windows and the checkpoints have to be exact to the step.
+Fabric neither starts processes, nor loads data or writes files. torchrun starts the processes. The
+order of the windows and the checkpoints must be exact to the step.
 """
 
 import logging
@@ -32,22 +32,22 @@ PATIENCE = timedelta(days=1000)  # with a process that prepares a data set
 
 
 def is_first_process() -> bool:
-    """Say whether this process is the one that prints and writes."""
+    """Return whether this process is the one that prints and writes."""
     return not is_torchrun() or os.environ["RANK"] == "0"
 
 
 def is_torchrun() -> bool:
-    """Say whether torchrun started this process, with others beside it."""
+    """Return whether torchrun started this process, with others beside it."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def count_processes() -> int:
-    """Say how many train together."""
+    """Return how many processes train together."""
     return int(os.environ["WORLD_SIZE"]) if is_torchrun() else 1
 
 
 def meet() -> None:
-    """Wait until every process that trains together has come here; one alone goes on."""
+    """Wait for every process that trains together; a single process continues at once."""
     if not (dist.is_available() and dist.is_initialized()):
         return
     has_gpu = dist.get_backend() == "nccl"
@@ -55,10 +55,10 @@ def meet() -> None:
 
 
 def refuse_other_launchers() -> None:
-    """Keep processes that know nothing of each other from writing one run.
+    """Keep processes that are unaware of each other from writing the same run.
 
     Raises:
-        UsageError: something else than torchrun started several.
+        UsageError: a launcher other than torchrun started several.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return
@@ -67,12 +67,12 @@ def refuse_other_launchers() -> None:
         raise UsageError(
             f"{several[0]} is {os.environ[several[0]]}, but torchrun did not start this process: "
             "several would write one run. Start them with `torchrun --nproc-per-node N -m istvt "
-            f"train ...`, one torchrun a node, or unset {several[0]} to train in one process"
+            f"train ...`, one torchrun per node, or unset {several[0]} to train in one process"
         )
 
 
 def find_own_device(name: str | None = None) -> torch.device:
-    """Find the device to train on; a process of torchrun takes the GPU of its number.
+    """Find the device to train on; a process of torchrun takes the GPU with its number.
 
     Raises:
         BackendError: see `find_device`.
@@ -84,7 +84,7 @@ def find_own_device(name: str | None = None) -> torch.device:
 
 
 def take_own_gpu() -> None:
-    """Make the GPU of this process's number the one that it computes on, before it uses any.
+    """Select the GPU with this process's number, before the process uses any.
 
     Raises:
         BackendError: the GPU cannot be used.
@@ -115,22 +115,22 @@ class Processes:
 
     @property
     def rank(self) -> int:
-        """Which process this is, from 0."""
+        """The number of this process, from 0."""
         return int(self.fabric.global_rank)
 
     @property
     def is_first(self) -> bool:
-        """Say whether this is the one that writes."""
+        """Whether this process is the one that writes."""
         return self.rank == 0
 
     @property
     def world(self) -> int:
-        """How many there are."""
+        """The number of processes."""
         return int(self.fabric.world_size)
 
     @property
     def device(self) -> torch.device:
-        """Where this one computes."""
+        """The device that this process computes on."""
         device: torch.device = self.fabric.device
         return device
 
@@ -139,12 +139,12 @@ class Processes:
         """Let the first process run the block alone, then the others; each may take hours.
 
         Raises:
-            RuntimeEnvironmentError: the block failed in another process, which tells why.
+            RuntimeEnvironmentError: the block failed in another process, which reports why.
         """
         if self.world == 1:
             yield
             return
-        # A group of its own: that of the training gives up after minutes.
+        # A separate group: that of the training times out after minutes.
         group = dist.new_group(backend="gloo", timeout=PATIENCE)
         try:
             if not self.is_first:
@@ -155,14 +155,14 @@ class Processes:
         except OtherFailedError:
             raise
         except BaseException:
-            with suppress(RuntimeError):  # another one is gone already: what ended this one matters
+            with suppress(RuntimeError):  # another process has ended too: the first error matters
                 _learn_of_failure(group, has_failed=True)
             raise
         _learn_of_failure(group)
         dist.destroy_process_group(group)
 
     def mean(self, *values: float) -> tuple[float, ...]:
-        """Average numbers over the processes; all get the same."""
+        """Average numbers over the processes; all get the same result."""
         if self.world == 1:
             return values
         own = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -170,56 +170,56 @@ class Processes:
         return tuple(mean.tolist())
 
     def share(self, count: int) -> range:
-        """Give the positions that this process works on; all processes together take each once."""
+        """Return the positions that this process works on; together all take each once."""
         return range(self.rank, count, self.world)
 
     def gather(self, own: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-        """Put together what each process found at the positions of its `share`, `(count,)`."""
+        """Combine the results of all processes, each for its `share`'s positions: `(count,)`."""
         if self.world == 1:
             return own
         together = torch.zeros(count, dtype=torch.float64, device=self.device)
         together[self.rank :: self.world] = torch.from_numpy(own)
-        # A sum with zeros is exact, in whatever order.
+        # A sum with zeros is exact in any order.
         whole: Any = self.fabric.all_reduce(together, reduce_op="sum")
         found: NDArray[np.float64] = whole.cpu().numpy()
         return found
 
     def refuse_different(self, digest: str, what: str) -> None:
-        """See that all processes have the same; each of them calls this, and learns of it.
+        """Refuse processes with different data; all must call this, and all get the error.
 
         Args:
-            digest: hexadecimal, of one length everywhere.
-            what: it sums up.
+            digest: hexadecimal, of the same length everywhere.
+            what: names the data that it covers.
 
         Raises:
-            DataError: some process has another one.
+            DataError: some process has another digest.
         """
         own = np.frombuffer(bytes.fromhex(digest), dtype=np.uint8).astype(np.float64)
         by_rank = self.gather(own, len(own) * self.world).reshape(len(own), self.world).T
         others = [rank for rank in range(self.world) if (by_rank[rank] != by_rank[0]).any()]
         if others:
             raise DataError(
-                f"{what} are not the same in all {self.world} processes: of rank "
-                f"{', '.join(map(str, others))} they differ from those of rank 0, as when a video "
+                f"{what} are not the same in all {self.world} processes: those of rank "
+                f"{', '.join(map(str, others))} differ from those of rank 0, as when a video "
                 "could be read by one and not by another. Prepare the data first, with `istvt "
                 "prepare`, and train on that folder"
             )
 
 
 def join_processes(device: torch.device, precision: FloatPrecision) -> Processes:
-    """Set up this process, and meet the others that torchrun started.
+    """Set up this process, and connect it to the others that torchrun started.
 
     Args:
-        device: of a process started alone; those of torchrun take the GPU of their number, or the
-            CPU where that is named.
+        device: of a process started alone; those of torchrun take the GPU with their number, or the
+            CPU if that is named.
         precision: of the forward passes.
 
     Raises:
-        UsageError: torchrun's processes are to share one named device.
-        BackendError: the device is of a kind that Fabric does not know.
+        UsageError: torchrun's processes would share one named device.
+        BackendError: Fabric does not support the device's kind.
     """
     fabric_package = require("lightning_fabric", extra="train")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it prints what it is given
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it prints its settings
     options: dict[str, Any] = {"precision": FABRIC_PRECISION[precision]}
     try:
         options |= _of_many(device) if is_torchrun() else _of_one(device)
@@ -231,15 +231,15 @@ def join_processes(device: torch.device, precision: FloatPrecision) -> Processes
 
 
 def _learn_of_failure(group: "dist.ProcessGroup", *, has_failed: bool = False) -> None:
-    """Wait for all, and learn whether one has failed; one that has is not told of it again."""
+    """Wait for all, and raise an error if another has failed, unless this one has failed too."""
     failed = torch.tensor([int(has_failed)])
     dist.all_reduce(failed, op=dist.ReduceOp.MAX, group=group)
     if failed.item() and not has_failed:
-        raise OtherFailedError("another process of this training failed, and tells why")
+        raise OtherFailedError("another process of this training failed, and reports why")
 
 
 def _of_one(device: torch.device) -> dict[str, Any]:
-    """Keep Fabric from asking a cluster's scheduler how many processes there are."""
+    """Keep Fabric from asking a cluster's scheduler for the number of processes."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     one: Any = 1 if device.type == "cpu" else [device.index or 0]
@@ -257,7 +257,7 @@ def _of_many(device: torch.device) -> dict[str, Any]:
         )
     here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
-    # Gradients of 1x1 convolutions come in another order of strides; they are copied, as is right.
+    # Gradients of 1x1 convolutions have another order of strides; they are copied, as intended.
     warnings.filterwarnings("ignore", message="Grad strides do not match")
     return {
         "devices": here,

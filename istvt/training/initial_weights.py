@@ -1,4 +1,4 @@
-"""A fresh model in, the same model with weights to start from out."""
+"""Load the weights that a training starts from into a new model."""
 
 import logging
 import re
@@ -29,11 +29,11 @@ STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net")
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import made, and what it left out.
+    """What an import used, and what it left out.
 
     Attributes:
         run: the folder that now holds the model.
-        used: the tensors of the file that are in it.
+        used: the tensors of the file that are in the model.
         ignored: the tensors of Xception layers that ISTVT does not have.
     """
 
@@ -46,10 +46,10 @@ class ImportReport:
 def import_authors(pth: Path, out: Path) -> ImportReport:
     """Turn a checkpoint of the authors' code into a run folder.
 
-    The preset is read off the shapes; crop and sampling are the paper's.
+    The preset is derived from the shapes; crop and sampling are the paper's.
 
     Raises:
-        WeightsError: no such file, not a checkpoint, or not this model.
+        WeightsError: the file is missing, not a checkpoint, or not of this model.
         UsageError: `out` already holds a run.
     """
     if (out / CONFIG_FILE).exists():
@@ -78,7 +78,7 @@ def load_xception_imagenet(model: ISTVT) -> ImportedWeights:
         if error.name != "timm":
             raise
         raise MissingExtraError("timm is needed here: pip install timm") from error
-    except Exception as error:  # torchvision fails in ways of its own
+    except Exception as error:  # torchvision raises errors of many types
         raise RuntimeEnvironmentError(
             f"timm is installed but cannot be imported ({error}): install the torchvision that "
             f"belongs to torch {torch.__version__}"
@@ -101,7 +101,7 @@ def read_state_dict(pth: Path) -> dict[str, Tensor]:
         pth: holds a state dict, or a checkpoint with one under `STATE_DICT_KEYS`.
 
     Raises:
-        WeightsError: no such file, not a checkpoint, or one that would run code when read.
+        WeightsError: the file is missing, not a checkpoint, or would run code when read.
     """
     if not pth.is_file():
         raise WeightsError(f"{pth} is not a file: expected a checkpoint written by torch.save")
@@ -130,7 +130,7 @@ def _load_tensors_only(pth: Path) -> Any:
             "you trust the file, load it with the program that wrote it and save only its tensors: "
             "torch.save(model.state_dict(), 'weights.pth')"
         ) from error
-    except Exception as error:  # what is no checkpoint fails in many ways
+    except Exception as error:  # reading other files fails with many types of errors
         raise WeightsError(
             f"{pth} is not a whole checkpoint written by torch.save ({type(error).__name__})"
         ) from error
@@ -159,7 +159,7 @@ def load_start(model: VideoModel, start: str) -> None:
     Args:
         model: with random weights.
         start: `imagenet` for the encoder's weights from timm, or the folder of a run of the same
-            preset, as `istvt train` and `istvt import-weights` write them.
+            preset, written by `istvt train` or `istvt import-weights`.
 
     Raises:
         ModelNotFoundError: the folder holds no run.

@@ -1,4 +1,4 @@
-"""The training windows and a recipe in, what each epoch is made of out."""
+"""Draw each epoch's training windows by a recipe."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from istvt.training.run.recipe import AugmentationName, BlendName, TrainRecipe
 
 
 def shuffle_labels(windows: SplitWindows, seed: int) -> SplitWindows:
-    """Deal the videos' labels out anew among them."""
+    """Redistribute the videos' labels among them at random."""
     rng = np.random.default_rng([seed, len(windows.videos)])
     labels = np.array([video.label for video in windows.videos])
     reals, fakes = (rng.permutation(np.flatnonzero(labels == label)) for label in Label)
@@ -35,9 +35,8 @@ def shuffle_labels(windows: SplitWindows, seed: int) -> SplitWindows:
 def choose_swapped(windows: SplitWindows, seed: int) -> frozenset[str]:
     """Choose the half of the real videos whose pairs get their two labels swapped.
 
-    A self-blended fake has no label of its own that could be dealt out: it is fake because it was
-    blended. So in every pair of a chosen real video the real window is called fake, and its partner
-    real.
+    A self-blended fake has no label of its own to redistribute: blending makes it fake. So in every
+    pair of a chosen real video, the real window is labelled fake and its partner real.
 
     Returns:
         Paths of the chosen videos.
@@ -62,7 +61,7 @@ BLENDS: dict[BlendName, SelfBlend] = {"plain": PLAIN_BLEND, "subtle": SUBTLE_BLE
 
 
 class Material:
-    """What there is to train on; an epoch's draw depends on the recipe's seed and its number."""
+    """The training data; an epoch's draw depends on the recipe's seed and the epoch's number."""
 
     def __init__(self, windows: SplitWindows, recipe: TrainRecipe) -> None:
         self._recipe, self._swapped = recipe, frozenset[str]()
@@ -73,7 +72,7 @@ class Material:
         self._windows = windows
 
     def draw(self, epoch: int) -> "PairedWindows":
-        """Give the windows of an epoch, real and fake in turn, with their augmentation."""
+        """Return the windows of an epoch, real and fake alternating, with their augmentation."""
         recipe, seed = self._recipe, (self._recipe.seed, epoch)
         samples = draw_epoch(
             self._windows,

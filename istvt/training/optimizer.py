@@ -1,4 +1,4 @@
-"""A recipe in, the optimizer and the course of its learning rate out."""
+"""Build the optimizer and the learning-rate schedule of a recipe."""
 
 import copy
 import math
@@ -14,10 +14,10 @@ from istvt.training.run.recipe import TrainRecipe
 
 
 class WeightAverage:
-    """A second model that follows the first, with its batch-norm statistics.
+    """A moving average of a model's weights, with its batch-norm statistics.
 
-    Early on the decay is `(1 + n) / (10 + n)` after n steps, where that is lower: the random first
-    weights are soon forgotten.
+    Early on the decay is `(1 + n) / (10 + n)` after n steps, where that is lower. The random
+    initial weights thus fade quickly.
     """
 
     def __init__(self, model: VideoModel, decay: float, *, device: torch.device) -> None:
@@ -38,12 +38,12 @@ class WeightAverage:
             kept[name].copy_(given[name])
 
     def load(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Go on from a saved state."""
+        """Resume from a saved state."""
         self.model.load_state_dict(tensors, strict=True)
         self.steps = steps
 
 
-MAX_WARMUP_SHARE = 0.1  # of a training: a short one reaches its rate too
+MAX_WARMUP_SHARE = 0.1  # of a training, so that a short one reaches its rate too
 
 
 def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> Optimizer:
@@ -59,12 +59,12 @@ def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> Optimizer:
 
 
 def lr_factor(step: int, done: float, recipe: TrainRecipe) -> float:
-    """Give the learning rate of a step as a share of `recipe.lr`.
+    """Return the learning rate of a step as a share of `recipe.lr`.
 
     Args:
         step: steps taken before this one.
         done: the finished share of the training, 0 to 1.
-        recipe: says how long the warm-up is and what follows it.
+        recipe: fixes the warm-up and the schedule after it.
     """
     steps = recipe.warmup_steps
     warm = min(1.0, max((step + 1) / steps, done / MAX_WARMUP_SHARE)) if steps else 1.0
@@ -72,7 +72,7 @@ def lr_factor(step: int, done: float, recipe: TrainRecipe) -> float:
         return warm
     if recipe.schedule == "step":
         return warm * recipe.step_factor ** _falls(done, recipe)
-    # The share of a step is known from those taken: with a budget of seconds it varies.
+    # The share of one step follows from the steps so far: with a budget in seconds it varies.
     warm_share = min(MAX_WARMUP_SHARE, steps * done / max(step, 1))
     fallen = (done - warm_share) / (1.0 - warm_share)
     return warm * 0.5 * (1.0 + math.cos(math.pi * min(max(fallen, 0.0), 1.0)))
@@ -81,18 +81,18 @@ def lr_factor(step: int, done: float, recipe: TrainRecipe) -> float:
 def make_schedule(
     optimizer: Optimizer, recipe: TrainRecipe, *, done: Callable[[int], float]
 ) -> LambdaLR:
-    """Tie `lr_factor` to an optimizer.
+    """Attach `lr_factor` to an optimizer.
 
     Args:
         optimizer: its learning rates are multiplied.
-        recipe: fixes the warm-up and the course.
-        done: told the step, gives the finished share of the training.
+        recipe: fixes the warm-up and the schedule.
+        done: called with the step, returns the finished share of the training.
     """
     return LambdaLR(optimizer, lambda step: lr_factor(step, done(step), recipe))
 
 
 def _falls(done: float, recipe: TrainRecipe) -> int:
-    """Count how often the rate has fallen; a share of a whole epoch may be a rounding below it."""
+    """Count how often the rate has fallen; rounding may put a whole epoch's share just below it."""
     epoch = math.floor(done * (recipe.epochs or 0) + 1e-6)
     if recipe.step_every is not None:
         return epoch // recipe.step_every
@@ -100,7 +100,7 @@ def _falls(done: float, recipe: TrainRecipe) -> int:
 
 
 def _parted(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Give the parameters that decay, and those that do not."""
+    """Return the parameters with weight decay, and those without."""
     named = model.no_weight_decay if isinstance(model, SparesDecay) else frozenset()
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []

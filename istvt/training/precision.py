@@ -1,4 +1,4 @@
-"""Which number format trains fastest here, measured where it is not plain."""
+"""Choose the fastest number format for a training, measuring it where needed."""
 
 import copy
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settled:
-    """The number format of a training, and the seconds that measuring it took."""
+    """The number format of a training, and the seconds spent measuring it."""
 
     precision: FloatPrecision
     seconds: float = 0.0
@@ -35,9 +35,9 @@ def settle_precision(
     Processes that train together might measure differently: on a CPU they take fp32 for "auto".
 
     Args:
-        asked: of the recipe.
+        asked: the recipe's precision.
         device: where the training runs.
-        model: stays as it is.
+        model: stays unchanged.
         is_alone: no other process trains with this one.
 
     Raises:
@@ -56,17 +56,17 @@ def settle_precision(
 def choose_precision(
     asked: str, device: torch.device, *, step_s: Callable[[FloatPrecision], float]
 ) -> FloatPrecision:
-    """Settle "auto".
+    """Resolve "auto" to a number format.
 
-    A CPU takes bf16 only where it has instructions for it and a step is measured to be faster.
+    A CPU takes bf16 only if it has instructions for it and a step is measured to be faster.
 
     Args:
-        asked: of the recipe.
+        asked: the recipe's precision.
         device: where the training runs.
-        step_s: trains some steps on a copy and gives the seconds of one.
+        step_s: trains some steps on a copy and returns the seconds of one.
 
     Raises:
-        UsageError: fp16 is asked for on a CPU, or the format is unknown.
+        UsageError: fp16 is requested on a CPU, or the format is unknown.
     """
     match asked, device.type:
         case "fp16", "cpu":
@@ -81,7 +81,7 @@ def choose_precision(
 
 
 def measure_step_s(model: VideoModel, device: torch.device, precision: FloatPrecision) -> float:
-    """Time a forward and backward pass on a copy of the model: the fastest after the first."""
+    """Time the fastest forward and backward pass after the first, on a copy of the model."""
     probe = copy.deepcopy(model).to(device).train()
     spec = model.spec
     shape = (PROBE_WINDOWS, spec.num_frames, spec.image_size, spec.image_size, 3)

@@ -1,4 +1,4 @@
-"""Take steps of the optimizer over batches of windows."""
+"""Take one optimizer step on batches of windows."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 class Stepper:
-    """Takes the steps of a recipe; Fabric sees to device, number format and other processes."""
+    """Takes the steps of a recipe; Fabric handles device, number format and other processes."""
 
     def __init__(self, state: TrainState, recipe: TrainRecipe, *, processes: Processes) -> None:
         self._fabric: Fabric = processes.fabric
@@ -34,7 +34,7 @@ class Stepper:
 
     @true_fp32()  # as in validation
     def step(self, batches: Batches) -> float:
-        """Take the batches of one step from the iterator, and the step.
+        """Read the batches of one step from the iterator, and take the step.
 
         Returns:
             The mean loss over this process's windows.
@@ -45,7 +45,7 @@ class Stepper:
             is_last = part == recipe.accumulate - 1
             with self._fabric.no_backward_sync(self._module, enabled=not is_last):
                 loss = self._loss(self._module(faces), labels) / recipe.accumulate
-                if part == 0:  # here the freed memory goes to the new gradients at once
+                if part == 0:  # the new gradients reuse the memory freed here
                     self._optimizer.zero_grad(set_to_none=True)
                 self._fabric.backward(loss)
             total += loss.detach()
@@ -54,7 +54,7 @@ class Stepper:
                 self._module,
                 self._optimizer,
                 max_norm=recipe.max_grad_norm,
-                error_if_nonfinite=False,  # fp16 overflows now and then: its scaler skips the step
+                error_if_nonfinite=False,  # fp16 overflows sometimes: its scaler skips the step
             )
         self._optimizer.step()
         if self._state.average is not None:
@@ -84,13 +84,13 @@ def blocks_of(model: VideoModel) -> CheckpointsBlocks:
 def set_up(
     model: VideoModel, recipe: TrainRecipe, *, processes: Processes, done: Callable[[int], float]
 ) -> tuple[TrainState, Stepper]:
-    """Put together what a recipe moves a model with.
+    """Set up the state and stepper for a recipe.
 
     Args:
-        model: with its first weights; it goes to the processes' device.
-        recipe: how it is trained.
+        model: with its initial weights; moved to the processes' device.
+        recipe: how to train it.
         processes: that train together.
-        done: told the step, gives the finished share of the training.
+        done: called with the step, returns the finished share of the training.
     """
     average = None
     if recipe.ema_decay is not None:

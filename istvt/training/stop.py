@@ -1,4 +1,4 @@
-"""Signals in, an orderly end of a training out."""
+"""End a training in an orderly manner on a signal."""
 
 import signal
 import time
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-SAME_REQUEST_S = 1.0  # a terminal's Ctrl-C reaches a process twice where torchrun passes it on
+SAME_REQUEST_S = 1.0  # torchrun passes Ctrl-C on, so a terminal's reaches a process twice
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A training ended on request; what it did is kept.
+    """A training ended on request; its progress is kept.
 
     Attributes:
         run: the folder to resume.
-        epoch, step: what was finished last; step 0 is the end of the epoch before.
+        epoch, step: the last finished ones; step 0 is the end of the previous epoch.
     """
 
     def __init__(self, run: Path, *, epoch: int, step: int) -> None:
@@ -24,14 +24,14 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Whether a signal has asked for the end."""
+    """Whether a signal has requested the end."""
 
     def __init__(self) -> None:
         self.is_set = False
         self._asked_s = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the request; a second Ctrl-C gives up at once what is under way."""
+        """Record the request; a second Ctrl-C aborts the current work at once."""
         now_s = time.monotonic()
         is_again = self.is_set and now_s - self._asked_s > SAME_REQUEST_S
         if is_again and number == signal.SIGINT:
@@ -42,9 +42,9 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Take SIGINT and SIGTERM as requests while the block runs.
+    """Treat SIGINT and SIGTERM as requests to stop while the block runs.
 
-    Outside the main thread, where Python allows no handlers, nothing is taken.
+    Outside the main thread, where Python allows no handlers, signals are not handled.
     """
     request = StopRequest()
     before = {}

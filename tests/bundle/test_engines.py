@@ -125,7 +125,7 @@ def test_a_swapped_onnx_file_is_told(bundle, record, file):
 
 def test_another_flavour_is_told(bundle, record):
     change(bundle, flavour="tensorrt")
-    with pytest.raises(EngineError, match="not of TensorRT-RTX"):
+    with pytest.raises(EngineError, match="not for TensorRT-RTX"):
         load(bundle)
 
 

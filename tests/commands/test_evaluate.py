@@ -151,7 +151,7 @@ def known(run, tmp_path):
 def test_videos_and_people_that_a_run_was_made_with_are_named(asked, known, run):
     told = call("--resamples", "0").stdout
     assert f"WARNING: of these 2 videos, {run} has 1 in its train split, on which its" in told
-    assert f"WARNING: names of people that are here and in the data of {run}: 1;" in told
+    assert f"WARNING: names of people that are both here and in the data of {run}: 1;" in told
     result = call("--json", "-", "--resamples", "0")
     found = json.loads(result.stdout)["known_to_the_run"]
     assert found == {"videos": {"real/0.mp4": "train"}, "people": ["ann"], "num_unseen": 3}

@@ -210,13 +210,15 @@ def test_a_folder_that_is_not_whole_is_not_opened(prepared, name):
     folder = prepared()
     with (folder / name).open("ab") as stream:
         stream.write(b"\n")
-    with pytest.raises(DataError, match=rf"{name} is not whole: run the same"):
-        read_data(folder, splits=("val",))
+    with pytest.raises(DataError, match=rf"{name} is damaged or incomplete: run the same"):
+        open_data(DataRequest(folder), CONFIG, splits=("val",))
 
 
 def test_an_unfinished_folder_is_not_opened(tmp_path, prepared):
     begin_prepared(tmp_path / "begun", FaceRecipe.of_model(CONFIG))
-    with pytest.raises(DataError, match=r"in part only: run the same `istvt prepare` again"):
+    with pytest.raises(
+        DataError, match=r"only partly prepared: run the same `istvt prepare` again"
+    ):
         load_split(tmp_path / "begun", "val", CONFIG)
     with pytest.raises(DataError, match="holds no prepared faces"):
         open_prepared(tmp_path)

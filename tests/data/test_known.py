@@ -138,7 +138,9 @@ def test_faces_alone_and_videos_alone_are_enough(
     assert changes(run, root, train) is None
 
 
-def test_what_came_went_and_changed_is_counted(root: Path, run: Path, train: SplitWindows) -> None:
+def test_new_missing_and_changed_videos_are_counted(
+    root: Path, run: Path, train: SplitWindows
+) -> None:
     train.videos[1].faces.shard.write_bytes(b"others")
     train.videos[1].video.path.write_bytes(train.videos[1].video.path.read_bytes()[:-1] + b"x")
     train.videos[2].faces.shard.write_bytes(b"others")  # the video is as it was
@@ -147,8 +149,8 @@ def test_what_came_went_and_changed_is_counted(root: Path, run: Path, train: Spl
     now = replace(now, videos=(*changed(train, method="swapped").videos[:3], *other))
     told = changes(run, root, now)
     assert told is not None
-    assert told.startswith("2 came (")
-    assert told.endswith("1 went (train/d.mp4), 2 changed (train/a.mp4, train/b.mp4)")
+    assert told.startswith("2 new (")
+    assert told.endswith("1 missing (train/d.mp4), 2 changed (train/a.mp4, train/b.mp4)")
 
 
 def test_a_damaged_list_is_named(run: Path) -> None:
@@ -204,7 +206,7 @@ def test_known_videos_are_found_by_either_file(run: Path, root: Path, train: Spl
     assert overlap.videos == {"train/a.mp4": "train", "train/b.mp4": "train"}
     assert overlap.num_unseen == 1
     told = list(format_overlap(overlap, run, videos=3))
-    assert any("prepared faces alone: 1;" in line for line in told)
+    assert any("only as prepared faces: 1;" in line for line in told)
 
 
 def test_people_of_the_training_are_found_in_new_videos(run: Path, tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_people_of_the_training_are_found_in_new_videos(run: Path, tmp_path: Pat
     assert overlap is not None
     assert (overlap.videos, overlap.people) == ({}, ("train b",))
     assert (
-        f"names of people that are here and in the data of {run}: 1; they are the same people if"
+        f"names of people that are both here and in the data of {run}: 1; if both data sets mean"
         in next(format_overlap(overlap, run, videos=4))
     )
 
@@ -227,7 +229,9 @@ def test_what_is_all_new_is_told_nothing_of(run: Path, tmp_path: Path) -> None:
 
 def test_a_run_without_a_list_is_told_of(tmp_path: Path, train: SplitWindows) -> None:
     assert find_overlap(read_videos(tmp_path), faces_of(train), tmp_path) is None
-    assert "is not known" in next(format_overlap(None, tmp_path, videos=4))
+    assert "it is unknown whether these are among them" in next(
+        format_overlap(None, tmp_path, videos=4)
+    )
 
 
 def test_of_videos_of_other_sizes_nothing_is_read(

@@ -68,7 +68,7 @@ def test_people_too_few_to_be_drawn_are_told(names):
     found = evaluation(videos, [[0.1]] * 9 + [[0.9]])
     lines = format_summary(found, summarise(found, resamples=5)).splitlines()
     assert lines[1] == "95 % intervals: 5 resamples of 10 videos"
-    told = "people are named, but in 2 groups who share videos, too few to be drawn (of 10): "
+    told = "people are named, but form only 2 groups who share videos, too few to draw (of 10): "
     told += "videos of one person are alike, and the true intervals wider"
     assert lines[2] == (told if names else "")
 

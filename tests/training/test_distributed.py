@@ -96,7 +96,7 @@ def test_processes_that_read_other_windows_are_all_refused(folder):
         process.join(60)
         process.kill()
     assert [process.exitcode for process in team] == [DataError.exit_code] * 2, told(folder)
-    assert told(folder).count("of rank 1 they differ from those of rank 0") == 2
+    assert told(folder).count("those of rank 1 differ from those of rank 0") == 2
     assert not (folder / "run").exists()
 
 
@@ -165,5 +165,5 @@ def test_each_process_is_told_which_one_differs(rank):
     parts = [np.frombuffer(bytes.fromhex(one), np.uint8).astype(np.float64) for one in digests]
     same, other = (Processes(FakeFabric(rank, p)) for p in ([parts[0]] * 3, parts))
     same.refuse_different(digests[0], "the windows")
-    with pytest.raises(DataError, match="in all 3 processes: of rank 2 they differ"):
+    with pytest.raises(DataError, match="in all 3 processes: those of rank 2 differ"):
         other.refuse_different(digests[rank], "the windows")

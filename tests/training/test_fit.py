@@ -351,7 +351,7 @@ def test_a_resumed_training_goes_on_with_the_same_data(train, tmp_path, monkeypa
 
         more.setattr(DataSet, "split", load_more)
         with pytest.raises(
-            UsageError, match=r"1 came \(\S+\), 1 went \(\S+\): resume with the same"
+            UsageError, match=r"1 new \(\S+\), 1 missing \(\S+\): resume with the same"
         ):
             train(longer, resume=True, max_frames=9)
     assert (before.run / "training.json").read_bytes() == described

@@ -1,1 +1,1 @@
-"""Data sets in, manifests of their labelled videos out: one module a layout, `choose` for any."""
+"""Read each known data set layout into a manifest of labelled videos."""

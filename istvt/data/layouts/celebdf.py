@@ -1,23 +1,23 @@
-"""Celeb-DF (v2) in, a manifest out.
+"""Read Celeb-DF (v2) into a manifest.
 
     Celeb-real/id0_0000.mp4             person, number
     Celeb-synthesis/id0_id1_0000.mp4    target (whose video it is), donor (whose face it gets)
     YouTube-real/00000.mp4              other people, not named
     List_of_testing_videos.txt          "1 YouTube-real/00170.mp4": here 1 is REAL
 
-The official test list shows nearly all people of the data set, so that a training on the rest knows
-the faces it is tested on, and without them hardly a fake is left. So there are two ways:
+The official test list shows nearly everybody in the data set. Training on the rest therefore knows
+the faces it is tested on. Without those people hardly any fakes remain. So there are two modes:
 
-- `drop`: people are held out for val and for test. The test split is all that shows only people
-  held out for it, and the list's videos of YouTube-real. Left out are the list's videos of all
-  other people, so that nothing of the list is ever trained on, and fakes that join two splits.
-- `keep`: the test split is the official list, as published figures are. Nothing shared with it is
-  left out, and a note says how many people are. Val is still held out from train by person.
+- `drop`: people are held out for val and for test. The test split holds every video that shows only
+  people held out for it, and the list's videos of YouTube-real. The list's videos of all other
+  people are left out, so training never sees them. Fakes that join two splits are left out too.
+- `keep`: the test split is the official list, as in published figures. Nothing shared with it is
+  left out, and a note counts the shared people. Val is still held out from train by person.
 
-Who is held out follows from the swaps in the test list, which comes with the data set and shows who
-is swapped with whom: nobody changes the split as more files come. A lot by the hash of a name would
-tear the circles of people who are swapped with one another, and cost most of the fakes. Where the
-list gives nobody, or too few of their files are there, the files decide, with a note.
+The swaps in the test list decide who is held out. The list comes with the data set and shows who
+is swapped with whom, so the split stays the same as more files arrive. Drawing people by the hash
+of their name would tear circles of swapped people apart and cost most of the fakes. If the list
+yields nobody, or too few of their files are present, the files decide, with a note.
 
 Source: Li et al., Celeb-DF, CVPR 2020.
 """
@@ -60,9 +60,9 @@ def read_celebdf(
 
     Args:
         data: the folder that holds `Celeb-real`.
-        seed: another one may hold out other people.
-        shared_identities: what is done with people who would be in two splits, see above.
-        splits: which to read.
+        seed: another seed may hold out other people.
+        shared_identities: what to do with people who would be in two splits, see above.
+        splits: the splits to read.
 
     Raises:
         DataError: the test list is missing or wrong, or there are too few people to hold some out.
@@ -89,7 +89,7 @@ def read_celebdf(
 
 
 def _list_videos(data: Path) -> tuple[list[Video], list[Path]]:
-    """List the videos, still without a split, and what has another name."""
+    """List the videos, still without a split, and the files whose names do not match."""
     videos, unknown = [], []
     for folder in LABELS:
         part = scan(data / folder)
@@ -101,7 +101,7 @@ def _list_videos(data: Path) -> tuple[list[Video], list[Path]]:
 
 
 def _parse(path: Path) -> Video | None:
-    """Read a video's label and people from its name, unless that is another one."""
+    """Read a video's label and people from its name; None where the name does not match."""
     label = LABELS[path.parent.name]
     name = NAMES[path.parent.name].fullmatch(path.stem)
     method = FAKE_FOLDER if label is Label.FAKE else ""
@@ -120,7 +120,7 @@ def _with_sources(videos: Sequence[Video], real: Path) -> list[Video]:
 
 
 def _read_list(path: Path) -> set[Path]:
-    """Read the test list; its 1 is REAL, and has to agree with the folder."""
+    """Read the test list; its 1 is REAL, and must agree with the folder."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -151,7 +151,7 @@ def _read_list(path: Path) -> set[Path]:
 def _split_people(
     videos: Sequence[Video], listed: Collection[Path], seed: int
 ) -> tuple[list[Video], tuple[Note, ...]]:
-    """Hold people out for test and for val; a video that fits nowhere is left out."""
+    """Hold people out for test and for val; leave out a video that fits no split."""
     named = [video for video in videos if video.identities]
     test = _hold_out(named, listed, seed, "test")
     free = [v for v in named if v.path not in listed and test.people.isdisjoint(v.identities)]
@@ -164,7 +164,7 @@ def _split_people(
 def _split_officially(
     videos: Sequence[Video], listed: Collection[Path], seed: int, splits: Collection[str]
 ) -> tuple[list[Video], tuple[Note, ...]]:
-    """Take the list as test, and hold people out for val alone."""
+    """Use the list as test, and hold people out for val alone."""
     placed = [replace(v, split="test") for v in videos if v.identities and v.path in listed]
     unnamed, moved = _split_unnamed(videos, listed, seed)
     placed += unnamed
@@ -215,9 +215,9 @@ def _hold_out(
     *,
     besides: frozenset[str] = frozenset(),
 ) -> _HeldOut:
-    """Choose people by the test list, or else by the videos that are to be split.
+    """Choose people by the test list, or else by the videos to be split.
 
-    Those `besides` are held out already.
+    The people in `besides` are held out already.
     """
     parsed = (_parse(path) for path in sorted(listed))
     on_list = [v for v in parsed if v and v.identities and besides.isdisjoint(v.identities)]
@@ -229,7 +229,7 @@ def _hold_out(
         count = len({person for video in videos for person in video.identities})
         raise DataError(
             f"{count} people in {len(videos)} videos are too few, or too mixed, to hold some out "
-            f"for {split} with real and fake videos of them alone: more of the data set is needed, "
-            "or a CSV with splits of your own"
+            f"for {split} with real and fake videos of them alone: add more of the data set, "
+            "or use a CSV with your own splits"
         )
     return _HeldOut(people, split, is_by_list=False)

@@ -1,4 +1,4 @@
-"""Labelled videos in; errors and notes out about what their splits may not share."""
+"""Check what the splits of labelled videos share, and which labels they lack."""
 
 import logging
 import re
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def require_splits(manifest: Manifest, splits: Iterable[str]) -> None:
-    """Refuse a data set in which an asked split holds no video.
+    """Refuse a data set in which a requested split holds no video.
 
     Raises:
-        DataError: names the split, what there is and what was left out.
+        DataError: names the split, the videos found and those left out.
     """
     present = {video.split for video in manifest.videos}
     empty = [split for split in splits if split not in present]
@@ -39,12 +39,12 @@ def require_splits(manifest: Manifest, splits: Iterable[str]) -> None:
 def lacking_labels(
     videos: Iterable[Video], splits: Iterable[str], *, with_fakes: bool = True
 ) -> tuple[str, ...]:
-    """Name, as `val/fake`, the labels of which a split has no video.
+    """List, as `val/fake`, each label for which a split has no video.
 
     Args:
         videos: of any splits.
-        splits: which are needed.
-        with_fakes: off, only real videos are needed: fakes are blended of them.
+        splits: the splits that are needed.
+        with_fakes: if false, only real videos are needed, since fakes are blended from them.
     """
     there = {(video.split, video.label) for video in videos}
     needed = Label if with_fakes else (Label.REAL,)
@@ -53,10 +53,10 @@ def lacking_labels(
 
 
 def require_labels(manifest: Manifest, splits: Iterable[str], *, with_fakes: bool = True) -> None:
-    """Refuse, before anything is read, a split that has no video of a label.
+    """Refuse a split that has no video of a label, before anything is read.
 
     Raises:
-        DataError: names what is missing, and what there is.
+        DataError: names what is missing and what was found.
     """
     lacking = lacking_labels(manifest.videos, splits, with_fakes=with_fakes)
     if not lacking:
@@ -71,7 +71,7 @@ def require_labels(manifest: Manifest, splits: Iterable[str], *, with_fakes: boo
 
 
 def refuse_conflicts(videos: Iterable[Video]) -> None:
-    """Refuse a file that is listed twice, be it with one label or two.
+    """Refuse a file that is listed twice, with one label or two.
 
     Raises:
         DataError: names the file.
@@ -81,11 +81,11 @@ def refuse_conflicts(videos: Iterable[Video]) -> None:
         before = seen.setdefault(video.path, video)
         if before is not video:
             parts = " and ".join(f"{v.split}/{v.label.name.lower()}" for v in (before, video))
-            raise DataError(f"{video.path} is listed twice, in {parts}: a file has one place")
+            raise DataError(f"{video.path} is listed twice, in {parts}: keep one entry per file")
 
 
 def refuse_shared(manifest: Manifest) -> None:
-    """Keep people, and fakes and what they were made from, within one split.
+    """Refuse splits that share people, or separate fakes from their sources.
 
     Raises:
         DataError: names the people or files.
@@ -97,7 +97,7 @@ def refuse_shared(manifest: Manifest) -> None:
 
 
 def note_shared(videos: Sequence[Video], root: Path) -> tuple[Note, ...]:
-    """Name the people who are in more than one split, and fakes apart from their source."""
+    """Note people who are in more than one split, and fakes separated from their source."""
     split_of = {video.path: video.split for video in videos}
     apart = [
         str(video.path).removeprefix(f"{root}/")
@@ -108,15 +108,15 @@ def note_shared(videos: Sequence[Video], root: Path) -> tuple[Note, ...]:
 
 
 def note_shared_names(videos: Sequence[Video]) -> tuple[Note, ...]:
-    """Do so by the names of the files, where the data set names nobody."""
+    """Note people in more than one split by file name, where the data set names nobody."""
     return note("shared-name", _shared_by_name(videos))
 
 
 def shared_identities(videos: Sequence[Video]) -> tuple[str, ...]:
-    """List the people whom more than one split shows, and warn of them.
+    """List the people whom more than one split shows, and warn about them.
 
-    Where the data set names nobody, the file names are taken for those of FaceForensics++ if they
-    look like it.
+    Where the data set names nobody, file names that look like those of FaceForensics++ are read
+    as such.
     """
     named = any(video.identities for video in videos)
     shared = _shared(videos) if named else _shared_by_name(videos)
@@ -132,9 +132,9 @@ def shared_identities(videos: Sequence[Video]) -> tuple[str, ...]:
 
 
 def refuse_copies(videos: Sequence[Video]) -> None:
-    """Keep a video out of two splits, and from being real and fake.
+    """Refuse a video that is in two splits, or is both real and fake.
 
-    Two are the same if their size and first MiB are; a link is what it leads to.
+    Two files count as the same if their size and first MiB match; links are followed.
 
     Raises:
         DataError: names the copies.
@@ -151,8 +151,8 @@ def refuse_copies(videos: Sequence[Video]) -> None:
         shown = "; ".join(" = ".join(_with_place(v) for v in alike) for alike in copies[:EXAMPLES])
         raise DataError(
             f"{len(copies)} videos are in more than one split, or real and fake at once: {shown}. "
-            "What is measured on a video that was trained on, or has two labels, says nothing: "
-            "leave it one place"
+            "A measurement on a video that was trained on, or has two labels, means nothing: "
+            "keep one copy"
         )
 
 

@@ -1,4 +1,4 @@
-"""Read a data folder or a CSV into a manifest, whatever the layout."""
+"""Read any data folder or CSV into a manifest."""
 
 import os
 from collections.abc import Callable, Collection
@@ -33,9 +33,9 @@ class LayoutOptions:
     """How a data set is read.
 
     Attributes:
-        layout: `auto` tells it by its folders.
+        layout: `auto` recognises it by its folders.
         compression: of FaceForensics++: raw, c23 or c40; None takes c23.
-        methods: which fakes to take; None takes all.
+        methods: the fakes to take; None takes all.
         seed: decides the splits where the data set has none of its own.
         shared_identities: of Celeb-DF, see `layouts.celebdf`: `drop` keeps people apart, `keep`
             tests on the official list.
@@ -62,17 +62,17 @@ def read_layout(
     splits: tuple[str, ...] | None = None,
     needed: tuple[str, ...] | None = None,
 ) -> Manifest:
-    """Read a data set by names alone; no video is opened.
+    """Read a data set by file names alone, without opening a video.
 
     Args:
         data: a folder in one of the layouts, or a CSV.
         options: how to read it.
-        splits: which to list; None takes those that are there.
+        splits: which to list; None takes those found.
         needed: those of them that must hold a video; None is all of `splits`.
 
     Raises:
-        DataError: the layout is unknown or ambiguous, its lists are wrong, a needed split is empty,
-            or splits share people where the layout rules it out.
+        DataError: the layout is unknown or ambiguous, its lists are wrong, a needed split is
+            empty, or splits share people against the layout's rules.
     """
     unknown = [split for split in splits or () if split not in SPLITS]
     if unknown:
@@ -88,9 +88,9 @@ def read_layout(
 
 
 def _without_unreadable(manifest: Manifest) -> Manifest:
-    """Leave out, with a note, what no list in UTF-8 can name: Python reads such names, but no more.
+    """Leave out, with a note, names that are not valid UTF-8: Python reads them, but no list can.
 
-    A fake goes with its source, which the lists name too.
+    A fake is left out with its source, which the lists name too.
     """
     kept = tuple(video for video in manifest.videos if _is_in_text(video))
     if len(kept) == len(manifest.videos):
@@ -109,10 +109,10 @@ def _is_in_text(video: Video) -> bool:
 
 
 def find_layout(data: Path) -> Layout:
-    """Tell the layout by its marks.
+    """Recognise the layout by its marks.
 
     Raises:
-        DataError: nothing is there, or no layout's marks or those of two are.
+        DataError: the path is missing, or the marks fit no layout or two.
     """
     if data.is_file() and data.suffix.lower() == ".csv":
         return "csv"
@@ -127,7 +127,7 @@ def find_layout(data: Path) -> Layout:
     }
     found = [layout for layout, is_there in marks.items() if is_there()]
     if len(found) != 1:
-        why = f"looks like {' and '.join(found)}: name the layout" if found else "is of no layout"
+        why = f"looks like {' and '.join(found)}: name the layout" if found else "fits no layout"
         raise DataError(f"{data} {why}; it holds {names}; {EXPECTED}")
     return found[0]
 
@@ -153,7 +153,7 @@ def take_methods(manifest: Manifest, methods: Collection[str] | None) -> Manifes
     """Leave out the fakes of other methods; real videos stay.
 
     Raises:
-        DataError: names a method that no fake is by, and those there are.
+        DataError: names a method that made no fake here, and the methods found.
     """
     if methods is None:
         return manifest
@@ -174,7 +174,7 @@ def _keeps_people_apart(layout: Layout, options: LayoutOptions) -> bool:
 
 
 def _any_of(manifest: Manifest) -> tuple[str, ...]:
-    """Ask for all splits if there is none, so that an empty data set is refused."""
+    """Request all splits if the data set has none, so that an empty one is refused."""
     return () if manifest.videos else SPLITS
 
 

@@ -1,13 +1,13 @@
-"""The DeepFake Detection Challenge's data in, a manifest out.
+"""Read the DeepFake Detection Challenge's data into a manifest.
 
     metadata.json               {"a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"}}
     a.mp4  b.mp4  ...
 
-either in the folder itself or in each `dfdc_train_part_*` below it. An original and all fakes made
-from it form a group, wherever they lie; groups go to train, val and test by a hash of the name of
-the original, 8 : 1 : 1 on average. The file's own `split` is `train` for every video and is not
-read. The data set does not name its people, so a group's original stands for them: two groups may
-show one person.
+These lie in the folder itself or in each `dfdc_train_part_*` below it. An original and all fakes
+made from it form a group, wherever they lie. A hash of the original's name assigns groups to train,
+val and test, 8 : 1 : 1 on average. The file's own `split` is `train` for every video and is not
+read. The data set does not name its people, so a group's original stands for them. Two groups may
+therefore show one person.
 
 Source: Dolhansky et al., The DeepFake Detection Challenge (DFDC) Dataset, arXiv 2006.07397.
 """
@@ -43,7 +43,7 @@ class _Entry:
 
 
 def find_parts(data: Path) -> list[Path]:
-    """List the folders that hold a metadata file: the folder itself, or its parts."""
+    """List the folders that hold a metadata file: the folder itself, or those inside it."""
     parts = [data / name for name in scan(data).folders if name.startswith(PART)]
     return [part for part in (data, *parts) if (part / METADATA).is_file()]
 
@@ -52,12 +52,12 @@ def read_dfdc(data: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) ->
     """Split the data by original.
 
     Args:
-        data: the folder that holds `metadata.json`, or the parts that do.
-        seed: another one gives other splits.
-        splits: which to read.
+        data: the folder that holds `metadata.json`, or the `dfdc_train_part_*` folders.
+        seed: another seed gives other splits.
+        splits: the splits to read.
 
     Raises:
-        DataError: there is no metadata, or a file of it is not as expected.
+        DataError: there is no metadata, or a metadata file has the wrong form.
     """
     parts = [scan(folder) for folder in find_parts(data)]
     if not parts:
@@ -97,7 +97,7 @@ def read_dfdc(data: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) ->
 def _look_for(
     data: Path, parts: Sequence[Listing], entries: Sequence[Sequence[_Entry]]
 ) -> tuple[list[_Entry], list[Path], list[Path]]:
-    """Tell the entries whose file is there, files that are missing, and what is in no metadata."""
+    """Return entries with files, paths of missing files, and files in no metadata."""
     there: list[_Entry] = []
     missing: list[Path] = []
     unknown = {data / name for name in scan(data).folders if name.startswith(PART)}
@@ -131,13 +131,13 @@ def _parse_entry(path: Path, name: str, facts: object) -> _Entry:
 
 
 def _check_labels(entries: Sequence[_Entry]) -> None:
-    """Refuse a name that is there twice, and a fake that is said to be an original."""
+    """Refuse a name that is listed twice, and a fake that is listed as an original."""
     seen: dict[str, _Entry] = {}
     for entry in entries:
         before = seen.setdefault(entry.name, entry)
         if before is not entry:
             where = f"{before.label.name} in {before.folder}, {entry.label.name} in {entry.folder}"
-            raise DataError(f"{entry.name} is there twice, {where}: take one out of its metadata")
+            raise DataError(f"{entry.name} is listed twice, {where}: remove one from its metadata")
     for entry in entries:
         original = seen.get(entry.original)
         if original is not None and original.label is Label.FAKE:

@@ -1,7 +1,8 @@
-"""Groups of videos that belong together in, the split of each group out; the same for a seed.
+"""Assign groups of videos that belong together to splits, the same for a given seed.
 
-A group's split follows from its name alone, so that it stays where it is when others are added,
-unless a new video joins two groups, as a fake of two people does, or a split would lack a label.
+A group's split follows from its name alone, so it stays the same when other groups are added. There
+are two exceptions: a new video, such as a fake of two people, joins two groups, or a split would
+lack a label.
 """
 
 import hashlib
@@ -16,28 +17,28 @@ HELD_OUT = 0.1  # of the groups, for val and again for test
 
 @dataclass(frozen=True)
 class Division:
-    """The split of each name, and the names that were moved into one that would lack a label."""
+    """The split of each name, and the names that were moved to a split that lacked a label."""
 
     split_of: dict[str, str]
     moved: frozenset[str]
 
 
 def rank(name: str, seed: int) -> bytes:
-    """Give a name its place in an order that is random, and the same on every machine."""
+    """Place a name in an order that is random, and the same on every machine."""
     return hashlib.sha256(f"{seed}\0{name}".encode(errors="surrogatepass")).digest()
 
 
 def divide(
     labels_of: Mapping[str, Collection[Hashable]], seed: int, *, splits: Sequence[str]
 ) -> Division:
-    """Give the first split all names but those of a tenth of a hash's range for each of the others.
+    """Assign names to splits by a hash: a tenth to each later split, the rest to the first.
 
-    Where a split would be left without a label, the name nearest to its part of the range is moved
-    into it, from where it can be spared; an earlier split may take the last one of a later one.
+    A split that would lack a label receives the name nearest to its range of the hash. The name
+    comes from a split that can spare it. An earlier split may take the last one of a later split.
 
     Args:
         labels_of: the labels of each name's videos.
-        seed: another one gives other splits.
+        seed: another seed gives other splits.
         splits: in order.
     """
     place = {name: int.from_bytes(rank(name, seed)[:8], "big") / 2**64 for name in labels_of}
@@ -68,7 +69,7 @@ def divide(
 
 
 def group_videos(videos: Collection[Video]) -> list[list[Video]]:
-    """Join the videos that share a person or a source, through others too."""
+    """Group the videos that share a person or a source, directly or through other videos."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:

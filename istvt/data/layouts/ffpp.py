@@ -1,13 +1,13 @@
-"""FaceForensics++ in, a manifest out.
+"""Read FaceForensics++ into a manifest.
 
     original_sequences/youtube/{raw,c23,c40}/videos/000.mp4
     manipulated_sequences/{Deepfakes,Face2Face,...}/{raw,c23,c40}/videos/000_003.mp4
     splits/{train,val,test}.json        lists of pairs: [["720", "672"], ...]
 
-A pair gives both originals and, for each method, both fakes: `A_B` is the video of A with the face
+A pair yields both originals and, for each method, both fakes. `A_B` is the video of A with the face
 of B, or moved by it. The videos of DeepFakeDetection (`original_sequences/actors` and
-`manipulated_sequences/DeepFakeDetection`) show other people, are in no official split, and are left
-out with a note.
+`manipulated_sequences/DeepFakeDetection`) show other people and are in no official split. They are
+left out with a note.
 
 Source: Rössler et al., FaceForensics++, ICCV 2019; the authors' repository ondyari/FaceForensics.
 """
@@ -34,7 +34,7 @@ _NAME = re.compile(r"\d{3}")
 
 @dataclass(frozen=True)
 class _Part:
-    """The official videos of one folder, and what else is in it or should be."""
+    """The official videos of one folder, and files that are unexpected or missing."""
 
     videos: tuple[tuple[Path, str], ...]  # with their split
     missing: tuple[Path, ...]
@@ -54,11 +54,11 @@ def read_ffpp(
     Args:
         data: the folder that holds `original_sequences`.
         compression: one of `COMPRESSIONS`.
-        methods: folders below `manipulated_sequences`; None takes all that are there.
-        splits: which to read.
+        methods: folders below `manipulated_sequences`; None takes all that exist.
+        splits: the splits to read.
 
     Raises:
-        DataError: the split lists are missing or wrong, or a method or compression is not there.
+        DataError: the split lists are missing or wrong, or a method or compression is missing.
     """
     if compression not in COMPRESSIONS:
         raise DataError(f"compression is {compression!r}, expected {', '.join(COMPRESSIONS)}")
@@ -85,12 +85,12 @@ def read_ffpp(
 
 
 def compressions_of(videos: Iterable[Video]) -> list[str]:
-    """Tell by their paths in which compression videos are."""
+    """List the compressions of these videos, recognised by their paths."""
     return sorted({video.path.parent.parent.name for video in videos})
 
 
 def _read_lists(data: Path) -> dict[str, str]:
-    """Give the split of each video's name, originals (`000`) and fakes (`000_003`)."""
+    """Return the split of each video's name: originals (`000`) and fakes (`000_003`)."""
     split_of: dict[str, str] = {}
     for split in SPLITS:
         path = _find_list(data, split)
@@ -99,13 +99,13 @@ def _read_lists(data: Path) -> dict[str, str]:
                 if split_of.setdefault(name, split) != split:
                     raise DataError(
                         f"{path} names {name}, which {split_of[name]}.json in the same folder "
-                        "names too: take the lists from the data set's repository as they are"
+                        "names too: copy the lists unchanged from the data set's repository"
                     )
     return split_of
 
 
 def _find_list(data: Path, split: str) -> Path:
-    for folder in (data / "splits", data):  # the second is how others keep them
+    for folder in (data / "splits", data):  # other tools keep them in the second
         path = folder / f"{split}.json"
         if path.is_file():
             return path
@@ -157,7 +157,7 @@ def _find_methods(
 def _match(
     part: Listing, split_of: dict[str, str], splits: tuple[str, ...], *, is_fake: bool
 ) -> _Part:
-    """Compare a folder with the lists, as far as the asked splits go."""
+    """Compare a folder with the lists of the requested splits."""
     named: dict[str, Path] = {}
     unknown = part.paths(part.others + part.folders)
     for path in part.paths(part.videos):

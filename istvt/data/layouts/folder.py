@@ -1,7 +1,7 @@
-"""The plain layout in, a manifest out: `{train,val,test}/{real,fake}/*.mp4`.
+"""Read the plain layout `{train,val,test}/{real,fake}/*.mp4` into a manifest.
 
-A folder below `fake` names the method that made what is in it: `train/fake/Deepfakes/*.mp4`. A
-data set of real videos alone has no `fake` folders. People are not named.
+A folder below `fake` names the method that made its videos: `train/fake/Deepfakes/*.mp4`. A data
+set of real videos alone has no `fake` folders. People are not named.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ LAYOUT = "{train,val,test}/{real,fake}/*.{mp4,avi,mov,...}"
 
 
 def read_folder(data: Path, *, splits: tuple[str, ...] = SPLITS) -> Manifest:
-    """Read the asked splits, as far as they are there.
+    """Read those of the requested splits that exist.
 
     Raises:
         DataError: the folder is missing.
@@ -38,7 +38,7 @@ def read_folder(data: Path, *, splits: tuple[str, ...] = SPLITS) -> Manifest:
 
 
 def _scan_class(data: Path, split: str, label: Label) -> tuple[list[Video], list[Path]]:
-    """List one class, and what is left out of it."""
+    """List the videos of one class, and the paths left out."""
     top = scan(data / split / label.name.lower())
     videos = [Video(path, label, split) for path in top.paths(top.videos)]
     unknown = top.paths(top.others)

@@ -1,4 +1,4 @@
-"""Videos of people who appear together in, a group of people to hold out from training out."""
+"""Choose a group of people to hold out, from videos that show people together."""
 
 import math
 from collections import Counter, defaultdict
@@ -8,24 +8,24 @@ from istvt.data.layouts.divide import rank
 from istvt.data.layouts.manifest import Video
 
 SHARE = (0.1, 0.2)  # of the people: at least, at most
-PAIR = 2  # whom a fake shows: as many may be held out of a few people
+PAIR = 2  # a fake shows two people, so this many may be held out, however few there are
 
 
 def hold_out(videos: Sequence[Video], seed: int) -> frozenset[str]:
     """Choose people such that few videos show one of them together with somebody else.
 
-    Such videos belong to no split. A fake shows two people, and where everybody was swapped with
-    everybody, people drawn by lot would cost most of the fakes; but swaps often stay within circles
-    of similar people. From every person on, a group is grown by who is swapped most within it, and
-    the group that loses the smallest share is taken. The seed decides between equals.
+    Such videos belong to no split. A fake shows two people. Where everybody was swapped with
+    everybody, a random draw of people would cost most of the fakes. But swaps often stay within
+    circles of similar people. So a group is grown from each person, always adding who is swapped
+    most within it. The group that loses the smallest share wins. The seed decides between equals.
 
     Args:
-        videos: each names one person at least.
-        seed: another one may choose others.
+        videos: each names at least one person.
+        seed: another seed may choose others.
 
     Returns:
-        A tenth to a fifth of the people, or a pair of a few, such that they and the others have
-        videos of each label there is; nobody where no group has.
+        A tenth to a fifth of the people, or a pair if they are few. They and the others each have
+        videos of every label present. Empty where no group does.
     """
     together: dict[str, Counter[str]] = defaultdict(Counter)
     for video in videos:
@@ -45,7 +45,7 @@ def hold_out(videos: Sequence[Video], seed: int) -> frozenset[str]:
 
 
 def parts_have_labels(videos: Sequence[Video], people: Collection[str]) -> bool:
-    """Say whether these people alone, and the others alone, have videos of each label there is."""
+    """Return whether these people alone, and the others alone, have videos of each label."""
     group = frozenset(people)
     inside = {video.label for video in videos if group.issuperset(video.identities)}
     outside = {video.label for video in videos if group.isdisjoint(video.identities)}
@@ -55,7 +55,7 @@ def parts_have_labels(videos: Sequence[Video], people: Collection[str]) -> bool:
 def _grow(
     start: str, together: dict[str, Counter[str]], order: dict[str, bytes]
 ) -> Iterator[frozenset[str]]:
-    """Add the person with the largest share of swaps within the group, one after the other."""
+    """Add one person after another, each with the largest share of swaps within the group."""
     least = math.ceil(SHARE[0] * len(order))
     most = max(PAIR, least, math.floor(SHARE[1] * len(order)))
     group = {start}

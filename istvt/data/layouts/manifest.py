@@ -1,7 +1,8 @@
-"""Labelled videos in, one CSV out and back: path, label, split, identity, method, source.
+"""Describe labelled videos, and read and write them as one CSV.
 
-A `Manifest` is what every layout turns into. What was left out, or is worth a warning, goes with it
-as notes: each has a name, a count and a few examples.
+The columns are path, label, split, identity, method and source. Every layout is read into a
+`Manifest`. Its notes record what was left out or needs a warning, each with a name, a count and a
+few examples.
 """
 
 import csv
@@ -18,7 +19,7 @@ from istvt.files import atomic_file
 
 
 class Label(IntEnum):
-    """The training target; above a logit of 0 the model says fake."""
+    """The training target; a logit above 0 means fake."""
 
     REAL = 0
     FAKE = 1
@@ -31,7 +32,7 @@ EXAMPLES = 3
 NOTES = {
     "missing-video": "videos that the data set's own lists name are not on disk",
     "unknown-file": "files or folders do not belong to this layout and are left out",
-    "outside-splits": "videos are in the list of no split and are left out",
+    "outside-splits": "videos are in no split's list and are left out",
     "no-official-split": "videos of DeepFakeDetection's actors have no official split: left out",
     "other-compression": "methods have no videos in this compression",
     "no-original": "fakes whose original is not on disk",
@@ -47,13 +48,13 @@ NOTES = {
     "unnamed": "videos name nobody: each is taken for another person",
     "moved-group": "groups were moved into a split that would have lacked a label: more data may "
     "move them back",
-    "held-out-by-files": "splits hold out people by the files that are there, since those that the "
-    "test list gives have too few: more files may change who they are",
-    "moved-split": "videos are in another split than those this folder was prepared with: runs of "
-    "before may have been trained on what is now held out",
-    "moved-data": "folder held the videos when they were prepared, and is another one now",
-    "unreadable-name": "videos have a name that is not UTF-8, or their source has, and are left "
-    "out: rename them, by convmv perhaps",
+    "held-out-by-files": "splits hold out people by the files present, since too few show those "
+    "that the test list gives: more files may change who they are",
+    "moved-split": "videos are in another split than when this folder was prepared: earlier runs "
+    "may have been trained on what is now held out",
+    "moved-data": "folder held the videos when they were prepared, but another one does now",
+    "unreadable-name": "videos or their sources have a name that is not UTF-8 and are left "
+    "out: rename them, for example with convmv",
     "unknown-column": "columns are not read",
 }
 
@@ -70,7 +71,7 @@ class Video:
         path: the file; it is also the video's key, since names repeat between folders.
         split: one of `SPLITS`.
         identities: the people it shows, as the data set names them; empty where it does not say.
-        method: how the fake was made; empty for a real video, or where it is not known.
+        method: how the fake was made; empty for a real video, or if it is unknown.
         source: path of the real video that the fake was made from, or None.
     """
 
@@ -84,7 +85,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A video, or the rest of one, that gives no windows, and why."""
+    """A video, or the rest of one, that yields no windows, and why."""
 
     path: Path
     reason: str
@@ -105,7 +106,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Count:
-    """How many videos, and people as far as they are named, a part of a data set holds."""
+    """The number of videos, and of named people, in one split, label and method."""
 
     split: str
     label: Label
@@ -116,7 +117,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set: its videos in order of split, label and path, and what is to be known of it.
+    """A data set: its videos in order of split, label and path, and notes about it.
 
     Attributes:
         root: the data folder, or the CSV's.
@@ -129,7 +130,7 @@ class Manifest:
     notes: tuple[Note, ...] = ()
 
     def of_split(self, split: str) -> tuple[Video, ...]:
-        """Give the videos of one split."""
+        """Return the videos of one split."""
         return tuple(video for video in self.videos if video.split == split)
 
     def summary(self) -> tuple[Count, ...]:
@@ -145,7 +146,7 @@ class Manifest:
 
 
 def note(kind: str, items: Iterable[object]) -> tuple[Note, ...]:
-    """Give one note of all items, in order, or none where there are none."""
+    """Return one note of all items, in order, or none if there are no items."""
     names = sorted(str(item).encode(errors="backslashreplace").decode() for item in items)
     return (Note(kind, len(names), tuple(names[:EXAMPLES])),) if names else ()
 
@@ -156,12 +157,12 @@ def in_order(videos: Iterable[Video]) -> tuple[Video, ...]:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the CSV; paths below the manifest's root are written relative to it.
+    """Write the CSV, with paths below the manifest's root relative to it.
 
-    `read_manifest` finds them again from the CSV's folder, or from the root it is given.
+    `read_manifest` resolves them from the CSV's folder, or from its argument `root`.
 
     Raises:
-        DataError: an identity's name holds a sign that separates identities.
+        DataError: an identity's name contains a character that separates identities.
     """
     root = _absolute(manifest.root).rstrip("/") + "/"
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
@@ -173,13 +174,13 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def read_manifest(path: Path, *, root: Path | None = None, layout: str = "csv") -> Manifest:
     """Read what `write_manifest` wrote, or a user's own table with the same columns.
 
-    Files are not looked for. `path`, `label` and `split` are needed; for a table without splits
-    there is `layouts.table`, which makes them.
+    The files are not checked. `path`, `label` and `split` are required; `layouts.table` reads
+    tables without splits and makes them.
 
     Args:
         path: the CSV.
-        root: what its paths are relative to; None is its folder.
-        layout: what to call it.
+        root: what its paths are relative to; None means its folder.
+        layout: the manifest's layout name.
 
     Raises:
         DataError: names the line that is wrong.
@@ -191,7 +192,7 @@ def read_manifest(path: Path, *, root: Path | None = None, layout: str = "csv") 
 
 
 def parse_table(path: Path, *, root: Path | None = None) -> tuple[list[Video], tuple[Note, ...]]:
-    """Read a CSV row by row; without a column `split` the videos' splits are empty.
+    """Read a CSV row by row; without a column `split`, the videos' splits are empty.
 
     Raises:
         DataError: names the line that is wrong.
@@ -219,7 +220,7 @@ def _check_header(path: Path, names: Sequence[str]) -> set[str]:
     if not {"path", "label"} <= columns or len(columns) < len(names):
         raise DataError(
             f"{path}, line 1: the header is `{','.join(names)}`, expected each once, of "
-            f"{','.join(COLUMNS)}, separated by commas; only path and label must be there"
+            f"{','.join(COLUMNS)}, separated by commas; only path and label are required"
         )
     return columns
 

@@ -1,4 +1,4 @@
-"""A folder in, the names of its videos, folders and other files out; no file is opened."""
+"""List a folder's videos, subfolders and other files by name, without opening any."""
 
 import os
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies directly in a folder, each sorted by name; hidden names are passed over."""
+    """The direct content of a folder, each list sorted by name; hidden names are skipped."""
 
     folder: Path
     videos: tuple[str, ...] = ()
@@ -20,7 +20,7 @@ class Listing:
     others: tuple[str, ...] = ()
 
     def paths(self, names: Iterable[str]) -> list[Path]:
-        """Give paths for names."""
+        """Return paths for names."""
         return [self.folder / name for name in names]
 
     def __str__(self) -> str:
@@ -32,11 +32,11 @@ class Listing:
 
 
 def scan(folder: Path) -> Listing:
-    """List a folder; one that is not there is empty."""
+    """List a folder; a missing folder counts as empty."""
     if not folder.is_dir():
         return Listing(folder)
     videos, folders, others = [], [], []
-    with os.scandir(folder) as entries:  # knows what is a folder without a stat of each file
+    with os.scandir(folder) as entries:  # recognises folders without a stat of each file
         for entry in entries:
             if entry.name.startswith("."):
                 continue

@@ -1,14 +1,16 @@
-"""A CSV of videos in, a manifest out: `path,label[,split,identity,method,source]`.
+"""Read a CSV of videos into a manifest: `path,label[,split,identity,method,source]`.
 
     path,label,split,identity,method,source
     real/000.mp4,real,train,000,,
     fakes/000_003.mp4,fake,train,000;003,Deepfakes,real/000.mp4
 
-`label` is real or fake, or 0 or 1 (1 is fake); several identities are joined by `;` or `+`; paths
-are relative to the CSV's folder. Without a column `split`, the videos that share a person or a
-source form a group, named after its first person, else its first source; groups go to train, val
-and test by a hash of that name, 8 : 1 : 1 on average. A video that names nobody, and is tied to
-nobody by its source, is taken for another person, and counted.
+`label` is real or fake, or 0 or 1 (1 is fake). Several identities are joined by `;` or `+`. Paths
+are relative to the CSV's folder.
+
+Without a column `split`, the videos that share a person or a source form a group. A group is named
+after its first person, else its first source. A hash of that name assigns groups to train, val and
+test, 8 : 1 : 1 on average. A video that names nobody, and that no source ties to anybody, counts as
+another person and is noted.
 """
 
 import os
@@ -25,15 +27,15 @@ from istvt.errors import DataError
 
 
 def read_table(path: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) -> Manifest:
-    """Read a CSV, make splits where it has none, and look which files are there.
+    """Read a CSV, make splits if it has none, and check which files exist.
 
     Args:
         path: the CSV.
-        seed: another one gives other splits.
-        splits: which to read.
+        seed: another seed gives other splits.
+        splits: the splits to read.
 
     Raises:
-        DataError: names the line that is wrong, or no file is there.
+        DataError: names the line that is wrong, or no file exists.
     """
     listed, notes = parse_table(path)
     if not listed[0].split:
@@ -44,7 +46,7 @@ def read_table(path: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) -
     missing = [video.path for video in asked if video.path not in on_disk]
     if asked and not on_disk:
         raise DataError(
-            f"none of the {len(asked)} videos of {path} is there, such as {missing[0]}: paths are "
+            f"none of the {len(asked)} videos of {path} exists, such as {missing[0]}: paths are "
             f"relative to {path.parent}"
         )
     videos = in_order(video for video in asked if video.path in on_disk)
@@ -54,7 +56,7 @@ def read_table(path: Path, *, seed: int = 0, splits: tuple[str, ...] = SPLITS) -
 
 
 def _divide(path: Path, videos: Sequence[Video], seed: int) -> tuple[list[Video], tuple[Note, ...]]:
-    """Give every group a split."""
+    """Assign every group to a split."""
     groups = {_name(path.parent, group): group for group in group_videos(videos)}
     if len(groups) < len(SPLITS):
         raise DataError(
@@ -73,7 +75,7 @@ def _divide(path: Path, videos: Sequence[Video], seed: int) -> tuple[list[Video]
 
 
 def _name(root: Path, group: Sequence[Video]) -> str:
-    """Name a group by what others that join it share, not by where the data lies."""
+    """Name a group by people or sources that its members share, whatever folder the data is in."""
     people = {f"identity {person}" for person in _people(group)}
     return min(people or {f"path {os.path.relpath(v.source or v.path, root)}" for v in group})
 
@@ -83,7 +85,7 @@ def _people(group: Iterable[Video]) -> set[str]:
 
 
 def _find(paths: Iterable[Path]) -> set[Path]:
-    """List which of the files are there, one look at each folder."""
+    """Return the files that exist, listing each folder once."""
     of_folder: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in paths:
         folder, name = os.path.split(path)
@@ -93,5 +95,5 @@ def _find(paths: Iterable[Path]) -> set[Path]:
         listing = scan(Path(folder))
         found.update(wanted[name] for name in listing.videos if name in wanted)
         others = (wanted[name] for name in listing.others if name in wanted)
-        found.update(path for path in others if path.is_file())  # and no link to nowhere
+        found.update(path for path in others if path.is_file())  # excludes dangling links
     return found

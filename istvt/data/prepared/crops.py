@@ -1,4 +1,4 @@
-"""One video in, its tracked face crops out, packed into a shard."""
+"""Crop the tracked faces of one video and pack them into a shard."""
 
 import threading
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class UnwritableError(DataError):
-    """There is no place for a shard."""
+    """A shard cannot be written."""
 
 
-IN_MEMORY_BYTES = 64 << 20  # of one video's packed crops; those of a longer one go through a file
+IN_MEMORY_BYTES = 64 << 20  # of one video's packed crops; those of a longer one spill to a file
 
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """A face that was cut: where it was seen, and where its packed crop lies."""
+    """A cropped face: where it was seen, and where its packed crop is stored."""
 
     track_id: int
     index: int
@@ -46,12 +46,12 @@ class _Cut:
 
 
 class CropReader:
-    """Decodes, detects, tracks, cuts and packs, with one detector for all its videos.
+    """Decodes, detects, tracks, crops and packs, with one detector for all its videos.
 
     Args:
-        recipe: what to cut.
-        stopping: once set, a reading ends at its next frame with `CancelledError`.
-        decode_threads: None lets FFmpeg take one for each core.
+        recipe: what to crop.
+        stopping: once set, reading ends at the next frame with `CancelledError`.
+        decode_threads: None lets FFmpeg use one thread per core.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CropReader:
         self._detector = MtcnnDetector(min_face_px=recipe.crop.min_face_px, threads=1)
 
     def write(self, path: Path, shard: Path) -> None:
-        """Read a video and write its shard, which is there as a whole or not at all.
+        """Read a video and write its shard, complete or not at all.
 
         Raises:
             SourceError: nothing of the video can be read.
@@ -84,7 +84,7 @@ class CropReader:
                 write_shard(temporary, _arrays(cuts), _packed(cuts, pool), facts)
 
     def _cut(self, path: Path, pool: IO[bytes]) -> tuple[list[_Cut], dict[str, object]]:
-        """Put the packed crops of a video into `pool` as they come."""
+        """Write the packed crops of a video into `pool` one after another."""
         cuts: list[_Cut] = []
         frames_read, broken = 0, None
         sampler = FrameSampler(self.recipe.sampling)
@@ -104,7 +104,7 @@ class CropReader:
         face, crop = tracked.face, self.recipe.crop
         packed = encode_crop(cut_face(frame.image, face, crop), self.recipe)
         start = pool.tell()
-        with _writing("the space for crops"):
+        with _writing("the temporary file of crops"):
             pool.write(packed)
         return _Cut(
             track_id=tracked.track_id,
@@ -120,7 +120,7 @@ class CropReader:
     def _sampled_faces(
         self, path: Path, sampler: FrameSampler
     ) -> "Iterator[tuple[Frame, TrackedFace | None]]":
-        """Follow the faces over every frame, as streaming does, and give the sampled ones."""
+        """Track the faces through every frame, as streaming does, and yield the sampled ones."""
         from istvt.faces.track import FaceTracker
         from istvt.video.cuts import CutDetector
         from istvt.video.source import open_source
@@ -144,7 +144,7 @@ class CropReader:
 
 
 def without_path(message: str, path: Path) -> str:
-    """Leave a video's place out of what is said of it: it is kept, and data sets are moved."""
+    """Remove a video's folder from a message, which is stored while data sets may move."""
     return message.removeprefix(f"{path}: ").replace(str(path), path.name)
 
 
@@ -157,7 +157,7 @@ def _writing(what: Path | str) -> Iterator[None]:
 
 
 def _run(cuts: list[_Cut], frame: "Frame", tracked: "TrackedFace", sampler: FrameSampler) -> int:
-    """Number the run that a face belongs to: the last one's, unless a gap lies between."""
+    """Number the run of a face: the last face's run, unless a gap or another track intervenes."""
     if not cuts:
         return 0
     last, now = cuts[-1], (frame.index, frame.time_s)
@@ -168,7 +168,7 @@ def _run(cuts: list[_Cut], frame: "Frame", tracked: "TrackedFace", sampler: Fram
 
 
 def _thinned(cuts: list[_Cut], num_frames: int, windows: int) -> list[_Cut]:
-    """Keep the faces of so many windows, evenly spread; a run that is cut into becomes several."""
+    """Keep the faces of `windows` evenly spread windows; a run with gaps becomes several runs."""
     runs = np.array([cut.run for cut in cuts], np.int32)
     starts = window_starts(runs, num_frames)
     if not len(starts):

@@ -1,4 +1,4 @@
-"""What is cut out of every video, and how it is kept: one record that a prepared folder stores."""
+"""Describe how to crop faces from videos and store them; a prepared folder keeps this record."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,14 +11,14 @@ Codec = Literal["png", "jpeg"]
 
 @dataclass(frozen=True)
 class FaceRecipe:
-    """Everything that decides which crops a video gives.
+    """Everything that decides which crops a video yields.
 
     Attributes:
-        crop: how a face is cut.
-        sampling: which frames.
-        num_frames: T, what a window takes of them.
+        crop: how to cut a face.
+        sampling: which frames to take.
+        num_frames: T, the sampled frames of a window.
         max_frames: sampled frames read from each video, from its start; None reads all.
-        windows_per_video: keep only the faces of so many windows, evenly spread; None keeps all.
+        windows_per_video: keep only the faces of this many evenly spread windows; None keeps all.
         codec: png keeps every value; jpeg, without colour sub-sampling, is smaller.
         quality: of jpeg, 1 to 100.
     """
@@ -43,17 +43,17 @@ class FaceRecipe:
 
     @classmethod
     def of_model(cls, config: ModelConfig, *, max_frames: int | None = None) -> "FaceRecipe":
-        """What a model of this configuration is trained on, all faces kept."""
+        """Return the recipe for training a model of this configuration, with all faces kept."""
         return cls(config.crop, config.sampling, config.preset.num_frames, max_frames=max_frames)
 
     def differences(self, other: "FaceRecipe") -> str:
-        """Name what differs, as `crop.size_px 96, not 300`, this one's value first."""
+        """List the differences, as `crop.size_px 96, not 300`, this recipe's value first."""
         mine, others = _flat(asdict(self)), _flat(asdict(other))
         changed = [name for name in mine if mine[name] != others[name]]
         return ", ".join(f"{name} {mine[name]}, not {others[name]}" for name in changed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Turn into what JSON can hold."""
+        """Convert to values that JSON can hold."""
         return asdict(self)
 
     @classmethod

@@ -1,12 +1,12 @@
-"""A prepared folder: the faces of a data set's videos, found through one index.
+"""Read and write a prepared folder: the faces of a data set's videos, found through one index.
 
-    prepared.json       recipe, data folder, layout, notes and the digests of the next two; last
+    prepared.json       recipe, data folder, layout, notes, digests of the next two; written last
     manifest.csv        every video with its label and split
     index.safetensors   of every face its track, frame, time and run, and of every video its shard
-    broken.csv          videos without windows, or read in part, with the reason
+    broken.csv          videos without windows, or only partly read, with the reason
     faces/ab/*          the shards
 
-Nothing in it depends on where it lies or when it was made.
+Nothing in it depends on its location or on when it was made.
 """
 
 import csv
@@ -59,9 +59,9 @@ class Prepared:
     """A prepared data set.
 
     Attributes:
-        manifest: every video, also those that gave nothing.
-        entries: what came of each of them, in the same order.
-        removed: former shards of its videos that were removed when this was written.
+        manifest: every video, including those that yielded nothing.
+        entries: the result for each of them, in the same order.
+        removed: the number of former shards of its videos removed when this was written.
     """
 
     folder: Path
@@ -77,17 +77,17 @@ class Prepared:
 
     @cached_property
     def skipped(self) -> tuple[Skipped, ...]:
-        """The videos that give no window, or were read in part, with the reason."""
+        """The videos that give no window, or were only partly read, with the reason."""
         return faults_of(self.entries, self.recipe.num_frames)
 
     @cached_property
     def digest(self) -> str:
-        """See `digest_of_entries`; of all entries."""
+        """The digest of all entries, see `digest_of_entries`."""
         return digest_of_entries(self.entries, self.manifest.root)
 
 
 def faults_of(entries: Sequence[VideoFaces | Unread], num_frames: int) -> tuple[Skipped, ...]:
-    """List what cannot be used, or not as a whole, for windows of so many frames."""
+    """List the videos that are unusable or only partly usable for windows of `num_frames`."""
     reasons = (
         (entry.video, entry.reason if isinstance(entry, Unread) else entry.fault(num_frames))
         for entry in entries
@@ -96,14 +96,14 @@ def faults_of(entries: Sequence[VideoFaces | Unread], num_frames: int) -> tuple[
 
 
 def digest_of_entries(entries: Iterable[VideoFaces | Unread], root: Path) -> str:
-    """Sum up labels, people, methods and faces; equal digests mean equal windows of equal faces.
+    """Hash labels, people, methods and faces; equal digests mean equal windows of equal faces.
 
-    It covers where faces were seen and how long they are packed, but no date, order or place: it
-    stays where videos are copied, moved with their data folder, or read again.
+    The digest covers where faces were seen and their packed sizes, but no date, order or location.
+    It stays the same when videos are copied, moved with their data folder, or read again.
 
     Args:
-        entries: those of a prepared folder, or some of them, as of one split.
-        root: the data folder, which the names of videos are taken below; `Manifest.root`.
+        entries: those of a prepared folder, or some of them, for example of one split.
+        root: the data folder that the videos' names are relative to; `Manifest.root`.
 
     Returns:
         64 hexadecimal digits.
@@ -115,12 +115,12 @@ def digest_of_entries(entries: Iterable[VideoFaces | Unread], root: Path) -> str
 
 
 def is_prepared(folder: Path) -> bool:
-    """Say whether this is a prepared folder, finished or not."""
+    """Return whether this is a prepared folder, finished or not."""
     return (folder / PREPARED_FILE).is_file()
 
 
 def read_recipe(folder: Path) -> FaceRecipe:
-    """Read what faces a prepared folder is for, finished or not.
+    """Read the recipe of a prepared folder, finished or not.
 
     Raises:
         DataError: it is damaged.
@@ -129,15 +129,15 @@ def read_recipe(folder: Path) -> FaceRecipe:
 
 
 def shard_path(folder: Path, key: str) -> Path:
-    """Where the shard of that name lies."""
+    """Return the path of a shard by its name."""
     return folder / f"{FACES_FOLDER}/{key[:2]}/{key}.safetensors"
 
 
 def begin_prepared(folder: Path, recipe: FaceRecipe) -> None:
-    """Make the folder one for this recipe alone.
+    """Dedicate the folder to this recipe.
 
     Raises:
-        DataError: it is one for another recipe, or holds something else.
+        DataError: it has another recipe, or contains other files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if is_prepared(folder):
@@ -159,7 +159,7 @@ def write_prepared(
     manifest: Manifest,
     entries: Sequence[VideoFaces | Unread],
 ) -> Prepared:
-    """Finish a prepared folder whose shards are all there."""
+    """Finish a prepared folder whose shards are all written."""
     write_manifest(folder / MANIFEST_FILE, manifest)
     _write_index(folder / INDEX_FILE, entries)
     _write_faults(folder / BROKEN_FILE, manifest.root, faults_of(entries, recipe.num_frames))
@@ -179,19 +179,21 @@ def write_prepared(
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """Open a prepared folder; of its files only the index and the lists are read.
+    """Open a prepared folder, reading only its index and lists.
 
     Raises:
-        DataError: it is none, was not finished, or is damaged.
+        DataError: it is not a prepared folder, was not finished, or is damaged.
     """
     if not is_prepared(folder):
         raise DataError(f"{folder} holds no prepared faces: make them with `istvt prepare`")
     facts = _read_facts(folder)
     if "digests" not in facts:
-        raise DataError(f"{folder} is prepared in part only: run the same `istvt prepare` again")
+        raise DataError(f"{folder} is only partly prepared: run the same `istvt prepare` again")
     for name, digest in facts["digests"].items():
         if not (folder / name).is_file() or sha256_of(folder / name) != digest:
-            raise DataError(f"{folder / name} is not whole: run the same `istvt prepare` again")
+            raise DataError(
+                f"{folder / name} is damaged or incomplete: run the same `istvt prepare` again"
+            )
     read = read_manifest(folder / MANIFEST_FILE, root=Path(facts["data"]), layout=facts["layout"])
     notes = tuple(Note(**{**note, "examples": tuple(note["examples"])}) for note in facts["notes"])
     manifest = Manifest(read.root, read.layout, read.videos, notes)
@@ -200,7 +202,7 @@ def open_prepared(folder: Path) -> Prepared:
 
 
 def _write_index(path: Path, entries: Sequence[VideoFaces | Unread]) -> None:
-    """Put the faces of all videos one after another; `offsets` says where each video's begin."""
+    """Concatenate the faces of all videos; `offsets` holds where each video begins."""
     read = [entry for entry in entries if isinstance(entry, VideoFaces)]
     arrays: dict[str, NDArray[Any]] = {
         name: np.concatenate([np.zeros(0, dtype), *(getattr(faces, name) for faces in read)])
@@ -258,7 +260,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     if facts.get("format") != FORMAT:
         raise DataError(
             f"{folder} is of format {facts.get('format')}, this version reads {FORMAT}: prepare "
-            "the data anew"
+            "the data again"
         )
     return facts
 

@@ -1,8 +1,8 @@
-"""What a folder was prepared from in, whether other data may go into it out.
+"""Check whether data may be prepared into a folder that already holds prepared data.
 
-A folder is one data set's, which may grow, shrink to its half, and be moved. Of a video there is
-one shard: what its former file, or older code, left is removed. The shards of videos that are not
-listed, or cannot be read, stay: they may be so again.
+A folder belongs to one data set, which may grow, shrink to half, and move. Each video has one
+shard; shards left by its former file or by older code are removed. The shards of videos that are
+not listed or not readable stay, since the videos may return.
 """
 
 import logging
@@ -20,16 +20,16 @@ log = logging.getLogger(__name__)
 def check_former(
     out: Path, before: Prepared | None, manifest: Manifest, shards: Iterable[Path]
 ) -> None:
-    """Keep one folder for one data set, and warn of what has changed in it.
+    """Keep one folder for one data set, and warn about its changes.
 
     Args:
         out: the folder.
-        before: what is there, if it was finished.
-        manifest: what is to be prepared.
-        shards: where the faces of its videos are or will be, as far as these can be read.
+        before: its former content, if that was finished.
+        manifest: the data to prepare.
+        shards: where the faces of the readable videos are or will be.
 
     Raises:
-        DataError: less than half of what is there is of this data.
+        DataError: less than half of the folder's content belongs to this data.
     """
     files = _files(shards)
     if before is None:
@@ -40,7 +40,7 @@ def check_former(
         return
     former, split_of, now = before.manifest, _splits(before.manifest), _splits(manifest)
     is_moved = former.root != manifest.root
-    if is_moved:  # names like 000.mp4 are no proof
+    if is_moved:  # names like 000.mp4 prove nothing
         there = _files(faces.shard for faces in before.videos)
         known, kept = len(there), len(files & there)
     else:
@@ -60,12 +60,12 @@ def check_former(
 
 
 def shards_in(out: Path) -> set[Path]:
-    """List the whole shards of a folder."""
+    """List the complete shards of a folder."""
     return set((out / FACES_FOLDER).glob("??/[!.]*.safetensors"))
 
 
 def former_shards(prepared: Prepared) -> set[Path]:
-    """List the shards of a video that has another one now."""
+    """List the shards of videos that have another shard now."""
     named = {faces.shard for faces in prepared.videos}
     videos = {video_part(shard.stem) for shard in named}
     others = shards_in(prepared.folder) - named

@@ -1,7 +1,7 @@
-"""Cut the faces of labelled videos into a prepared folder; several processes read each video once.
+"""Turn labelled videos into a prepared folder, reading each video once in several processes.
 
-Every shard is there as a whole or not at all. The same call resumes a run that was stopped
-anywhere, and ends with the same files.
+Every shard is written completely or not at all. Repeating the call therefore resumes an interrupted
+run, and ends with the same files.
 """
 
 import os
@@ -42,21 +42,21 @@ def prepare(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Cut the faces of all videos that are not in the folder yet.
+    """Crop the faces of all videos that are not in the folder yet.
 
     Args:
         manifest: the videos.
         out: a new folder, or one that was prepared with this recipe from this data.
-        recipe: what to cut.
+        recipe: what to crop.
         is_cache: the folder serves several choices of videos in turn: all shards stay in it.
-        workers: processes; None takes one for each core.
-        progress: told ("faces", videos done, videos).
+        workers: processes; None takes one per core.
+        progress: called with ("faces", videos done, videos).
 
     Raises:
-        DataError: the folder was prepared with another recipe or from other data, holds something
-            else, or cannot be written.
+        DataError: the folder was prepared with another recipe or from other data, contains other
+            files, or cannot be written.
         RuntimeEnvironmentError: the processes cannot be started.
-        MissingExtraError: what finds faces is not installed.
+        MissingExtraError: the face detector's packages are not installed.
     """
     manifest = _absolute(manifest)
     before = _unchanged(manifest, out, recipe, is_cache=is_cache)
@@ -83,9 +83,9 @@ def prepare(
 def _unchanged(
     manifest: Manifest, out: Path, recipe: FaceRecipe, *, is_cache: bool
 ) -> Prepared | None:
-    """Give what is there if it is just this; nothing is written then.
+    """Return the prepared folder if it already holds exactly this; write nothing.
 
-    The notes of a cache are those of whoever asks: one may list more splits than another.
+    A cache ignores the notes: one caller may list more splits than another.
     """
     before = _open_before(out)
     if before is not None and is_cache:
@@ -94,7 +94,7 @@ def _unchanged(
     if before is None or (before.recipe, before.manifest) != (recipe, manifest):
         return None
     found = _find_all(manifest, out, recipe, before)
-    is_read = len(before.videos) == len(found)  # else some can be by now
+    is_read = len(before.videos) == len(found)  # else some may have become readable
     return before if is_read and all(isinstance(one, VideoFaces) for one in found) else None
 
 
@@ -105,7 +105,7 @@ def _read_all(
     workers: int,
     progress: Progress | None,
 ) -> list[VideoFaces | Unread]:
-    """Read the videos whose faces were not found into the folder."""
+    """Read the videos whose faces are not in the folder yet."""
     paths = zip((video.path for video in manifest.videos), found, strict=True)
     jobs = {shard: path for path, shard in paths if isinstance(shard, Path)}
     total = len(manifest.videos)
@@ -113,7 +113,7 @@ def _read_all(
     tell = progress or (lambda stage, done, total: None)
     tell("faces", total - len(jobs), total)
     if jobs:
-        detector_folder()  # built once, here, and not by each process
+        detector_folder()  # built once here instead of in each process
     pairs = [(path, shard) for shard, path in jobs.items()]
     for shard, reason in read_videos(pairs, recipe, workers=workers):
         reasons[shard] = reason
@@ -127,7 +127,7 @@ def _read_all(
 def _find_all(
     manifest: Manifest, out: Path, recipe: FaceRecipe, before: Prepared | None
 ) -> list[VideoFaces | Unread | Path]:
-    """Give of each video its faces, why it cannot be read, or where its shard is to be written."""
+    """Return for each video its faces, why it is unreadable, or where to write its shard."""
     known = {faces.shard.stem: faces for faces in before.videos} if before is not None else {}
     return [_find(video, out, manifest.root, recipe, known) for video in manifest.videos]
 
@@ -163,7 +163,7 @@ def _shards_of(found: Sequence[VideoFaces | Unread | Path]) -> list[Path]:
 
 
 def _without_former(prepared: Prepared) -> Prepared:
-    """Remove the shards in whose place the index, which is written by now, names others."""
+    """Remove the shards that the index, now written, has replaced by others."""
     shards = former_shards(prepared)
     for shard in shards:
         shard.unlink(missing_ok=True)
@@ -177,7 +177,7 @@ def _open_before(out: Path) -> Prepared | None:
 
 
 def _absolute(manifest: Manifest) -> Manifest:
-    """Name all by absolute paths and in order, as the folder will when it is opened."""
+    """Make all paths absolute and sort the videos, as opening the folder does."""
 
     def absolute(path: Path) -> Path:
         return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links

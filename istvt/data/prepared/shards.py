@@ -1,9 +1,9 @@
-"""The faces of one video in one file, of which any window is read alone.
+"""Store one video's faces in one file, from which each window can be read alone.
 
-A shard is a safetensors file: `images`, the packed crops one after another, and of each crop n its
-place in there (`offsets`, `(n + 1,)`), `landmarks`, `boxes_xyxy`, `times_s`, `indices`, `track_ids`
-and `runs`. What is true of the whole video is in the header. The bytes depend on nothing but the
-video, the recipe and the code.
+A shard is a safetensors file. It holds `images`, the packed crops one after another, and their
+positions in it (`offsets`, `(n + 1,)`). For each crop n it holds `landmarks`, `boxes_xyxy`,
+`times_s`, `indices`, `track_ids` and `runs`. The header holds facts about the whole video. The
+bytes depend only on the video, the recipe and the code.
 """
 
 import json
@@ -23,8 +23,8 @@ from istvt.errors import DataError
 from istvt.extras import require
 from istvt.records import FloatArray, UInt8Array
 
-# The quickest to unpack of what was measured on faces: runs alone for zlib, and each row as its
-# difference to the one above; 40 % less time than OpenCV's own choice, and 6 % fewer bytes.
+# The fastest to unpack of the settings measured on faces: zlib with runs alone, and each row as its
+# difference to the one above. It takes 40 % less time than OpenCV's default, and 6 % fewer bytes.
 PNG_OPTIONS = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
@@ -47,10 +47,10 @@ def encode_crop(crop: UInt8Array, recipe: FaceRecipe) -> bytes:
 
 
 def decode_crop(packed: UInt8Array) -> UInt8Array:
-    """Unpack what `encode_crop` gave, `(n,)` bytes.
+    """Unpack `(n,)` bytes that `encode_crop` returned.
 
     Raises:
-        DataError: these are no such bytes.
+        DataError: the bytes are not such a crop.
     """
     image = cv2.imdecode(packed, cv2.IMREAD_COLOR) if len(packed) else None
     if image is None:
@@ -62,10 +62,10 @@ Int32Array = NDArray[np.int32]
 
 
 def window_starts(runs: Int32Array, num_frames: int) -> Int32Array:
-    """List the rows at which `num_frames` faces of one run begin.
+    """List the rows at which windows of `num_frames` faces of one run begin.
 
     Args:
-        runs: `(n,)`, the number of each face's run, which only grows.
+        runs: `(n,)`, the number of each face's run, in ascending order.
         num_frames: T.
     """
     count = max(len(runs) - num_frames + 1, 0)
@@ -82,13 +82,13 @@ def evenly(count: int, wanted: int) -> list[int]:
 Float64Array = NDArray[np.float64]
 
 DTYPE_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "int32": "I32", "uint8": "U8"}
-INDEXED = {  # what the index of a folder holds too
+INDEXED = {  # stored in the index of a folder too
     "times_s": np.float64,
     "indices": np.int32,
     "track_ids": np.int32,
     "runs": np.int32,
 }
-ALIGNMENT = 8  # the header is padded to it, as the format asks
+ALIGNMENT = 8  # the header is padded to it, as the format requires
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,16 @@ class LoadedFaces:
 
 @dataclass(frozen=True, eq=False)
 class VideoFaces:
-    """One face of each sampled frame of one video, where it was in sight.
+    """One face for each sampled frame of one video in which the face was visible.
 
-    A bystander in a fake video is not what its label speaks of, so the others are left out: it is
-    the largest face at first, and again whenever its track has ended.
+    The label of a fake video does not describe bystanders, so only one face is kept. It is the
+    largest face at first, and again whenever its track has ended.
 
     Attributes:
         shard: the file of the crops.
         track_ids, indices: `(n,)` int32; the track and the frame's number in the video.
         times_s: `(n,)` times in the video.
-        runs: `(n,)` int32; faces with the same number follow one another without a gap.
+        runs: `(n,)` int32; faces with the same number are consecutive, without a gap.
         frames_read: sampled frames, with or without a face.
         broken: why reading stopped before the declared end, or None.
         num_bytes: of the shard.
@@ -137,8 +137,8 @@ class VideoFaces:
         return len(self.indices)
 
     def fault(self, num_frames: int) -> str | None:
-        """Say what is wrong with the video: a part is missing, or it gives no window."""
-        faults = [] if self.broken is None else [f"read in part only: {self.broken}"]
+        """Return what is wrong with the video: frames are missing, or it gives no window."""
+        faults = [] if self.broken is None else [f"only partly read: {self.broken}"]
         if not len(self):
             faults.append(f"no face in {self.frames_read} frames")
         elif not len(window_starts(self.runs, num_frames)):
@@ -149,10 +149,10 @@ class VideoFaces:
         return "; ".join(faults) or None
 
     def load(self, rows: Sequence[int]) -> LoadedFaces:
-        """Read some faces; the file is open only meanwhile.
+        """Read some faces, opening the file only for this.
 
         Raises:
-            DataError: the shard is gone or damaged.
+            DataError: the shard is missing or damaged.
         """
         first, last = min(rows), max(rows) + 1
         with open_shard(self.shard) as shard:
@@ -169,13 +169,13 @@ class VideoFaces:
 def write_shard(
     path: Path, arrays: Mapping[str, NDArray[np.generic]], images: Iterable[bytes], facts: object
 ) -> None:
-    """Write a shard; the images need not fit into memory together.
+    """Write a shard without holding all images in memory.
 
     Args:
-        path: of the file, which is not yet in its place.
+        path: the temporary path of the file.
         arrays: all but `images`, in order.
         images: the packed crops, together as long as the last of `arrays["offsets"]`.
-        facts: what JSON can hold of the whole video.
+        facts: facts about the whole video, as JSON values.
     """
     places: dict[str, object] = {"__metadata__": {"facts": json.dumps(facts, sort_keys=True)}}
     end = 0
@@ -194,10 +194,10 @@ def write_shard(
 
 
 def read_faces(path: Path, video: Video) -> VideoFaces:
-    """Read all of a shard but its crops.
+    """Read a shard without its crops.
 
     Raises:
-        DataError: it is damaged, or none.
+        DataError: it is damaged, or not a shard.
     """
     with open_shard(path) as shard:
         arrays = {name: shard.get_tensor(name) for name in INDEXED}
@@ -207,17 +207,17 @@ def read_faces(path: Path, video: Video) -> VideoFaces:
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[Any]:
-    """Open a safetensors file for reading; its parts are read when they are asked for.
+    """Open a safetensors file, whose tensors are read on demand.
 
     Raises:
-        DataError: the file is gone or damaged.
+        DataError: the file is missing or damaged.
     """
     safetensors = require("safetensors", extra="train")
     try:
         with safetensors.safe_open(path, framework="np") as shard:
             yield shard
     except (safetensors.SafetensorError, OSError) as error:
-        raise DataError(f"{path} cannot be read ({error}): prepare the data anew") from error
+        raise DataError(f"{path} cannot be read ({error}): prepare the data again") from error
 
 
 def _place(dtype: str, shape: Sequence[int], start: int, end: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A prepared data set in, its counts by split, label and method out, as a table too."""
+"""Count a prepared data set by split, label and method, and format the counts as a table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ HEADER = ("split", "label", "method", "videos", "faces", "tracks", "windows", "n
 
 @dataclass(frozen=True)
 class Part:
-    """What the videos of one split, label and method gave.
+    """The counts for the videos of one split, label and method.
 
     Attributes:
         videos: of the manifest, read or not.
-        tracks: faces that were followed; each is of one video.
-        windows: of T faces, all that slide over them.
-        windowless: videos that give none.
+        tracks: faces that were tracked, each within one video.
+        windows: all sliding windows of T faces.
+        windowless: videos that give no window.
     """
 
     split: str
@@ -35,7 +35,7 @@ class Part:
 
 
 def summarise(prepared: Prepared) -> tuple[Part, ...]:
-    """Count the parts, in order of split, label and method."""
+    """Count by split, label and method, in this order."""
     of_part: dict[tuple[str, Label, str], list[VideoFaces | None]] = {}
     for entry in prepared.entries:
         video = entry.video
@@ -46,7 +46,7 @@ def summarise(prepared: Prepared) -> tuple[Part, ...]:
 
 
 def format_parts(parts: Sequence[Part]) -> str:
-    """Lay the counts out, a line a part, and their sums below."""
+    """Format the counts as a table, one line each, with their sums below."""
     rows = [HEADER, *(_row(part) for part in parts)]
     totals = (sum(getattr(part, name) for part in parts) for name in COUNTS)
     rows.append(("all", "", "", *(f"{total:,}" for total in totals)))

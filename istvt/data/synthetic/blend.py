@@ -1,15 +1,15 @@
-"""Frames of a real clip and their landmarks in, the frames of a fake clip and its masks out.
+"""Blend fake clips and their masks from a real clip's frames and landmarks.
 
-Self-blending after the description in Shiohara and Yamasaki, CVPR 2022: two copies of one frame,
+Self-blending follows the description in Shiohara and Yamasaki, CVPR 2022. Two copies of one frame,
 one of them changed in colour and sharpness, are blended inside a mask of the face. For video the
-parameters are drawn once a clip and replayed on every frame; what differs from frame to frame is
-where the landmarks are thought to be, and so where the mask's edge lies. That is the cue in time;
-the changed copy and the mask's edge are the cues in space.
+parameters are drawn once per clip and replayed on every frame. Only the assumed landmarks, and with
+them the mask's edge, differ from frame to frame. That is the cue in time. The changed copy and the
+mask's edge are the cues in space.
 
-In half of the clips the changed copy is what surrounds the face. Taken for real, the unchanged
-frame would then differ from its fake in every pixel, and softness or colour of the whole picture
-would tell the fakes. So a pair for training is the target, which is one of the two copies
-everywhere, against the same target with the inner face blended in.
+In half of the clips the changed copy surrounds the face. If the unchanged frame served as real, it
+would differ from its fake in every pixel. The whole picture's softness or colour would then give
+the fakes away. So a training pair is the target, which is one of the two copies everywhere, and the
+same target with the inner face blended in.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,14 +25,14 @@ from istvt.records import FloatArray, UInt8Array
 
 @dataclass(frozen=True)
 class SelfBlend:
-    """From which ranges a clip's parameters are drawn.
+    """The ranges from which a clip's parameters are drawn.
 
     Attributes:
-        seed: fixes every draw of `blend_clip`; the others are given a generator.
+        seed: fixes every draw of `blend_clip`; the other functions take a generator.
         gain, offset, saturation: largest change of the colour copy: a channel's factor, its shift
             in grey levels, the factor of its distance from grey.
-        min_downscale, max_downscale: the copy is shrunk to a share between them and back; or
-            sharpened instead.
+        min_downscale, max_downscale: the copy is shrunk to a share in this range and enlarged
+            again, or sharpened instead.
         sharpen: largest weight of the unsharp mask.
         move, resize: largest shift of the inner face, over the eyes' distance; largest change of
             its size.
@@ -40,7 +40,7 @@ class SelfBlend:
         min_feather, max_feather: blur of the mask's edge, over the eyes' distance.
         ratios: one of these multiplies the mask.
         jitter: standard deviation of the landmarks' tremble, over the eyes' distance.
-        inner_jitter: how much of that tremble moves the inner face too, 0 to 1. A face swap that
+        inner_jitter: share of that tremble that also moves the inner face, 0 to 1. A face swap that
             cuts out and pastes back by the same landmarks moves the mask alone.
     """
 
@@ -68,12 +68,12 @@ PLAIN_BLEND = SelfBlend(gain=0.25, offset=25.0, ratios=(1.0,), jitter=0.03)
 
 @dataclass(frozen=True, eq=False)
 class ClipBlend:
-    """What was drawn for one clip.
+    """The parameters drawn for one clip.
 
     Attributes:
         mask: `(MASK_SIDE, MASK_SIDE)` float32, 0 to 1, in face coordinates.
         colour: `(3, 4)`, maps RGB1 to RGB.
-        changes_inner: whether the inner face is the changed copy, else all around it.
+        changes_inner: whether the inner face is the changed copy; otherwise its surroundings are.
         downscale: share to shrink to; None where the copy is sharpened.
         placement: `(3, 3)`, moves and resizes the inner face in face coordinates.
     """
@@ -90,11 +90,11 @@ class ClipBlend:
 
 @dataclass(frozen=True, eq=False)
 class BlendedWindow:
-    """A pair: they differ only where the mask is above 0.
+    """A pair of windows that differ only where the mask is above 0.
 
     Attributes:
-        targets: `(T, S, S, 3)`, the real window, with the colour and sharpness that its fake has
-            around the face.
+        targets: `(T, S, S, 3)`, the real window, with its fake's colour and sharpness around the
+            face.
         fakes: `(T, S, S, 3)`.
         masks: `(T, S, S)` float32, the share of the inner face in each pixel.
     """
@@ -110,14 +110,14 @@ def blend_clip(
     """Make a fake clip from a real one.
 
     Args:
-        frames: images `(H, W, 3)` RGB, each with its landmarks `(5, 2)` px as in `Face`, or with
-            None where the face was not found; such a frame stays as it is.
+        frames: images `(H, W, 3)` RGB, each with its landmarks `(5, 2)` px as in `Face`. A frame
+            without a face has None and stays unchanged.
         recipe: ranges and seed; the same seed and frames give the same fake.
 
     Yields:
         The image, and the mask `(H, W)` float32: the share of the inner face in each pixel.
     """
-    rng = np.random.default_rng([recipe.seed, 1])  # apart from the clip of the same seed
+    rng = np.random.default_rng([recipe.seed, 1])  # independent of the clip of the same seed
     clip: ClipBlend | None = None
     for image, landmarks in frames:
         if landmarks is None:
@@ -130,7 +130,7 @@ def blend_clip(
 def blend_window(
     images: UInt8Array, landmarks: FloatArray, recipe: SelfBlend, rng: np.random.Generator
 ) -> BlendedWindow:
-    """Make a fake window from a real one; what is drawn is replayed on every frame.
+    """Make a fake window from a real one; every frame replays the same parameters.
 
     Args:
         images: `(T, S, S, 3)` crops.
@@ -146,7 +146,7 @@ def blend_window(
 
 
 def draw_clip(recipe: SelfBlend, landmarks: FloatArray, rng: np.random.Generator) -> ClipBlend:
-    """Draw what stays the same over a clip; the landmarks are those of its first face."""
+    """Draw the parameters that stay the same over a clip, from its first face's landmarks."""
     shrinks = bool(rng.random() < 0.5)
     feather = (recipe.min_feather, recipe.max_feather)
     mask = draw_mask(landmarks, rng, elastic=recipe.elastic, feather=feather)
@@ -183,7 +183,7 @@ def blend_frame(
 def _blend(
     image: UInt8Array, landmarks: FloatArray, clip: ClipBlend, rng: np.random.Generator
 ) -> tuple[UInt8Array, UInt8Array, FloatArray]:
-    """Give a frame's target, its fake and the mask."""
+    """Return a frame's target, its fake and the mask."""
     size_wh = (image.shape[1], image.shape[0])
     eyes_px = float(np.linalg.norm(landmarks[1] - landmarks[0]))
     tremble = rng.normal(0.0, clip.jitter * eyes_px, landmarks.shape).astype(np.float32)
@@ -205,7 +205,7 @@ def _draw_downscale(recipe: SelfBlend, rng: np.random.Generator) -> float:
 
 
 def _draw_colour(recipe: SelfBlend, rng: np.random.Generator) -> FloatArray:
-    """Combine a change of saturation with one gain and offset a channel."""
+    """Combine a change of saturation with one gain and one offset per channel."""
     saturation = 1 + rng.uniform(-1, 1) * recipe.saturation
     grey = np.full((3, 3), (1 - saturation) / 3)
     gains = 1 + rng.uniform(-1, 1, 3) * recipe.gain
@@ -221,7 +221,7 @@ def _draw_placement(recipe: SelfBlend, rng: np.random.Generator) -> NDArray[np.f
 
 
 def _change(image: UInt8Array, clip: ClipBlend) -> UInt8Array:
-    """Shift the colour, then take detail away or exaggerate it."""
+    """Shift the colour, then remove or exaggerate detail."""
     coloured: UInt8Array = cv2.transform(image, clip.colour)  # saturates at 0 and 255
     if clip.downscale is None:
         blurred = cv2.GaussianBlur(coloured, (0, 0), 2.0)

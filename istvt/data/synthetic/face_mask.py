@@ -1,9 +1,9 @@
-"""Five landmarks of a face in, the mask of that face out.
+"""Draw a face's mask from its five landmarks.
 
-Five landmarks span too small a hull. So the mask is drawn in face coordinates, in which the eyes
-lie at (-0.5, 0) and (0.5, 0) and the middle of the mouth at (0, 1): the convex hull of a fixed
-outline (brows to chin) and of the face's own five landmarks. Three points (both eyes and the middle
-of the mouth) give each frame's affine map from there.
+The hull of five landmarks is too small. The mask is therefore drawn in face coordinates. There the
+eyes lie at (-0.5, 0) and (0.5, 0), and the middle of the mouth at (0, 1). The mask is the convex
+hull of a fixed outline (brows to chin) and the face's own five landmarks. Both eyes and the middle
+of the mouth define the affine map from face coordinates to each frame.
 """
 
 import cv2
@@ -18,7 +18,7 @@ MASK_REACH = 2.0  # the mask spans -2 to 2 across, and -1.5 to 2.5 down
 MASK_TOP = -1.5
 
 # Right half of an upright face's outline in face coordinates: forehead, temple, cheek, jaw, chin.
-# Read off upright frontal faces; the left half mirrors it.
+# Measured on upright frontal faces; the left half mirrors it.
 OUTLINE = ((0.0, -0.62), (0.55, -0.58), (0.95, -0.2), (1.0, 0.35), (0.85, 0.95), (0.5, 1.45))
 CHIN = (0.0, 1.65)
 
@@ -64,7 +64,7 @@ def face_hull(landmarks: FloatArray) -> FloatArray:
 
 
 def mask_to_face() -> NDArray[np.float64]:
-    """The affine map `(3, 3)` from the mask's pixels to face coordinates."""
+    """Return the affine map `(3, 3)` from the mask's pixels to face coordinates."""
     step = 2 * MASK_REACH / MASK_SIDE
     return np.array([[step, 0, -MASK_REACH], [0, step, MASK_TOP], [0, 0, 1]])
 
@@ -98,7 +98,7 @@ def draw_mask(
 
 
 def _deform(mask: FloatArray, *, amount_px: float, rng: np.random.Generator) -> FloatArray:
-    """Push every point by a smooth random field of that standard deviation."""
+    """Shift every point by a smooth random field with a standard deviation of `amount_px`."""
     field = rng.normal(size=(2, MASK_SIDE, MASK_SIDE)).astype(np.float32)
     smooth = np.stack([cv2.GaussianBlur(axis, (0, 0), MASK_SIDE / 16) for axis in field])
     smooth *= amount_px / smooth.std()

@@ -1,9 +1,9 @@
-"""Portraits in, a labelled data folder out: `{train,val,test}/{real,fake}/*.mp4`.
+"""Turn portraits into a labelled data folder: `{train,val,test}/{real,fake}/*.mp4`.
 
-Real and fake come in pairs: a fake is blended from the frames of its real partner and is encoded
-alike, so that neither motion nor compression tells them apart. No clip seed is used twice. With
-three portraits or more, no portrait is in two splits; with fewer the splits share them, and a good
-score then says nothing about other people.
+Real and fake clips come in pairs. A fake is blended from its real partner's frames and encoded the
+same, so neither motion nor compression distinguishes the two. No clip seed is used twice. With
+three or more portraits, no portrait is in two splits. With fewer, the splits share portraits, and a
+good score then means nothing for other people.
 """
 
 import logging
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitSize:
-    """Pairs of a real and a fake clip, and the length of each clip."""
+    """The number of real and fake pairs, and the length of each clip."""
 
     pairs: int
     num_frames: int
@@ -43,7 +43,7 @@ class SplitSize:
 
 @dataclass(frozen=True)
 class DatasetSize:
-    """Many short clips to learn from, since another clip teaches more than a longer one."""
+    """The sizes of all splits: many short clips teach more than fewer long ones."""
 
     train: SplitSize = SplitSize(pairs=48, num_frames=10)
     val: SplitSize = SplitSize(pairs=16, num_frames=10)
@@ -52,8 +52,8 @@ class DatasetSize:
 
 DEFAULT_SIZE, DEFAULT_CLIP = DatasetSize(), ClipRecipe()
 
-# Plainer than self-blending for training: they must show in small crops, to a model that has a
-# minute to learn from random weights.
+# Plainer than self-blending for training: they must show in small crops, to a model that learns
+# from random weights within a minute.
 DEFAULT_BLEND = SelfBlend(gain=0.18, offset=20.0, ratios=(0.75, 1.0, 1.0, 1.0), inner_jitter=1.0)
 
 
@@ -76,27 +76,27 @@ def make_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Write a data folder; it takes its name only when it is complete.
+    """Write a data folder, which gets its name only when it is complete.
 
     Args:
-        folder: must not exist yet, or be empty.
+        folder: must not exist yet, or must be empty.
         portraits: from `find_portraits`.
         size: pairs and frames of each split.
         clip: size and liveliness; each split replaces its length.
-        blend: how fakes are made; each clip replaces its seed.
+        blend: how to make fakes; each clip replaces its seed.
         seed: fixes every frame.
-        progress: told ("clips", pairs done, pairs).
+        progress: called with ("clips", pairs done, pairs).
 
     Returns:
         `folder`.
 
     Raises:
-        DataError: the folder holds something, or there is no portrait.
+        DataError: the folder is not empty, or there is no portrait.
     """
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty: name a new folder for the clips")
     if not portraits:
-        raise DataError("there is no portrait to make clips of: give at least one")
+        raise DataError("there is no portrait to make clips from: give at least one")
     plan = _plan(portraits, size, seed)
     with atomic_folder(folder) as temporary, ThreadPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(_write_pair, temporary, pair, clip, blend) for pair in plan]
@@ -112,7 +112,7 @@ def make_dataset(
 
 
 def read_masks(fake: Path) -> FloatArray:
-    """Read where a fake clip of `make_dataset` is one.
+    """Read the masks of a fake clip that `make_dataset` wrote.
 
     Args:
         fake: the clip, `.../{split}/fake/*.mp4`.
@@ -121,11 +121,11 @@ def read_masks(fake: Path) -> FloatArray:
         `(num_frames, h, w)` float32: the share of the blended-in face, at a quarter of the size.
 
     Raises:
-        DataError: no masks were kept for it.
+        DataError: the clip has no masks.
     """
     path = _masks_of(fake.parents[2], fake.parents[1].name, fake.stem)
     if fake.parent.name != "fake" or not path.is_file():
-        raise DataError(f"{fake}: there are no masks of it, expected {path}")
+        raise DataError(f"{fake} has no masks: expected {path}")
     with np.load(path) as stored:
         return np.asarray(stored["masks"] / 255, dtype=np.float32)
 
@@ -141,11 +141,11 @@ def find_portraits(
     Args:
         folder: of pictures; None takes the portrait of an astronaut that comes with scikit-image
             (NASA, public domain).
-        detect: of a face detector.
+        detect: a face detector's function.
         size_px: side of the clips' pictures.
 
     Raises:
-        DataError: no pictures, one that cannot be read, or one without exactly one face.
+        DataError: there are no pictures, or one is unreadable or does not hold exactly one face.
         MissingExtraError: no folder is given and scikit-image is missing.
     """
     if folder is None:
@@ -180,7 +180,7 @@ def _plan(portraits: Sequence[Portrait], size: DatasetSize, seed: int) -> list[_
 
 
 def _share_out(portraits: Sequence[Portrait]) -> dict[str, Sequence[Portrait]]:
-    """Keep people apart between splits where there are enough of them."""
+    """Keep people apart between splits if there are enough of them."""
     if len(portraits) < len(SPLITS):
         log.warning(
             "%d portrait(s) for %d splits: train, val and test show the same people",

@@ -1,8 +1,8 @@
-"""One portrait in, talking-head clips out: real ones by warping, fake ones by self-blending.
+"""Render talking-head clips from one portrait by warping it.
 
-The head sways, nods and turns a little (the face moves against the background), blinks and speaks;
-the light drifts and the sensor is noisy. All motion is a smooth function of the clip's seed. The
-landmarks are found once in the portrait and carried through the same warps.
+The head sways, nods and turns a little, so the face moves against the background. It blinks and
+speaks; the light drifts and the sensor is noisy. All motion is a smooth function of the clip's
+seed. The landmarks are detected once in the portrait and carried through the same warps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ def cut_portrait(image: UInt8Array, faces: Sequence[Face], *, name: str, size_px
     centred = (box[:2] + box[2:]) / 2 - side / 2
     corner = np.where(room > 0, np.clip(centred, 0, np.maximum(room, 0)), centred)
     matrix = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
-    if scale < 1:  # the warp samples without averaging, so large portraits are softened first
+    if scale < 1:  # the warp samples without averaging, so soften large portraits first
         image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
     canvas: UInt8Array = cv2.warpAffine(
         image,
@@ -148,7 +148,7 @@ def smooth_walk(
     Returns:
         `(num_frames, channels)` of unit variance over many draws.
     """
-    padded = 4 * num_frames  # the series is periodic: cut a quarter, so that its ends differ
+    padded = 4 * num_frames  # the series is periodic: keep a quarter, so that its ends differ
     frequencies = np.fft.rfftfreq(padded, 1 / fps)
     kept = (frequencies <= cutoff_hz) & (frequencies > 0)
     spectrum = rng.normal(size=(len(frequencies), channels, 2)) @ np.array([1, 1j])
@@ -167,7 +167,7 @@ def _blinks(rng: np.random.Generator, recipe: ClipRecipe) -> NDArray[np.float64]
 
 
 def _draw_light(rng: np.random.Generator, recipe: ClipRecipe) -> FloatArray:
-    """Give the factors `(n, 1, 1, 3)` of brightness and of a slight drift in its colour."""
+    """Return the factors `(n, 1, 1, 3)` of brightness and of a slight drift in its colour."""
     base = rng.normal(0, 2 * recipe.light, 3) * (1, 0.3, 0.3)
     drift = smooth_walk(rng, recipe.num_frames, 3, recipe.fps, cutoff_hz=0.5) * recipe.light
     drift = (base + drift * (1, 0.2, 0.2)) @ np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]])
@@ -176,14 +176,14 @@ def _draw_light(rng: np.random.Generator, recipe: ClipRecipe) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class _Warps:
-    """Where the inner motions reach: `(C, C)` each, px read from away for 1 px of motion."""
+    """The reach of the inner motions: `(C, C)` each, offset in px read for 1 px of motion."""
 
     head: FloatArray
     mouth: FloatArray
     lids: FloatArray
 
     def field(self, inner: FloatArray) -> Field:
-        """Weigh them by one frame's motion: how far away each pixel is read, across and down."""
+        """Weight them by one frame's motion: the offset of each pixel's source, across and down."""
         turn, nod, opening, blink = inner
         return turn * self.head, nod * self.head + opening * self.mouth + blink * self.lids
 
@@ -213,7 +213,7 @@ def _bump(side: int, centre: FloatArray, widths: tuple[float, float]) -> FloatAr
 def _pose_matrix(
     motion: _Motion, index: int, portrait: Portrait, size_px: int
 ) -> NDArray[np.float64]:
-    """Turn and resize about the face, move, and cut the canvas's margin off: `(2, 3)`."""
+    """Turn and resize around the face, move, and crop the canvas's margin: `(2, 3)`."""
     x, y, zoom, tilt_deg = motion.pose[index]
     side = portrait.image.shape[0]
     centre = portrait.landmarks.mean(axis=0).astype(float)
@@ -239,8 +239,8 @@ def _render(
 def _carry(landmarks: FloatArray, field: Field, pose: NDArray[np.float64]) -> FloatArray:
     """Find where the warps put the landmarks, to a hundredth of a pixel.
 
-    The field tells for each place what is read there, so its inverse is iterated; it contracts,
-    since the field changes by less than a pixel a pixel.
+    The field holds, for each place, the offset of its source. The inverse is found by iteration,
+    which contracts: the field changes by less than a pixel per pixel.
     """
     places = landmarks.copy()
     for _ in range(12):

@@ -1,8 +1,8 @@
-"""A window of crops in, the same window with one random change on all its frames out.
+"""Apply one random change to all frames of a window of crops.
 
-What is drawn (`WindowChange`) is apart from what is done with it, so that the two windows of a
-pair, and the masks of a blended one, get the very same change. Lengths are shares of the crop's
-side: a change means the same at every size.
+Drawing a change (`WindowChange`) is separate from applying it. Both windows of a pair, and the
+masks of a blended one, therefore get exactly the same change. Lengths are shares of the crop's
+side, so a change means the same at every size.
 """
 
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ from istvt.records import FloatArray, UInt8Array
 
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
-MIDDLE = 127.5  # the grey level that a change of contrast leaves alone, and that fills a cut-out
+MIDDLE = 127.5  # the grey level that a change of contrast preserves, and that fills a cut-out
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training window; as it stands, nothing.
+    """The possible changes to a training window; by default none.
 
-    Probabilities (`flip`, `rotate`, `blur`, `downscale`, `noise`, `jpeg`, `h264`, `cut_out`) are
-    of a window, not of a frame. Changes happen in the order of the attributes.
+    Probabilities (`flip`, `rotate`, `blur`, `downscale`, `noise`, `jpeg`, `h264`, `cut_out`) apply
+    to a window, not to a frame. Changes happen in the order of the attributes.
 
     Attributes:
         flip: mirror image.
-        rotate, max_angle_deg: turn about the middle; the corners are filled by reflection.
+        rotate, max_angle_deg: turn about the middle; reflection fills the corners.
         gain, offset, saturation: largest change of contrast, as a factor; of brightness, in grey
             levels; of the distance from grey, as a factor.
         blur, max_blur: Gaussian; its standard deviation over the side.
         downscale, min_scale: to a share of the size, and back.
-        noise, max_noise: Gaussian, anew in each frame; its standard deviation in grey levels.
-        jpeg, min_quality: every frame by itself, with a quality up to 95.
-        h264, min_crf, max_crf: all frames as a clip.
-        cut_out, max_cut_outs, max_cut_side: grey rectangles; their number, and sides over the
+        noise, max_noise: Gaussian, new in each frame; its standard deviation in grey levels.
+        jpeg, min_quality: each frame separately, with a quality up to 95.
+        h264, min_crf, max_crf: all frames as one clip.
+        cut_out, max_cut_outs, max_cut_side: grey rectangles; their number, and their sides over the
             crop's.
     """
 
@@ -89,10 +89,10 @@ class Augmentation:
 
 NO_AUGMENTATION = Augmentation()
 
-# For small models that have minutes to learn.
+# For small models that train for minutes.
 MILD_AUGMENTATION = Augmentation(flip=0.5, gain=0.1, offset=10.0, jpeg=0.3, min_quality=60)
 
-# For the full size; chosen here, since Zhao et al. name no augmentation.
+# For full-size models; chosen here, since Zhao et al. name no augmentation.
 PAPER_AUGMENTATION = Augmentation(
     flip=0.5,
     rotate=0.5,
@@ -110,12 +110,12 @@ PAPER_AUGMENTATION = Augmentation(
 
 @dataclass(frozen=True)
 class WindowChange:
-    """What was drawn for one window; None and the defaults leave it as it is.
+    """The change drawn for one window; None and the defaults change nothing.
 
     Attributes:
         gain, saturation: factors.
         blur: standard deviation over the side.
-        scale: share of the size to go down to.
+        scale: the share of the size to shrink to.
         noise: standard deviation in grey levels.
         noise_seed: fixes the noise of all frames.
         crf: of H.264.
@@ -137,10 +137,10 @@ class WindowChange:
 
 
 def draw_change(augmentation: Augmentation, rng: np.random.Generator) -> WindowChange:
-    """Draw what happens to a window, or to both of a pair.
+    """Draw the change for a window, or for both of a pair.
 
-    Every value is drawn whether it is used or not, so that another strength of one change leaves
-    the draws of the others.
+    Every value is drawn whether it is used or not. Changing the strength of one change therefore
+    does not affect the draws of the others.
     """
     limits = augmentation
 
@@ -171,14 +171,14 @@ def draw_change(augmentation: Augmentation, rng: np.random.Generator) -> WindowC
 
 
 def apply_change(crops: UInt8Array, change: WindowChange) -> UInt8Array:
-    """Change every frame alike, so that no change between frames is added but noise and codec.
+    """Change every frame alike; only noise and codec add differences between frames.
 
     Args:
-        crops: `(T, S, S, 3)`; they are not written to.
+        crops: `(T, S, S, 3)`; they stay unchanged.
         change: from `draw_change`.
 
     Returns:
-        The same shape, in memory of its own.
+        The same shape, in new memory.
     """
     side_px = crops.shape[1]
     if change.flip:
@@ -202,14 +202,14 @@ def apply_change(crops: UInt8Array, change: WindowChange) -> UInt8Array:
 
 
 def apply_to_masks(masks: FloatArray, change: WindowChange) -> FloatArray:
-    """Move masks with their crops; where a crop was cut out, nothing is left to be seen.
+    """Move masks with their crops, and clear them where a crop was cut out.
 
     Args:
         masks: `(T, S, S)` float32, 0 to 1.
-        change: that of the crops.
+        change: the change of the crops.
 
     Returns:
-        The same shape, in memory of its own.
+        The same shape, in new memory.
     """
     masks = _mirror(masks) if change.flip else np.array(masks, order="C")
     if change.angle_deg is not None:
@@ -244,7 +244,7 @@ def _rotate(images: NDArray[Pixel], angle_deg: float) -> NDArray[Pixel]:
 
 
 def _colour(crops: UInt8Array, change: WindowChange) -> UInt8Array:
-    """Change saturation, contrast and brightness in one pass, so that levels are cut off once."""
+    """Change saturation, contrast and brightness in one pass, so that levels are clipped once."""
     shift = MIDDLE * (1 - change.gain) + change.offset
     tall = crops.reshape(-1, *crops.shape[2:])  # all frames as one picture
     if change.saturation == 1.0:
@@ -274,7 +274,7 @@ def _add_noise(crops: UInt8Array, deviation: float, seed: int) -> UInt8Array:
     """Add whole grey levels; OpenCV draws them in 7 ms at 300 px, numpy floats in 18."""
     tall = crops.reshape(-1, *crops.shape[2:])
     noise = np.empty(tall.shape, np.int16)
-    cv2.setRNGSeed(seed)  # of this thread; `randn` is the only one here to draw from it
+    cv2.setRNGSeed(seed)  # of this thread; here only `randn` draws from it
     cv2.randn(noise, (0.0, 0.0, 0.0), (deviation, deviation, deviation))
     return np.asarray(cv2.add(tall, noise, dtype=cv2.CV_8U)).reshape(crops.shape)
 

@@ -1,4 +1,4 @@
-"""Faces of videos in, labelled windows of T of them out, ready for training and evaluation."""
+"""List labelled windows of T consecutive faces for training and evaluation."""
 
 import logging
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WindowRef:
-    """Where a window lies: `num_frames` faces of one video from `start` on."""
+    """A window's position: `num_frames` faces of one video from `start` on."""
 
     faces: VideoFaces
     start: int
@@ -25,7 +25,7 @@ class WindowRef:
 
     @property
     def video(self) -> Video:
-        """The video that it is of."""
+        """The window's video."""
         return self.faces.video
 
     @property
@@ -45,7 +45,7 @@ class WindowRef:
 
 @dataclass(frozen=True, eq=False)
 class VideoWindows:
-    """The windows of one video, in order; holds `(n,)` places where they start, no objects."""
+    """The windows of one video, in order; holds `(n,)` start positions, no objects."""
 
     faces: VideoFaces
     starts: Int32Array
@@ -53,7 +53,7 @@ class VideoWindows:
 
     @property
     def video(self) -> Video:
-        """The video that they are of."""
+        """The windows' video."""
         return self.faces.video
 
     @property
@@ -73,7 +73,7 @@ class VideoWindows:
 
 @dataclass(frozen=True)
 class SplitWindows:
-    """The windows of a split, video by video, and what gave none or too few, with the reason."""
+    """The windows of a split by video, and the videos that gave none or too few, with reasons."""
 
     split: str
     videos: tuple[VideoWindows, ...]

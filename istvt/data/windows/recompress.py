@@ -1,4 +1,4 @@
-"""A window of crops in, the same window after a lossy codec out."""
+"""Compress a window of crops with a lossy codec and decode it again."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,8 +10,8 @@ import numpy as np
 from istvt.errors import RuntimeEnvironmentError
 from istvt.records import UInt8Array
 
-# Macroblock trees with sides that are no multiple of 16 made x264 write other bytes now and then
-# (7 of 160 runs at 300 px, one thread); with either change below it did not in 80.
+# With macroblock trees and sides that are no multiple of 16, x264 sometimes wrote other bytes
+# (7 of 160 runs at 300 px, one thread). With either change below it did not in 80 runs.
 OPTIONS = {"preset": "veryfast", "x264-params": "mbtree=0"}
 BLOCK_PX = 16
 
@@ -32,7 +32,7 @@ def compress_h264(crops: UInt8Array, crf: int) -> UInt8Array:
         crf: quality, 0 (lossless) to 51 (worst).
 
     Raises:
-        RuntimeEnvironmentError: this build of FFmpeg has no libx264, or lost a frame.
+        RuntimeEnvironmentError: this build of FFmpeg has no libx264, or a frame was lost.
     """
     height, width = crops.shape[1:3]
     room = ((0, 0), (0, -height % BLOCK_PX), (0, -width % BLOCK_PX), (0, 0))
@@ -40,7 +40,7 @@ def compress_h264(crops: UInt8Array, crf: int) -> UInt8Array:
     decoded = _decode(_encode(clip, crf))
     if len(decoded) != len(crops):
         raise RuntimeEnvironmentError(
-            f"H.264 gave {len(decoded)} of {len(crops)} frames back: install another build of PyAV"
+            f"H.264 returned {len(decoded)} of {len(crops)} frames: install another build of PyAV"
         )
     return np.stack([image[:height, :width] for image in decoded])
 

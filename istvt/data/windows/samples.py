@@ -1,8 +1,8 @@
-"""The windows of a split in, what an epoch or a validation is made of out.
+"""Draw the samples of an epoch or a validation from the windows of a split.
 
-An epoch is made of pairs: real at 2i, fake at 2i + 1. A self-blended fake is made of the real
-window of its pair when it is read; both then go the same way, so that they differ by the blend
-alone: the same crops from the same file, the same target (see `blend`), the same augmentation.
+An epoch consists of pairs: real at 2i, fake at 2i + 1. A self-blended fake is made from its pair's
+real window at reading time. Both windows then share the crops from the same file, the target (see
+`blend`) and the augmentation. They differ by the blend alone.
 """
 
 from collections import defaultdict
@@ -28,18 +28,18 @@ from istvt.data.windows.index import SplitWindows, VideoWindows, WindowRef, spre
 from istvt.errors import DataError, UsageError
 from istvt.records import Fakes, FloatArray, UInt8Array
 
-BLEND_DRAWS, CHANGE_DRAWS = 1, 2  # each part has random numbers of its own, whatever the other uses
+BLEND_DRAWS, CHANGE_DRAWS = 1, 2  # separate random numbers, so that neither affects the other
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One window of an epoch and what is to be made of it.
+    """One window of an epoch, and what to make of it.
 
     Attributes:
-        ref: the window that is read.
-        pair: with the data set's seed it fixes blend and augmentation; the two of a pair share it.
-        is_blended: it becomes a fake.
-        is_target: it stays real, but is what its partner is blended into.
+        ref: the window to read.
+        pair: fixes blend and augmentation, with the data set's seed; both of a pair share it.
+        is_blended: the window becomes a fake.
+        is_target: the window stays real, but its partner is blended into it.
     """
 
     ref: WindowRef
@@ -54,7 +54,7 @@ class Sample:
 
     @property
     def video_key(self) -> str:
-        """What the windows of one video share; a video and its blends are two."""
+        """The name that a video's windows share; a video and its blends have two."""
         return f"{self.ref.video.path}{' (self-blended)' if self.is_blended else ''}"
 
 
@@ -69,23 +69,23 @@ def draw_epoch(
     """Draw pairs of a real and a fake window.
 
     Up to `per_video` windows of each video are drawn at random. There are as many pairs as windows
-    of the larger class; the other is drawn anew until it has as many. Fake videos take turns by
-    method.
+    of the larger class. The smaller class is drawn again until it has as many. Fake videos
+    alternate by method.
 
     Args:
         windows: of the training split.
         per_video: None takes all.
-        fakes: "real" takes those of the data; "self-blended" makes each of the real window of its
-            pair, and leaves those of the data alone; "mixed" takes either.
+        fakes: "real" takes the data's fakes; "self-blended" blends each from its pair's real
+            window and ignores the data's fakes; "mixed" takes either.
         blended_share: the probability that a fake of "mixed" is self-blended.
-        rng: draws; its state fixes the epoch.
+        rng: the source of all draws; its state fixes the epoch.
 
     Returns:
-        Real and fake in turn; the two of a pair follow one another.
+        Real and fake samples alternating; the two of a pair are adjacent.
 
     Raises:
-        DataError: there is no real video, or no fake one where such are asked for.
-        UsageError: an argument is out of its range.
+        DataError: there is no real video, or no fake video where one is needed.
+        UsageError: an argument is out of range.
     """
     _check(per_video, blended_share)
     reals, by_method = _real_videos(windows), _fake_videos(windows, needed=fakes != "self-blended")
@@ -107,17 +107,18 @@ def draw_epoch(
 def held_out_samples(
     windows: SplitWindows, per_video: int | None, *, fakes: Fakes = "real"
 ) -> list[Sample]:
-    """List what a model is judged on: up to `per_video` windows of each video, evenly spread.
+    """List the samples of an evaluation: up to `per_video` windows of each video, evenly spread.
 
     Args:
         windows: of a split for validation or test.
         per_video: None takes all.
-        fakes: "real" and "mixed" take the data's fakes, the only ones that stand for others;
-            "self-blended" takes real windows alone, each with a blend of it, as in an epoch.
+        fakes: "real" and "mixed" take the data's fakes, the only ones that represent others. With
+            "self-blended", each real window comes with a blend of it, as in an epoch, and no fakes
+            of the data.
 
     Raises:
-        DataError: there is no real video, or no fake one where such are asked for.
-        UsageError: an argument is out of its range.
+        DataError: there is no real video, or no fake video where one is needed.
+        UsageError: an argument is out of range.
     """
     _check(per_video)
     reals = _real_videos(windows)
@@ -135,13 +136,13 @@ def held_out_samples(
 class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Windows `(T, S, S, 3)` uint8 with their label, a float of 0 or 1.
 
-    An item depends on its sample and the seed alone, not on its place or on who reads it.
+    An item depends only on its sample and the seed, not on its position or its reader.
 
     Args:
-        samples: which windows, in order.
-        augmentation: None leaves them as they are.
-        blend: from which ranges self-blended fakes are drawn; its seed is not used.
-        seed: with a sample's pair it fixes everything drawn.
+        samples: the windows, in order.
+        augmentation: None changes nothing.
+        blend: the ranges of self-blended fakes; its seed is not used.
+        seed: fixes everything drawn, with a sample's pair.
     """
 
     def __init__(
@@ -170,11 +171,11 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return (self[position] for position in range(len(self)))
 
     def load_masks(self, position: int) -> FloatArray | None:
-        """Give the share of the blended-in face in each pixel of an item's frames.
+        """Return the share of the blended-in face in each pixel of an item's frames.
 
         Returns:
-            `(T, S, S)` float32: 0 everywhere for a real window; None for a fake of the data, of
-            which nobody says where it is one.
+            `(T, S, S)` float32: 0 everywhere for a real window; None for a fake of the data, whose
+            fake pixels are unknown.
         """
         sample = self.samples[position]
         images, masks = self._read(sample)
@@ -189,7 +190,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return (blended.fakes, blended.masks) if sample.is_blended else (blended.targets, None)
 
     def _blended(self, sample: Sample) -> BlendedWindow:
-        """Make a pair once: its two are asked for one after the other."""
+        """Make a pair only once: its two samples are read one after the other."""
         key = (sample.ref, sample.pair)
         if self._last is None or self._last[0] != key:
             faces, rng = sample.ref.load(), self._rng(sample, BLEND_DRAWS)
@@ -204,9 +205,9 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def init_worker(worker_id: int) -> None:
-    """Keep a loader's worker to one core: `worker_init_fn` of a `DataLoader`.
+    """Limit a loader's worker to one core: `worker_init_fn` of a `DataLoader`.
 
-    OpenCV would start a thread a core in every worker, and its threads do not outlive a fork.
+    OpenCV would start one thread per core in every worker, and its threads do not survive a fork.
     """
     del worker_id
     cv2.setNumThreads(0)
@@ -227,7 +228,7 @@ def _real_videos(windows: SplitWindows) -> list[VideoWindows]:
 
 
 def _fake_videos(windows: SplitWindows, *, needed: bool) -> list[list[VideoWindows]]:
-    """Part the fake videos by method."""
+    """Group the fake videos by method."""
     by_method: dict[str, list[VideoWindows]] = defaultdict(list)
     for video in windows.videos:
         if video.label == Label.FAKE and len(video):
@@ -247,7 +248,7 @@ def _count(videos: Sequence[VideoWindows], per_video: int | None) -> int:
 def _draw(
     videos: Sequence[VideoWindows], per_video: int | None, count: int, rng: np.random.Generator
 ) -> list[WindowRef]:
-    """Draw some windows of every video, shuffled, and again, until there are `count`."""
+    """Draw some windows of every video, shuffled, and repeat until there are `count`."""
     drawn: list[WindowRef] = []
     while len(drawn) < count:
         chosen = [
@@ -266,7 +267,7 @@ def _draw_by_method(
     count: int,
     rng: np.random.Generator,
 ) -> list[WindowRef]:
-    """Let the methods take turns; who begins is drawn, since the last turn may be cut short."""
+    """Alternate between methods; the first is drawn, since the last round may be incomplete."""
     if count == 0:
         return []
     turns = -(-count // len(by_method))

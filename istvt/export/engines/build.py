@@ -1,4 +1,4 @@
-"""A bundle's graphs in, its engines with their sidecars out, under `engines/`."""
+"""Build a bundle's engines from its graphs, with their sidecars, under `engines/`."""
 
 import logging
 import shutil
@@ -57,15 +57,15 @@ _T = TypeVar("_T")
 
 
 def choose_flavour(name: str, targets: Sequence[int] = ()) -> Flavour | None:
-    """Turn `auto`, `rtx`, `tensorrt` or `none` into what is built.
+    """Choose the library to build for, given `auto`, `rtx`, `tensorrt` or `none`.
 
     Args:
         name: `auto` takes the first that is installed and builds for this machine, or for the
-            GPUs that are named, and tells why another one is passed over.
-        targets: compute capabilities that were named, 89 for 8.9.
+            named GPUs. It warns why it passes another over.
+        targets: the named compute capabilities, 89 for 8.9.
 
     Raises:
-        DeviceMemoryError: the GPU that `auto` asks is full.
+        DeviceMemoryError: the GPU that `auto` checks is full.
         DeviceLostError: it stopped working.
     """
     if name == "none":
@@ -87,11 +87,11 @@ def choose_flavour(name: str, targets: Sequence[int] = ()) -> Flavour | None:
 
 
 def _check_unloaded(flavour: Flavour, targets: Sequence[int]) -> None:
-    """Find a reason against one library without loading it: then the other could not be."""
+    """Refuse an unsuitable library without loading it, since then the other could not load."""
     if flavour == "tensorrt" and targets:
-        raise EngineError("it builds for the GPU of this machine alone, and others are named")
+        raise EngineError("it builds only for the GPU of this machine, and others are named")
     for target in targets:
-        check_rtx_gpu(target, "the one that is named", RTX_CAPABILITIES)
+        check_rtx_gpu(target, "the named one", RTX_CAPABILITIES)
     gpu = None if targets else _find_gpu(flavour)
     if gpu is None:
         return
@@ -106,12 +106,12 @@ def build_engines(
     *,
     progress: Progress = ignore,
 ) -> list[EngineRecord]:
-    """Build both graphs' engines into the bundle's folder, in the place of earlier ones.
+    """Build both graphs' engines into the bundle's folder, replacing earlier ones.
 
     Raises:
         MissingExtraError: the library is not installed.
         EngineError: a graph cannot be built.
-        DeviceLostError: the GPU stopped working under an engine that was tried.
+        DeviceLostError: the GPU stopped working while an engine was tried.
     """
     check_builder(options)
     gpu = _find_gpu(options.flavour)
@@ -124,19 +124,19 @@ def build_engines(
 
 
 def copy_timing_caches(engines: Path, target: Path) -> None:
-    """Let a build go on from what an earlier one measured, in another folder."""
+    """Copy an earlier build's timing caches, so that a build in another folder reuses them."""
     for cache in engines.glob("*.timing-cache"):
         target.mkdir(exist_ok=True)
         shutil.copyfile(cache, target / cache.name)
 
 
 def check_builder(options: EngineOptions) -> None:
-    """Find out early what a build would fail for on this machine, whatever the graph.
+    """Find problems of this machine early that would fail any build.
 
     Raises:
         MissingExtraError: the library is not installed.
-        EngineError: it needs this machine's GPU, and there is none; it does not build for that one
-            or for what was named; or it takes no plugin.
+        EngineError: it needs this machine's GPU, and there is none; it does not support that GPU
+            or a named one; or it takes no plugin.
     """
     trt = load_tensorrt(options.flavour)
     check_targets(trt, options)
@@ -151,7 +151,7 @@ def check_builder(options: EngineOptions) -> None:
 
 
 class _Work:
-    """What the steps of one build share."""
+    """State that the steps of one build share."""
 
     def __init__(
         self, bundle: Bundle, options: EngineOptions, gpu: Device | None, progress: Progress
@@ -160,7 +160,7 @@ class _Work:
         self._gpu, self._progress = gpu, progress
 
     def choose(self, graph: GraphName) -> tuple[GraphName, EngineRecord, bytes]:
-        """Build a graph with the plugins that were asked for; the fastest right ones where open."""
+        """Build a graph with the requested plugins; for `auto`, keep the fastest correct engine."""
         plugin = "off"
         if graph == "window" and self._options.flavour == "tensorrt":
             plugin = self._options.plugin
@@ -184,11 +184,11 @@ class _Work:
         except DeviceLostError:
             raise
         except RuntimeEnvironmentError as error:
-            logger.warning("the engine has %s, more cannot be had: %s", kept[0].way, error)
+            logger.warning("the engine has %s, others cannot be built: %s", kept[0].way, error)
         return replace(kept[0], window_ms=measured), kept[1]
 
     def write(self, graph: GraphName, record: EngineRecord, content: bytes) -> EngineRecord:
-        """Put an engine and its sidecar in place."""
+        """Write an engine and its sidecar."""
         path = engine_path(self._bundle.folder, graph, self._options.flavour)
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)
@@ -240,12 +240,12 @@ class _Work:
         return options.max_encoder_batch if graph == "encoder" else options.max_window_batch
 
     def _agree(self, way: str, found: FloatArray, expected: FloatArray) -> bool:
-        """Hold logits against those without plugins; on which side of 0 noise is says nothing."""
+        """Compare logits with those without plugins; the sign of a logit of noise means nothing."""
         worst = float(np.abs(found - expected).max())
         limit = TOLERANCES[self._bundle.precision].max_abs_logit
-        if limit is not None and not worst <= limit:  # what is not a number is not
+        if limit is not None and not worst <= limit:  # rejects NaN too
             logger.warning(
-                "the engine goes without %s, which changes a logit by %.1e: at most %.0e is "
+                "the engine is built without %s, which changes a logit by %.1e: at most %.0e is "
                 "allowed in %s",
                 *(way, worst, limit, self._bundle.precision),
             )
@@ -260,7 +260,7 @@ class _Work:
 
 
 def _find_gpu(flavour: Flavour) -> Device | None:
-    """Open this machine's GPU; TensorRT-RTX builds without one, and one that is full is there."""
+    """Open this machine's GPU, or None if TensorRT-RTX needs none; a full GPU is an error."""
     try:
         return open_device()
     except (DeviceMemoryError, DeviceLostError):
@@ -268,7 +268,7 @@ def _find_gpu(flavour: Flavour) -> Device | None:
     except RuntimeEnvironmentError as error:
         if flavour == "tensorrt":
             raise EngineError(
-                f"TensorRT builds on the GPU that it runs on, and none is in reach: {error} "
+                f"TensorRT builds on the GPU that it runs on, and none is available: {error} "
                 "(TensorRT-RTX, --engine rtx, builds without one)"
             ) from error
         return None

@@ -1,8 +1,7 @@
-"""One ONNX graph in, one serialised TensorRT or TensorRT-RTX engine out.
+"""Build a serialised TensorRT or TensorRT-RTX engine from one ONNX graph.
 
 Networks are strongly typed: the graph's own types are the engine's precision. TensorRT-RTX builds
-without a GPU, for the GPUs that are named to it; it must never be given a Python plugin, which
-aborts the process.
+without a GPU, for named GPUs. Never give it a Python plugin, which aborts the process.
 """
 
 import time
@@ -38,15 +37,15 @@ PluginChoice: TypeAlias = Literal["auto", "on", "off"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How engines are built.
+    """Options for building engines.
 
     Attributes:
         flavour: of TensorRT.
-        compute_capabilities: to build for, 89 for 8.9; TensorRT-RTX alone can be told. Empty: all
-            from 8.0 with TensorRT-RTX, this machine's GPU with TensorRT.
+        compute_capabilities: to build for, 89 for 8.9; TensorRT-RTX only. If empty, TensorRT-RTX
+            builds for all from 8.0, and TensorRT for this machine's GPU.
         max_window_batch: windows of one pass; the encoder takes four times as many faces.
-        workspace_mb: limit of the scratch memory; the library's own where None.
-        plugin: whether TensorRT's window engine holds our fused kernels; `auto` builds it without,
+        workspace_mb: limit of the scratch memory; None takes the library's default.
+        plugin: whether TensorRT's window engine uses our fused kernels. `auto` builds it without,
             with the temporal one, and with both, and keeps the fastest that agrees with the first.
     """
 
@@ -58,13 +57,13 @@ class EngineOptions:
 
     @property
     def max_encoder_batch(self) -> int:
-        """Faces of one pass."""
+        """The largest number of faces in one pass."""
         return 4 * self.max_window_batch
 
 
 @dataclass(frozen=True)
 class PluginUse:
-    """Which attentions are computed by our fused kernels, and for which GPU, 89 for 8.9."""
+    """The attentions that our fused kernels compute, and the GPU, 89 for 8.9."""
 
     attentions: tuple[AttentionName, ...]
     compute_capability: int
@@ -72,12 +71,12 @@ class PluginUse:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What a build gives.
+    """The result of a build.
 
     Attributes:
-        num_layers: of the parsed network, before it was optimised.
+        num_layers: of the parsed network, before optimisation.
         inputs, outputs: name to (shape with -1 for the batch, TensorRT's name of the type).
-        build_s: seconds from the first parsed byte.
+        build_s: seconds from the start of parsing.
     """
 
     content: bytes
@@ -100,16 +99,16 @@ def build_engine(
 
     Args:
         graph: its external weights lie beside it.
-        options: see there.
-        max_batch: the profile goes from 1 to this, tuned for 1.
-        plugins: put our fused kernels in; None for the nodes' bodies of standard operators.
+        options: see `EngineOptions`.
+        max_batch: the profile covers 1 to this, tuned for 1.
+        plugins: use our fused kernels; None uses the nodes' bodies of standard operators.
         timing_cache: TensorRT's measurements of kernels, read and written; for other builds of
             the same machine. TensorRT-RTX measures nothing when it builds.
-        progress: is told (stage, steps done, steps in all), from threads of the builder too.
+        progress: called with (stage, steps done, total steps), also from the builder's threads.
 
     Raises:
         MissingExtraError: the library is not installed.
-        EngineError: the graph cannot be parsed or built; names the node and what to do.
+        EngineError: the graph cannot be parsed or built; names the node and a remedy.
         KeyboardInterrupt: the build was stopped.
     """
     trt = load_tensorrt(options.flavour)
@@ -165,20 +164,21 @@ def _parse(trt: ModuleType, parser: Any, graph: Path, plugins: PluginUse | None)
     onnx = require("onnx", extra="train")
     changed = with_plugin_nodes(onnx.load(graph, load_external_data=False), plugins.attentions)
     content = changed.SerializeToString()
-    return bool(parser.parse(content, str(graph)))  # the path is for the weights beside it
+    return bool(parser.parse(content, str(graph)))  # the path locates the weights beside it
 
 
 def _creation_flags(trt: ModuleType) -> int:
-    """Ask for a strongly typed network: an option in 10.x and TensorRT-RTX, always so in 11.x."""
+    """Request a strongly typed network: an option in 10.x and TensorRT-RTX, the default in 11.x."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
 
 def _decompose_attention(trt: ModuleType, network: Any, flavour: Flavour) -> None:
-    """Let attention be built of several kernels where no fused one is found, else the build fails.
+    """Allow attention to be split into several kernels, so that the build succeeds everywhere.
 
-    None takes fp32; TensorRT has none for some GPUs and sizes (NVIDIA/TensorRT#4705). A fused one
-    is still preferred (NvInfer.h, `IAttention::setDecomposable`).
+    No fused kernel takes fp32, and TensorRT lacks one for some GPUs and sizes
+    (NVIDIA/TensorRT#4705). A fused one is still preferred (NvInfer.h,
+    `IAttention::setDecomposable`).
     """
     kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
     for position in range(network.num_layers):
@@ -202,20 +202,20 @@ def check_targets(trt: ModuleType, options: EngineOptions) -> None:
     """Refuse compute capabilities that the library cannot build for.
 
     Raises:
-        EngineError: names those that it can.
+        EngineError: names those that it can build for.
     """
     if not options.compute_capabilities:
         return
     if options.flavour == "tensorrt":
         raise EngineError(
-            "TensorRT builds for the GPU of this machine alone: leave --compute-capability out, "
+            "TensorRT builds only for the GPU of this machine: omit --compute-capability, "
             "or use --engine rtx"
         )
     known = rtx_capabilities(trt)
     if not set(options.compute_capabilities) <= set(known):
         names = ", ".join(map(str, known))
         given = ", ".join(map(str, options.compute_capabilities))
-        raise EngineError(f"TensorRT-RTX {trt.__version__} builds for {names}, and not for {given}")
+        raise EngineError(f"TensorRT-RTX {trt.__version__} builds for {names}, not for {given}")
 
 
 def _set_targets(trt: ModuleType, config: Any, options: EngineOptions) -> None:
@@ -232,13 +232,13 @@ def _set_targets(trt: ModuleType, config: Any, options: EngineOptions) -> None:
 def _timing_cache(
     trt: ModuleType, config: Any, path: Path | None, options: EngineOptions
 ) -> Iterator[None]:
-    """Start from the measurements of earlier builds, and keep those of this one."""
+    """Start from the measurements of earlier builds, and keep those of this build."""
     if path is None or options.flavour == "rtx":
         yield
         return
     before = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(before)
-    if cache is None:  # of another version: begin anew
+    if cache is None:  # of another version: start empty
         cache = config.create_timing_cache(b"")
     config.set_timing_cache(cache, ignore_mismatch=False)
     yield

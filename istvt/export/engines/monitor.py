@@ -1,4 +1,4 @@
-"""What a build tells while it runs, and how it is stopped."""
+"""Report the progress and failures of a build, and stop it on Ctrl-C."""
 
 import signal
 import threading
@@ -15,7 +15,7 @@ KEPT_MESSAGES = 8
 
 
 def explain_parser(parser: Any, graph: Path, flavour: Flavour) -> str:
-    """Name the first node that could not be read, and where in a function it stands."""
+    """Name the first node that could not be read, and its position in a function."""
     lines = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
@@ -31,7 +31,7 @@ def explain_parser(parser: Any, graph: Path, flavour: Flavour) -> str:
 
 
 def explain_builder(messages: list[str], graph: Path, flavour: Flavour) -> str:
-    """Give the last messages of a failed build and, by what they are about, a remedy."""
+    """Return the last messages of a failed build, with a remedy that depends on their subject."""
     text = "\n".join(f"  {message}" for message in messages[-KEPT_MESSAGES:])
     lowered = text.lower()
     if "memory" in lowered or "workspace" in lowered:
@@ -45,7 +45,7 @@ def explain_builder(messages: list[str], graph: Path, flavour: Flavour) -> str:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Remember Ctrl-C instead of raising it inside the library, which a Python error would end."""
+    """Record Ctrl-C instead of raising it in the library, which a Python error would abort."""
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -63,7 +63,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 
 
 def make_monitor(trt: ModuleType, progress: Progress, is_stopped: Callable[[], bool]) -> Any:
-    """Make the builder's monitor: tells the outermost phase, and stops where Ctrl-C was pressed."""
+    """Make a monitor that reports the builder's outermost phase and stops after Ctrl-C."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

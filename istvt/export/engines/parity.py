@@ -1,4 +1,4 @@
-"""Engines built and, where they can run, held against the graphs that they were built from."""
+"""Build engines and, where they can run, compare them with the graphs they were built from."""
 
 import os
 import shutil
@@ -25,12 +25,12 @@ OLD_DRAFT_S = 24 * 3600.0  # left behind by a killed build
 
 @dataclass(frozen=True)
 class CheckedEngines:
-    """What was built, and how it was checked.
+    """The engines built, and how they were checked.
 
     Attributes:
         records: of the encoder and the window.
-        parity: of the engines with the graphs; empty where they were not run.
-        unchecked: why they were not run; empty where they were.
+        parity: of the engines with the graphs; empty if they were not run.
+        unchecked: why they were not run; empty if they were.
     """
 
     records: tuple[EngineRecord, ...]
@@ -44,21 +44,21 @@ def rebuild_engines(
     *,
     progress: Progress = ignore,
 ) -> CheckedEngines:
-    """Build the engines of a finished bundle, whose files change only when everything passed.
+    """Build the engines of a finished bundle, whose files change only after all checks pass.
 
-    Then they are renamed into place one by one, the manifest last. A kill between the renames can
-    part an engine from its sidecar, which is told when it is opened.
+    The files are then renamed into place one by one, the manifest last. A kill between the renames
+    can leave an engine with another sidecar, which is detected on opening.
 
-    What the engines say of windows of random pixels goes into the manifest, in the place of what
-    earlier engines of the same library said.
+    The manifest records the engines' results on windows of random pixels. They replace those of
+    earlier engines of the same library.
 
     Raises:
         MissingExtraError: the library is not installed.
-        UsageError: the bundle's folder cannot be written.
+        UsageError: the bundle's folder is not writable.
         DeviceMemoryError: the GPU is full.
         DeviceLostError: the GPU stopped working.
         EngineError: a graph cannot be built, or not run on the GPU that it was built on.
-        GateError: the engines do not say what the graphs say.
+        GateError: the engines disagree with the graphs.
     """
     check_builder(options)
     with _draft_of(bundle) as draft:
@@ -74,16 +74,16 @@ def rebuild_engines(
 def build_and_check(
     draft: Bundle, options: EngineOptions, steps: ParitySteps, *, progress: Progress
 ) -> CheckedEngines:
-    """Build a draft's engines, and compare them with the step before where they can run.
+    """Build a draft's engines, and compare them with the previous step where they can run.
 
-    Whether they can run on this machine is asked once, before the build: if so, what fails on its
-    GPU is an error from then on.
+    Whether they can run on this machine is checked once, before the build. If they can, later
+    failures on its GPU are errors.
 
     Raises:
         DeviceMemoryError: the GPU is full.
         DeviceLostError: the GPU stopped working.
         EngineError: a graph cannot be built, or not run on the GPU that it was built on.
-        GateError: the engines do not say what the graphs say.
+        GateError: the engines disagree with the graphs.
     """
     unchecked = _why_not_run(options)
     if unchecked:
@@ -99,11 +99,11 @@ def build_and_check(
 
 
 def _why_not_run(options: EngineOptions) -> str:
-    """Say why engines cannot be run here; empty where they can."""
+    """Return why engines cannot run here; empty if they can."""
     try:
         gpu = open_device()
     except (DeviceMemoryError, DeviceLostError):
-        raise  # there is one
+        raise  # there is a GPU
     except RuntimeEnvironmentError as error:
         return str(error)
     gpu.close()
@@ -115,10 +115,10 @@ def _why_not_run(options: EngineOptions) -> str:
 
 @contextmanager
 def _draft_of(bundle: Bundle) -> Iterator[Bundle]:
-    """Give a bundle of the same graphs, and no engines, in a folder that is gone afterwards.
+    """Yield a bundle of the same graphs without engines, in a temporary folder.
 
-    It lies among the engines, so that files can be renamed from it, also where the bundle is a
-    mount, and no manifest lists it.
+    The folder lies among the engines. Files can therefore be renamed from it, even if the bundle is
+    a mount, and no manifest lists it.
     """
     engines = bundle.folder / ENGINES_FOLDER
     try:
@@ -141,7 +141,7 @@ def _draft_of(bundle: Bundle) -> Iterator[Bundle]:
 def _write_manifest(
     bundle: Bundle, draft: Bundle, options: EngineOptions, checked: CheckedEngines
 ) -> None:
-    """Replace the rows of earlier engines; those of the other library's stay."""
+    """Replace the rows of earlier engines, but keep those of the other library."""
     backend = MODULES[options.flavour]
     kept = [row for row in bundle.parity if row["candidate"].split()[0] != backend]
     rows = (*kept, *(result.to_dict() for result in checked.parity))
@@ -150,7 +150,7 @@ def _write_manifest(
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, without a copy where the file system can."""
+    """Link a file to a second name, or copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,8 +1,8 @@
-"""Our fused attentions as TensorRT plugins: their PTX is put into the engine, which needs no more.
+"""Register our fused attentions as TensorRT plugins; the engine then contains their PTX.
 
-They are quickly deployable ones, ahead of time: TensorRT asks for them while it builds, and the
-engine runs without Python, Triton or a library beside it. TensorRT-RTX takes no plugins: never
-register one there, it ends the process.
+They are quickly deployable plugins, compiled ahead of time. TensorRT calls them only while it
+builds, and the engine runs without Python, Triton or an extra library. TensorRT-RTX takes no
+plugins: never register one there, since it ends the process.
 """
 # No `from __future__ import annotations` here: TensorRT reads the annotations as classes.
 
@@ -28,19 +28,19 @@ NODES: dict[AttentionName, str] = {
 PLUGIN_VERSION = "1"
 TYPES: dict[str, FloatPrecision] = {"HALF": "fp16", "BF16": "bf16", "FLOAT": "fp32"}
 
-_registered: set[int] = set()  # for which GPU; TensorRT's registry is one for the process too
+_registered: set[int] = set()  # the GPU's capability; TensorRT's registry is per process too
 
 
 def register_plugins(trt: ModuleType, *, compute_capability: int) -> None:
-    """Make the nodes of both attentions known to classic TensorRT, once in a process.
+    """Register the nodes of both attentions with classic TensorRT, once per process.
 
     Args:
         trt: classic TensorRT, 10.x or 11.x.
-        compute_capability: of the GPU that is built for.
+        compute_capability: of the target GPU.
 
     Raises:
-        EngineError: it is TensorRT-RTX, there is no kernel for the GPU, the plugins are registered
-            for another one or by half, or this TensorRT is too old for plugins ahead of time.
+        EngineError: it is TensorRT-RTX or lacks ahead-of-time plugins, there is no kernel for the
+            GPU, or plugins are registered incompletely or for another GPU.
         MissingExtraError: Triton is not installed.
     """
     if "rtx" in trt.__name__:
@@ -50,16 +50,16 @@ def register_plugins(trt: ModuleType, *, compute_capability: int) -> None:
             f"the plugins have no kernel for compute capability {compute_capability}, only for "
             f"{', '.join(map(str, TARGETS))}: use --plugin off"
         )
-    require("triton", extra="gpu")  # TensorRT would ask for it in the middle of the build
+    require("triton", extra="gpu")  # TensorRT would need it in the middle of the build
     for other in _registered - {compute_capability}:
         raise EngineError(
             f"the plugins are registered for compute capability {other} in this process: build "
-            f"for {compute_capability} in another one"
+            f"for {compute_capability} in another process"
         )
     plugins = import_module(f"{trt.__name__}.plugin")
     if not hasattr(plugins, "aot_impl"):
         raise EngineError(
-            f"TensorRT {trt.__version__} has no plugins ahead of time: install 10.9 or later, or "
+            f"TensorRT {trt.__version__} has no ahead-of-time plugins: install 10.9 or later, or "
             "use --plugin off"
         )
     _registered.add(compute_capability)
@@ -69,18 +69,18 @@ def register_plugins(trt: ModuleType, *, compute_capability: int) -> None:
 
 
 def plugin_id(attention: AttentionName) -> str:
-    """Name a plugin as TensorRT does."""
+    """Return TensorRT's name of a plugin."""
     return f"{DOMAIN}::{NODES[attention]}"
 
 
 def with_plugin_nodes(
     graph: onnx.ModelProto, attentions: Collection[AttentionName]
 ) -> onnx.ModelProto:
-    """Copy a window graph for TensorRT's parser: its nodes ask for plugins and have no bodies.
+    """Copy a window graph for TensorRT's parser: its nodes request plugins and have no bodies.
 
     Args:
         graph: with our nodes and their bodies.
-        attentions: whose nodes become plugins; those of others are replaced by their bodies.
+        attentions: whose nodes become plugins; the nodes of others are replaced by their bodies.
     """
     inlined = [(DOMAIN, name) for kind, name in NODES.items() if kind not in attentions]
     copy = onnx.inliner.inline_selected_functions(graph, inlined)
@@ -103,14 +103,14 @@ def kernel_for(
     """Compile the kernel of one node.
 
     Args:
-        attention: that the node stands for.
+        attention: of the node.
         sizes: T+1, heads and head_dim of its `qkv`.
-        type_name: of its values, as TensorRT names it.
+        type_name: TensorRT's name of the values' type.
         compute_capability: of the GPU.
 
     Raises:
-        EngineError: there is no kernel for the type, or it wants more shared memory than an
-            engine gives it.
+        EngineError: there is no kernel for the type, or it needs more shared memory than an
+            engine provides.
     """
     if type_name not in TYPES:
         raise EngineError(f"no kernel takes {type_name}: export with --fp16 or --bf16")
@@ -119,8 +119,8 @@ def kernel_for(
     kernel = compile_ptx(spec, compute_capability=compute_capability)
     if kernel.shared_bytes > PLAIN_SHARED_BYTES:
         raise EngineError(
-            f"the {attention} kernel wants {kernel.shared_bytes} bytes of shared memory, an engine "
-            f"gives {PLAIN_SHARED_BYTES}: use --plugin off"
+            f"the {attention} kernel needs {kernel.shared_bytes} bytes of shared memory, an engine "
+            f"provides {PLAIN_SHARED_BYTES}: use --plugin off"
         )
     return kernel
 
@@ -140,7 +140,7 @@ def _define(plugins: ModuleType, attention: AttentionName, compute_capability: i
         qkv: TensorDesc,  # type: ignore[valid-type]
         outputs: tuple[TensorDesc],  # type: ignore[valid-type]
     ) -> list[plugins.AutoTuneCombination]:  # type: ignore[name-defined]
-        """Take what the kernel takes, in rows without gaps."""
+        """List the types that the kernel takes, in rows without gaps."""
         return [plugins.AutoTuneCombination("FP16|BF16|FP32, FP16|BF16|FP32", "LINEAR")]
 
     @plugins.aot_impl(name)  # type: ignore[untyped-decorator]
@@ -149,7 +149,7 @@ def _define(plugins: ModuleType, attention: AttentionName, compute_capability: i
         outputs: tuple[TensorDesc],  # type: ignore[valid-type]
         tactic: int,
     ) -> tuple[str, str, plugins.KernelLaunchParams, plugins.SymExprs]:  # type: ignore[name-defined]
-        """Give the PTX, its grid for any batch and columns, and its one scalar."""
+        """Return the PTX, its grid for any batch and columns, and its one scalar."""
         batch, rows, columns, _, heads, head_dim = qkv.shape_expr  # type: ignore[attr-defined]
         sizes = [size.constant_value() for size in (rows, heads, head_dim)]
         kernel = kernel_for(
@@ -167,16 +167,16 @@ def _define(plugins: ModuleType, attention: AttentionName, compute_capability: i
 
 
 def _is_defined(plugins: ModuleType, attention: AttentionName) -> bool:
-    """Tell whether a plugin is registered; TensorRT registers none of a name twice.
+    """Return whether a plugin is registered, since TensorRT registers a name only once.
 
     Raises:
-        EngineError: an earlier attempt came halfway.
+        EngineError: an earlier attempt failed halfway.
     """
     registry: dict[str, Any] = import_module(f"{plugins.__name__}._lib").QDP_REGISTRY
     found = registry.get(plugin_id(attention))
     if found is not None and found.aot_impl_func is None:
         raise EngineError(
-            f"the plugin {plugin_id(attention)} was registered by half in this process: build in "
-            "another one, or use --plugin off"
+            f"the plugin {plugin_id(attention)} is only partly registered in this process: build "
+            "in another process, or use --plugin off"
         )
     return found is not None

@@ -1,1 +1,1 @@
-"""One module for each runtime that can run a bundle."""
+"""Run a bundle in any of several runtimes, one module each."""

@@ -1,4 +1,4 @@
-"""What the runtimes share that keep features as numpy arrays in main memory."""
+"""Score with runtimes that keep features as numpy arrays in main memory."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ GraphName: TypeAlias = Literal["encoder", "window"]
 
 
 class ArrayScorer(ClosingScorer):
-    """A scorer over two graphs that take and give arrays; a handle is an array `feature_shape`."""
+    """A scorer over two graphs with arrays as input and output; a handle is one `feature_shape`."""
 
     info: ScorerInfo
 
     @abstractmethod
     def run(self, graph: GraphName, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Run one graph on its one input; gives an array of its own."""
+        """Run one graph on its one input and return a new array."""
 
     def encode(self, faces: UInt8Array) -> list[Features]:
         """See `Scorer.encode`."""
@@ -46,4 +46,4 @@ class ArrayScorer(ClosingScorer):
         return self.run("window", stacked).astype(np.float32)
 
     def synchronize(self) -> None:
-        """See `Scorer.synchronize`; arrays are there when they are given."""
+        """See `Scorer.synchronize`; arrays are complete when returned."""

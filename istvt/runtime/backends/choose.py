@@ -19,12 +19,12 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Wanted:
-    """How a backend is to be opened.
+    """How to open a backend.
 
     Attributes:
-        threads: CPU threads for the model; all cores where None.
-        eager_kernels: have TensorRT-RTX compile the kernels of a new batch size before it runs it.
-            Otherwise others stand in meanwhile, and times and the last digits change after.
+        threads: CPU threads for the model; None takes all cores.
+        eager_kernels: let TensorRT-RTX compile the kernels of a new batch size before running it.
+            Otherwise other kernels stand in meanwhile, and times and the last digits change later.
     """
 
     device: DeviceName = "auto"
@@ -47,7 +47,7 @@ def _open_onnxruntime(bundle: Bundle, wanted: Wanted) -> Scorer:
     if wanted.device == "auto" and gpu.has_provider(gpu.CUDA_PROVIDER):
         try:
             return gpu.OnnxRuntimeGpuScorer(bundle, gpu.CUDA_PROVIDER)
-        except RuntimeEnvironmentError as error:  # the package is for GPUs; the machine may not be
+        except RuntimeEnvironmentError as error:  # the package supports GPUs; the machine may not
             _passed_over("onnxruntime", "cuda", error)
     return OnnxRuntimeScorer(bundle, device="cpu", threads=wanted.threads)
 
@@ -82,9 +82,9 @@ class Backend:
 
     Attributes:
         open: imports the backend's module, and loads a bundle into it.
-        devices: that it runs on.
-        flavour: the TensorRT library whose engines it runs; None where it runs the graphs.
-        is_measured: `istvt bench` measures it without being asked.
+        devices: the devices it runs on.
+        flavour: the TensorRT library whose engines it runs; None if it runs the graphs.
+        is_measured: `istvt bench` measures it by default.
     """
 
     name: str
@@ -104,7 +104,7 @@ BACKENDS = (
 )
 BACKEND_NAMES = tuple(backend.name for backend in BACKENDS)
 
-# A GPU before any CPU, whose order is measured; the GPU's is a choice (docs/performance.md).
+# GPUs come before CPUs. The CPUs' order is measured, the GPUs' chosen (docs/performance.md).
 AUTO_ORDER: tuple[tuple[str, DeviceName], ...] = (
     ("tensorrt", "cuda"),
     ("tensorrt_rtx", "cuda"),
@@ -117,10 +117,10 @@ AUTO_ORDER: tuple[tuple[str, DeviceName], ...] = (
 
 
 def backend_named(name: str) -> Backend:
-    """Look a backend up.
+    """Return the backend of a name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no backend of that name.
     """
     for backend in BACKENDS:
         if backend.name == name:
@@ -142,13 +142,13 @@ def open_scorer(
     Args:
         bundle: what to run.
         backend: a name, or `auto` for the first of `AUTO_ORDER` that works on this machine.
-        device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
+        device: `cpu`, `cuda`, or `auto` for CUDA where the backend supports it.
         threads: see `Wanted`.
         eager_kernels: see `Wanted`.
 
     Raises:
-        UsageError: an unknown name.
-        RuntimeEnvironmentError: the named backend or device does not run here; with `auto`, none.
+        UsageError: the name is unknown.
+        RuntimeEnvironmentError: the named backend or device, or with `auto` any, does not run here.
     """
     wanted = Wanted(check_device(device), threads, eager_kernels)
     if backend == AUTO:
@@ -183,7 +183,7 @@ def _open_first_that_works(bundle: Bundle, wanted: Wanted) -> Scorer:
 
 
 def _passed_over(backend: str, device: str, error: Exception) -> str:
-    """Note why one was not taken; the owner of a GPU is warned."""
+    """Log why a backend was not taken; the owner of a GPU gets a warning."""
     has_gpu = device == "cuda" and shutil.which("nvidia-smi") is not None
     level = logging.WARNING if has_gpu else logging.INFO
     logger.log(level, "%s on %s does not run here: %s", backend, device, error)

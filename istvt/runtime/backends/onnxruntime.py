@@ -1,4 +1,4 @@
-"""A bundle's graphs in ONNX Runtime on the CPU."""
+"""Run a bundle's graphs in ONNX Runtime on the CPU."""
 
 import logging
 from collections import Counter
@@ -18,7 +18,7 @@ from istvt.scorer import DeviceName
 logger = logging.getLogger(__name__)
 
 CPU_PROVIDER = "CPUExecutionProvider"
-# What takes time. The arithmetic of shapes is put on the CPU on purpose, under any provider.
+# The nodes that take time. Every provider leaves the arithmetic of shapes to the CPU on purpose.
 HEAVY = {
     *("Attention", "Conv", "DequantizeLinear", "Gelu", "Gemm", "LayerNormalization"),
     *("MatMul", "MaxPool", "QuantizeLinear", "Relu", "Softmax"),
@@ -31,13 +31,13 @@ class OnnxRuntimeScorer(ArrayScorer):
     Args:
         bundle: what to run.
         device: `cpu` or `auto`.
-        threads: of the model; all cores where None.
-        rounds: round what each node gives to the graph's own type, as a GPU does. bf16 graphs
+        threads: of the model; None takes all cores.
+        rounds: round each node's output to the graph's own type, as a GPU does. bf16 graphs
             always run so: this provider has few kernels for bf16.
 
     Raises:
-        MissingExtraError: ONNX Runtime is not installed; or onnx, where graphs are rounded.
-        BackendError: CUDA was asked for, or a graph cannot be loaded.
+        MissingExtraError: ONNX Runtime is not installed, or onnx, which rounding needs.
+        BackendError: CUDA was requested, or a graph cannot be loaded.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ def open_session(
     """Load a graph, from its file or serialised, into one provider and no other.
 
     Raises:
-        BackendError: it cannot be loaded, or the provider did not start or took nothing of it.
+        BackendError: it cannot be loaded, or the provider did not start or took none of its nodes.
     """
     settings = runtime.SessionOptions()
     settings.log_severity_level = 3
@@ -114,15 +114,15 @@ def open_session(
 
 
 def check_placement(parts: Iterable[Any], provider: str, name: str) -> None:
-    """Tell what a provider left to the CPU, where each pass has to wait for copies.
+    """Warn of nodes that a provider left to the CPU, since each pass then waits for copies.
 
     Args:
-        parts: of a graph, as sessions from ONNX Runtime 1.24 on tell them.
-        provider: that was to run it.
+        parts: of a graph, as sessions report them from ONNX Runtime 1.24 on.
+        provider: that should run it.
         name: of the graph.
 
     Raises:
-        BackendError: the CPU was left with all of it.
+        BackendError: the CPU has to run all of it.
     """
     left: Counter[str] = Counter()
     num_taken = 0
@@ -135,11 +135,9 @@ def check_placement(parts: Iterable[Any], provider: str, name: str) -> None:
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
     advice = "a newer ONNX Runtime may have kernels for them, or use --backend torch"
     if left and not num_taken:
-        raise BackendError(f"{provider} takes nothing of {name}, not {told}: {advice}")
+        raise BackendError(f"{provider} runs no heavy node of {name}, not {told}: {advice}")
     if left:
-        logger.warning(
-            "%s runs on the CPU in part, not in %s: %s; %s", name, provider, told, advice
-        )
+        logger.warning("%s runs partly on the CPU, not in %s: %s; %s", name, provider, told, advice)
 
 
 def _rounded(graph: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A bundle's graphs in ONNX Runtime on an NVIDIA GPU, through its CUDA or TensorRT provider.
+"""Run a bundle's graphs in ONNX Runtime on an NVIDIA GPU, with its CUDA or TensorRT provider.
 
 I/O binding to raw addresses keeps faces, features and logits on the device, on our own stream.
 """
@@ -82,19 +82,19 @@ class OnnxRuntimeGpuScorer(DeviceScorer):
 
 
 def has_provider(provider: str) -> bool:
-    """Tell whether the installed ONNX Runtime is built with a provider."""
+    """Return whether the installed ONNX Runtime is built with a provider."""
     return provider in require("onnxruntime", extra="cpu").get_available_providers()
 
 
 def preload(runtime: ModuleType, provider: str) -> None:
-    """Load what pip installs where no loader looks; a provider opens without it only by luck.
+    """Load libraries that pip installs outside the loader's path, which providers need.
 
     Raises:
-        MissingExtraError: there is no TensorRT of the version that its provider needs.
+        MissingExtraError: the TensorRT version that its provider needs is missing.
     """
     if hasattr(runtime, "preload_dlls"):
-        with redirect_stdout(StringIO()) as said:  # it prints, where results may go
-            runtime.preload_dlls()  # CUDA and cuDNN alone
+        with redirect_stdout(StringIO()) as said:  # it prints, and stdout may carry results
+            runtime.preload_dlls()  # only CUDA and cuDNN
         if said.getvalue():
             logger.info("ONNX Runtime: %s", " ".join(said.getvalue().split()))
     if provider == TENSORRT_PROVIDER:
@@ -103,7 +103,7 @@ def preload(runtime: ModuleType, provider: str) -> None:
 
 def _load_tensorrt() -> Any:
     with suppress(ImportError):
-        import_module("tensorrt_libs")  # loads all that lies beside it
+        import_module("tensorrt_libs")  # loads all libraries beside it
     try:
         return ctypes.CDLL(TENSORRT_LIBRARY)
     except OSError as error:
@@ -114,7 +114,7 @@ def _load_tensorrt() -> Any:
 
 
 def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str, str]:
-    """Set a provider up: our stream, full fp32, and a cache of TensorRT's engines."""
+    """Return a provider's options: our stream, full fp32, and a cache of TensorRT's engines."""
     common = {"user_compute_stream": str(stream)}
     if provider == CUDA_PROVIDER:
         return {
@@ -127,7 +127,7 @@ def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str,
     return {
         **common,
         **_cache_options(bundle.folder / ENGINES_FOLDER / f"onnxruntime-{_tensorrt_version()}"),
-        # "1" is refused: onnxruntime_pybind_state.cc takes these two words alone.
+        # "1" is refused: onnxruntime_pybind_state.cc accepts only these two words.
         "trt_fp16_enable": "True" if bundle.precision in ("fp16", "int8") else "False",
         **({"trt_bf16_enable": "True"} if bundle.precision == "bf16" else {}),
         **({"trt_int8_enable": "True"} if bundle.precision == "int8" else {}),
@@ -135,13 +135,13 @@ def provider_options(provider: str, bundle: Bundle, *, stream: int) -> dict[str,
 
 
 def _tensorrt_version() -> int:
-    """Ask the library: 101601 for 10.16.1. ONNX Runtime opens no engine of another's."""
+    """Return the library's version: 101601 for 10.16.1. Each version opens only its own engines."""
     version: int = _load_tensorrt().getInferLibVersion()
     return version
 
 
 def _cache_options(folder: Path) -> dict[str, str]:
-    """Keep engines beside the graphs, where that can be."""
+    """Keep engines beside the graphs, if that folder is writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -158,7 +158,7 @@ def _cache_options(folder: Path) -> dict[str, str]:
 def profile_options(
     provider: str, name: str, max_batch: int, row: tuple[int, ...]
 ) -> dict[str, str]:
-    """Tell TensorRT the batches of an input, so that it builds once and not for each."""
+    """Declare an input's batches to TensorRT, so that it builds once and not for each."""
     if provider != TENSORRT_PROVIDER:
         return {}
     shapes = {"min": 1, "opt": 1, "max": max_batch}
@@ -177,7 +177,7 @@ class SessionRunner:
         device: whose memory the addresses are in.
         row: shape of one row of the output.
         max_batch: rows of one call.
-        memory: ONNX Runtime's name of that memory.
+        memory: ONNX Runtime's name of that device's memory.
     """
 
     can_be_captured = False  # kernels of some nodes allocate while they run

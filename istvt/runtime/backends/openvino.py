@@ -1,4 +1,4 @@
-"""A bundle's graphs in OpenVINO on the CPU, in bf16 where the processor has it."""
+"""Run a bundle's graphs in OpenVINO on the CPU, in bf16 where the processor supports it."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 class OpenVinoScorer(ArrayScorer):
     """Both graphs compiled for latency, for a batch of one.
 
-    A CPU is busy with one window, so a larger batch gains nothing; and with all shapes known the
-    compiler fuses more. Rows of a batch go through one after another.
+    One window keeps a CPU busy, so a larger batch gains nothing. With all shapes known the compiler
+    fuses more. Rows of a batch run one after another.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
-        BackendError: CUDA was asked for, or a graph cannot be compiled.
+        BackendError: CUDA was requested, or a graph cannot be compiled.
     """
 
     def __init__(self, bundle: Bundle, *, device: DeviceName, threads: int | None = None) -> None:
@@ -34,7 +34,7 @@ class OpenVinoScorer(ArrayScorer):
             self._properties["INFERENCE_NUM_THREADS"] = str(threads)
         self._requests = {
             "encoder": self._compile(bundle.encoder),
-            "window": self._compile(bundle.inlined_window),  # it knows no local functions
+            "window": self._compile(bundle.inlined_window),  # it supports no local functions
         }
         self.info = bundle.scorer_info("openvino", device="cpu", precision=self._precision(bundle))
 
@@ -55,7 +55,7 @@ class OpenVinoScorer(ArrayScorer):
         self._requests.clear()
 
     def _precision(self, bundle: Bundle) -> str:
-        """Say what products run in; the rest of an INT8 graph runs as the CPU allows."""
+        """Return the precision of products; the rest of an INT8 graph runs as the CPU allows."""
         if bundle.precision == "int8":
             return "int8"
         compiled = self._requests["window"].get_compiled_model()

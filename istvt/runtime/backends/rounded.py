@@ -1,9 +1,9 @@
-"""A graph in fp16 or bf16 in, a copy out that computes in fp32 and rounds what each node gives.
+"""Copy an fp16 or bf16 graph so that it computes in fp32 and rounds the output of each node.
 
-ONNX Runtime's CPU provider computes fp16 graphs in fp32 and drops the rounding between nodes (so
-300 * 300 / 300 is 300 there, and infinite on a GPU), and has few bf16 kernels at all. The copy
-shows on any CPU what a GPU's tensor cores do with the very file: low-precision values between
-nodes, fp32 sums within one.
+ONNX Runtime's CPU provider computes fp16 graphs in fp32 and drops the rounding between nodes. So
+300 * 300 / 300 is 300 there, and infinite on a GPU. It also has few bf16 kernels. The copy shows on
+any CPU what a GPU's tensor cores do with the same file: low-precision values between nodes, fp32
+sums within one.
 """
 
 import onnx
@@ -21,7 +21,7 @@ MOVES = frozenset(
 
 
 def round_between_nodes(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a graph whose inputs and outputs are not of a low precision; weights loaded."""
+    """Copy a graph, with its weights loaded, whose inputs and outputs are not of low precision."""
     copy = onnx.shape_inference.infer_shapes(inline_bodies(graph))
     body = copy.graph
     types = {value.name: value.type.tensor_type.elem_type for value in body.value_info}
@@ -39,7 +39,7 @@ def round_between_nodes(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _round_outputs(node: onnx.NodeProto, types: dict[str, int]) -> list[onnx.NodeProto]:
-    """Follow a node that computes by casts down and up again, for each of its outputs."""
+    """Follow each output of a computing node by casts to low precision and back."""
     low = {name: types[name] for name in node.output if types.get(name) in LOW_TYPES}
     for attribute in node.attribute:
         if attribute.name == "to" and attribute.i in LOW_TYPES:

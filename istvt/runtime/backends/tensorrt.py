@@ -1,4 +1,4 @@
-"""A bundle's engines in TensorRT or TensorRT-RTX, on the GPU they were built for."""
+"""Run a bundle's engines in TensorRT or TensorRT-RTX, on the GPU they were built for."""
 
 from contextlib import suppress
 
@@ -27,18 +27,18 @@ from istvt.runtime.backends.cuda.scorer import DeviceScorer
 
 
 class EngineScorer(DeviceScorer):
-    """Both graphs as engines; what the sidecars say is checked before anything is loaded.
+    """Both graphs as engines; their sidecars are checked before anything is loaded.
 
     Raises:
         MissingExtraError: the library, or a package for the GPU's memory, is not installed.
-        EngineError: the library does not know the GPU; or no engine, or one that does not fit,
-            with the command that builds it.
+        EngineError: the library does not support the GPU, or no engine exists or fits; names the
+            command that builds one.
         BackendError: there is no GPU.
     """
 
     def __init__(self, bundle: Bundle, flavour: Flavour, *, eager_kernels: bool = False) -> None:
         _check_there(bundle, flavour)
-        # TensorRT is loaded when its engines are known to fit: TensorRT-RTX cannot be after it.
+        # Load TensorRT only for engines that fit: TensorRT-RTX cannot be loaded after it.
         version = installed_version(flavour) or load_tensorrt(flavour).__version__
         gpu = open_device()
         info = bundle.scorer_info(MODULES[flavour], device="cuda")
@@ -69,14 +69,14 @@ class EngineScorer(DeviceScorer):
             super().__init__(info, gpu, encoder=encoder, window=window)
         except BaseException:
             with suppress(RuntimeEnvironmentError), gpu.active():
-                for runner in runners:  # before the context that they hold memory in
+                for runner in runners:  # before the context that holds their memory
                     runner.close()
             gpu.close()
             raise
 
 
 def _check_there(bundle: Bundle, flavour: Flavour) -> None:
-    """Say that there is no engine before loading the library that it would need."""
+    """Refuse a missing engine before loading the library that it would need."""
     if not all(engine_path(bundle.folder, graph, flavour).is_file() for graph in GRAPHS):
         raise EngineError(
             f"{bundle.folder} has no {TITLES[flavour]} engines: build them with "

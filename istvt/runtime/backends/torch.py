@@ -1,4 +1,4 @@
-"""Run a bundle's weights in PyTorch, the reference that other backends are compared with."""
+"""Run a bundle's weights in PyTorch, the reference for all other backends."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,7 +26,7 @@ from istvt.scorer import (
     no_logits,
 )
 
-CUDNN = {"enabled": True, "allow_tf32": False}  # `flags` turns cuDNN off where it is not named
+CUDNN = {"enabled": True, "allow_tf32": False}  # `flags` turns cuDNN off unless it is named
 
 
 class TorchScorer(ClosingScorer):
@@ -34,7 +34,7 @@ class TorchScorer(ClosingScorer):
 
     Raises:
         MissingExtraError: PyTorch is not installed.
-        BackendError: CUDA was asked for and is not there, or cannot run the model.
+        BackendError: CUDA was requested and is missing, or cannot run the model.
     """
 
     def __init__(self, bundle: Bundle, *, device: DeviceName, threads: int | None = None) -> None:
@@ -91,7 +91,7 @@ class TorchScorer(ClosingScorer):
         del self._model, self._score
 
     def _capture_one(self) -> None:
-        """Make the graph of a single window now: where that cannot be, another backend is taken."""
+        """Capture a single window's graph now: if that fails, another backend is chosen."""
         spec = self.info.spec
         (face,) = self.encode(np.zeros((1, *2 * [spec.image_size], 3), dtype=np.uint8))
         for _ in range(2):
@@ -99,7 +99,7 @@ class TorchScorer(ClosingScorer):
 
     @contextmanager
     def _torch_errors(self) -> Iterator[None]:
-        """Run without gradients and in full fp32; turn what PyTorch raises into our error."""
+        """Run without gradients and in full fp32; turn PyTorch's errors into ours."""
         self.check_open()
         convolutions = self._torch.backends.cudnn
         try:

@@ -119,7 +119,7 @@ def test_a_wrong_entry_is_named(dfdc: Path, entry: Any, message: str) -> None:
 @pytest.mark.parametrize("label", ["REAL", "FAKE"])
 def test_one_name_in_two_parts_is_refused(dfdc: Path, label: str) -> None:
     change(dfdc / "dfdc_train_part_1", real00={"label": label, "original": "real01.mp4"})
-    message = rf"real00\.mp4 is there twice, REAL in .*part_0, {label} in .*part_1: take one out"
+    message = rf"real00\.mp4 is listed twice, REAL in .*part_0, {label} in .*part_1: remove one"
     with pytest.raises(DataError, match=message):
         read_dfdc(dfdc)
 

@@ -177,7 +177,7 @@ def test_what_was_read_before_a_fault_is_kept(face_images, tmp_path, read):
     assert faces.broken is not None
     assert str(tmp_path) not in faces.broken, "a folder that is moved tells no old place"
     assert 0 < len(faces) < 4 * NUM_FRAMES
-    assert faces.fault(6).startswith("read in part only: broken recording, ")
+    assert faces.fault(6).startswith("only partly read: broken recording, ")
 
 
 def test_a_full_disk_is_no_videos_fault(videos, tmp_path, monkeypatch):

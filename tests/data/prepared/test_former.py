@@ -56,8 +56,9 @@ def test_moved_data_go_on_with_a_note(data, tmp_path, caplog):
     data.rename(tmp_path / "moved")
     prepared = prepare(manifest_of(tmp_path / "moved", "face", "b"), tmp_path / "out", RECIPE)
     assert prepared.manifest.root == tmp_path / "moved"
-    assert "out: moved-data: 1 folder held the videos when they were prepared, and is another " in (
-        caplog.text
+    assert (
+        "out: moved-data: 1 folder held the videos when they were prepared, but another one "
+        in (caplog.text)
     )
     assert f"({data})" in caplog.text
 

@@ -62,10 +62,10 @@ def test_what_is_no_shard_is_an_error(faces):
     content = faces.shard.read_bytes()
     for broken in (content[:-1], b"", b"no such thing", content[:40]):
         faces.shard.write_bytes(broken)
-        with pytest.raises(DataError, match=r"cannot be read .*prepare the data anew"):
+        with pytest.raises(DataError, match=r"cannot be read .*prepare the data again"):
             read_faces(faces.shard, VIDEO)
     faces.shard.unlink()
-    with pytest.raises(DataError, match=r"cannot be read .*prepare the data anew"):
+    with pytest.raises(DataError, match=r"cannot be read .*prepare the data again"):
         faces.load([0])
 
 

@@ -60,7 +60,7 @@ def test_the_blending_masks_of_the_fakes_are_kept(made, portrait):
         small = cv2.resize(mask, (32, 32), interpolation=cv2.INTER_AREA)
         np.testing.assert_allclose(stored, small, atol=0.51 / 255)
     for without in ("test/real/0000.mp4", "test/fake/0007.mp4"):
-        with pytest.raises(DataError, match="no masks of it"):
+        with pytest.raises(DataError, match="has no masks: expected"):
             read_masks(made / without)
 
 

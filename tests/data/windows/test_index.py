@@ -95,7 +95,7 @@ def test_a_split_counts_what_gives_no_window(make_faces, caplog):
     assert {item.path.stem: item.reason for item in split.skipped} == {
         "flickers": "no track of 3 consecutive frames: a face was found in 3 of 3",
         "dark": "no face in 0 frames",
-        "cut": "read in part only: ends after 3 of 9 frames",
+        "cut": "only partly read: ends after 3 of 9 frames",
         "lost": "lost.mp4 cannot be read: gone",
     }
     assert "train: 4 of 6 videos with faults: flickers.mp4: no track" in caplog.text

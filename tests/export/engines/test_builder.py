@@ -189,7 +189,7 @@ def test_engines_for_another_gpu_are_kept_and_not_run(tiny_run, tmp_path, monkey
 
 def test_what_cannot_be_built_here_is_told_before_the_work(tiny_run, tmp_path):
     told = []
-    with pytest.raises(EngineError, match=r"builds for .*, and not for 87"):
+    with pytest.raises(EngineError, match=r"builds for .*, not for 87"):
         export_run(
             tiny_run,
             tmp_path / "m.istvt",
@@ -248,7 +248,7 @@ BOTH = ("tensorrt", "tensorrt_rtx")
         (BOTH, 89, (90,), None, "others are named"),
         (("tensorrt_rtx",), 90, (), None, "and fake has 90: use TensorRT, ONNX Runtime"),
         (("tensorrt",), 90, (), "tensorrt", ""),
-        (("tensorrt",), None, (), None, "none is in reach: there is no NVIDIA driver here"),
+        (("tensorrt",), None, (), None, "none is available: there is no NVIDIA driver here"),
         ((), None, (), None, ""),
     ],
 )
@@ -275,7 +275,7 @@ def test_an_engine_that_was_asked_for_is_built_or_an_error(pretend, monkeypatch)
     pretend(installed=BOTH, gpu=None)
     engines.check_builder(RTX)
     monkeypatch.setattr(engines, "load_tensorrt", lambda flavour: object())
-    with pytest.raises(EngineError, match=r"none is in reach: there is no NVIDIA.*--engine rtx"):
+    with pytest.raises(EngineError, match=r"none is available: there is no NVIDIA.*--engine rtx"):
         engines.check_builder(EngineOptions("tensorrt"))
 
 

@@ -131,7 +131,7 @@ def test_the_largest_kernel_fits_the_shared_memory_of_an_engine(monkeypatch, cap
 
     assert 0 < widest().shared_bytes <= PLAIN_SHARED_BYTES
     monkeypatch.setattr(plugin, "PLAIN_SHARED_BYTES", 1 << 10)
-    with pytest.raises(EngineError, match=r"spatial kernel wants \d+ bytes .* gives 1024"):
+    with pytest.raises(EngineError, match=r"spatial kernel needs \d+ bytes .* provides 1024"):
         widest()
 
 
@@ -162,7 +162,9 @@ def test_a_plugin_that_was_registered_by_half_is_told(monkeypatch):
     monkeypatch.setattr(plugin, "_registered", set())
     defined = []
     monkeypatch.setattr(plugin, "_define", lambda plugins, name, capability: defined.append(name))
-    with pytest.raises(EngineError, match=r"registered by half in this process.*another one"):
+    with pytest.raises(
+        EngineError, match=r"only partly registered in this process.*another process"
+    ):
         plugin.register_plugins(SimpleNamespace(__name__="tensorrt"), compute_capability=89)
     half.aot_impl_func = print
     plugin.register_plugins(SimpleNamespace(__name__="tensorrt"), compute_capability=89)
@@ -271,7 +273,7 @@ def test_auto_takes_no_plugin_that_changes_a_logit(
     assert window.window_ms["both plugins"] == 9.0, "the next is tried all the same"
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == (not is_taken)
-    assert is_taken or "goes without temporal plugin, which changes a logit by" in told[0]
+    assert is_taken or "is built without temporal plugin, which changes a logit by" in told[0]
 
 
 @pytest.mark.parametrize("fails_at", ["build", "score", "run"])
@@ -286,7 +288,7 @@ def test_auto_goes_without_a_plugin_that_cannot_be_had(
     window = build(bundle)
     assert window.way == kept
     assert list(window.window_ms)[-1] == kept
-    assert f"engine has {kept}, more cannot be had: it is too old" in caplog.text
+    assert f"engine has {kept}, others cannot be built: it is too old" in caplog.text
 
 
 def test_a_gpu_that_is_lost_under_a_plugin_ends_the_build(tiny_bundle, tmp_path, tensorrt):

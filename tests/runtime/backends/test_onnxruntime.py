@@ -25,7 +25,7 @@ def part(provider, *kinds):
 @pytest.mark.parametrize(("graph", "kind"), [("encoder", "Conv"), ("window", "Attention")])
 def test_a_provider_that_takes_nothing_is_an_error(tiny_bundle, graph, kind):
     path = getattr(tiny_bundle, graph)
-    told = rf"{TAKES_NOTHING} takes nothing of .*{graph}\.onnx, not .*\d {kind}"
+    told = rf"{TAKES_NOTHING} runs no heavy node of .*{graph}\.onnx, not .*\d {kind}"
     with pytest.raises(BackendError, match=told):
         open_session(onnxruntime, path, TAKES_NOTHING)
 
@@ -38,7 +38,7 @@ def test_the_cpu_may_run_all_where_it_was_asked_for(tiny_bundle, caplog):
 def test_what_is_left_to_the_cpu_is_told(caplog):
     parts = [part(CUDA, "Conv", "MatMul"), part(CPU_PROVIDER, "Attention"), part(CUDA, "Gemm")]
     check_placement([*parts, part(CPU_PROVIDER, "Attention", "Shape")], CUDA, "window.onnx")
-    assert f"window.onnx runs on the CPU in part, not in {CUDA}: 2 Attention; a new" in caplog.text
+    assert f"window.onnx runs partly on the CPU, not in {CUDA}: 2 Attention; a new" in caplog.text
 
 
 def test_shapes_may_be_computed_on_the_cpu(caplog):

@@ -1,4 +1,4 @@
-"""A GPU through cuda-python's bindings of the driver."""
+"""Use a GPU through cuda-python's bindings of the driver."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +29,7 @@ class CudaPythonDevice:
         driver = self._driver
         try:
             self._call("cuInit", 0)
-        except RuntimeError as error:  # the driver's library is not there
+        except RuntimeError as error:  # the driver's library is missing
             raise BackendError(f"there is no NVIDIA driver here: {error}") from error
         device, self._context = _primary_context(driver, index)
         attributes = driver.CUdevice_attribute
@@ -72,7 +72,7 @@ class CudaPythonDevice:
         self._call("cuMemFree", address)
 
     def pinned(self, num_bytes: int) -> UInt8Array:
-        """See `Device.pinned`; an array of numpy's, registered until the device is closed."""
+        """See `Device.pinned`; a numpy array, registered until the device is closed."""
         array = np.zeros(num_bytes, dtype=np.uint8)
         self._call("cuMemHostRegister", array.ctypes.data, num_bytes, 0)
         self._pinned.append(array)
@@ -120,16 +120,16 @@ class CudaPythonDevice:
 
 @cache
 def _primary_context(driver: Any, index: int) -> tuple[Any, Any]:
-    """Hold a GPU's primary context for the rest of the process; gives the GPU and the context.
+    """Retain a GPU's primary context for the rest of the process; returns the GPU and the context.
 
-    Letting it go would undo what other libraries have set up in it.
+    Releasing it would undo what other libraries have set up in it.
     """
     device = _call(driver, "cuDeviceGet", index)
     return device, _call(driver, "cuDevicePrimaryCtxRetain", device)
 
 
 def _call(driver: Any, name: str, *arguments: Any) -> Any:
-    """Call the driver: its functions give (status, results...)."""
+    """Call the driver, whose functions return (status, results...)."""
     try:
         status, *results = getattr(driver, name)(*arguments)
     except ValueError as error:  # a status that these bindings are too old for

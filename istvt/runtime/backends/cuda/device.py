@@ -1,7 +1,8 @@
-"""What the GPU backends ask of a CUDA device, and the package that gives it.
+"""Define what the GPU backends need of a CUDA device, for any package that provides it.
 
-Two packages fill it: PyCUDA, and cuda-python where PyCUDA is not installed. Both use the device's
-primary context, as TensorRT and ONNX Runtime do, so addresses and the stream are valid in each.
+There are two such packages: PyCUDA, and cuda-python where PyCUDA is not installed. Both use the
+device's primary context, as TensorRT and ONNX Runtime do. Addresses and the stream are therefore
+valid in each.
 """
 
 import logging
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Device(Protocol):
-    """One GPU, one stream on it, and memory. Calls are made inside `active()`.
+    """One GPU, one stream on it, and memory. Call its methods inside `active()`.
 
     Attributes:
         name: of the GPU.
@@ -31,11 +32,11 @@ class Device(Protocol):
     stream: int
 
     def active(self) -> AbstractContextManager[None]:
-        """Make the device's context the one of this thread."""
+        """Make the device's context current in this thread."""
         ...
 
     def allocate(self, num_bytes: int) -> int:
-        """Give the address of new device memory.
+        """Return the address of new device memory.
 
         Raises:
             DeviceMemoryError: there is not enough.
@@ -43,11 +44,11 @@ class Device(Protocol):
         ...
 
     def free(self, address: int) -> None:
-        """Give memory back."""
+        """Free memory."""
         ...
 
     def pinned(self, num_bytes: int) -> UInt8Array:
-        """Give host memory that copies need no staging for, until the device is closed."""
+        """Return host memory for copies without staging, valid until the device is closed."""
         ...
 
     def copy_in(self, target: int, source: UInt8Array) -> None:
@@ -63,15 +64,15 @@ class Device(Protocol):
         ...
 
     def record(self) -> Any:
-        """Mark what is queued so far."""
+        """Return a mark of the work queued so far."""
         ...
 
     def wait(self, mark: Any) -> None:
-        """Return when everything before the mark is done."""
+        """Block until everything before the mark is done."""
         ...
 
     def synchronize(self) -> None:
-        """Return when everything queued is done.
+        """Block until everything queued is done.
 
         Raises:
             DeviceLostError: something queued broke the device's context.
@@ -81,14 +82,14 @@ class Device(Protocol):
     def close(self) -> None:
         """Free the memory and the stream; a lost device raises nothing here.
 
-        The context stays until the process ends: other libraries may have state in it.
+        The context stays until the process ends, since other libraries may have state in it.
         """
         ...
 
 
 @contextmanager
 def letting_go() -> Iterator[None]:
-    """Free what can be freed: of a lost device nothing can, and the error that lost it matters."""
+    """Log errors while freeing: a lost device frees nothing, and the error that lost it matters."""
     try:
         yield
     except RuntimeEnvironmentError as error:

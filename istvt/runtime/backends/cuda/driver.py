@@ -1,4 +1,4 @@
-"""The NVIDIA driver's own library, which is wherever a GPU is, with its errors as ours."""
+"""Call the NVIDIA driver's own library, and translate its errors into ours."""
 
 import ctypes
 from typing import Any
@@ -13,7 +13,7 @@ class CudaDriver:
     """Calls functions of the driver by name.
 
     Args:
-        library: in place of the driver's, for tests.
+        library: replaces the driver's, for tests.
 
     Raises:
         BackendError: there is no driver.
@@ -26,17 +26,17 @@ class CudaDriver:
         """Call a function.
 
         Raises:
-            BackendError: it gives another status than 0; DeviceLostError and DeviceMemoryError too.
+            BackendError: its status is not 0; also DeviceLostError and DeviceMemoryError.
         """
         self.check(name, self.status_of(name, *arguments))
 
     def status_of(self, name: str, *arguments: Any) -> int:
-        """Call a function and leave what it says to the caller."""
+        """Call a function and return its status."""
         status: int = getattr(self._library, name)(*arguments)
         return status
 
     def check(self, name: str, status: int) -> None:
-        """Raise what a status means; see `call`."""
+        """Raise the error of a status; see `call`."""
         if status == 0:
             return
         text = ctypes.c_char_p()

@@ -1,12 +1,14 @@
-"""An engine's bytes in, a runner of it out: one code for TensorRT and TensorRT-RTX.
+"""Run a serialised engine, with the same code for TensorRT and TensorRT-RTX.
 
-TensorRT-RTX compiles an engine for the GPU when it first runs; its runtime cache keeps that for
-the next start, and it makes CUDA graphs itself. A new batch size first runs on kernels for any
-size, while its own are compiled beside it: no camera waits, and whoever times it warms up until
-times are stable. TensorRT's calls are captured from outside: a
-graph holds on to the state of the context it was captured from, so each size that may be captured
-has a context of its own, all over the same scratch memory. With plugins every size has: TensorRT
-11.2 leaks GPU memory where a context with one changes its shape (NVIDIA/TensorRT#4849).
+TensorRT-RTX compiles an engine for the GPU when it first runs. Its runtime cache keeps the result
+for the next start, and it makes CUDA graphs itself. A new batch size first runs on kernels for any
+size, while its own are compiled in the background. No camera waits, and a benchmark must warm up
+until times are stable.
+
+TensorRT's calls are captured from outside. A graph keeps using the state of its context. So each
+size that may be captured has its own context, and all share one scratch memory. With plugins every
+size has one: TensorRT 11.2 leaks GPU memory where a context with a plugin changes its shape
+(NVIDIA/TensorRT#4849).
 """
 
 import logging
@@ -29,7 +31,7 @@ class EngineRunner:
     """See `Runner`; made and used inside `device.active()`.
 
     Raises:
-        EngineError: the library does not take the engine, after its sidecar was found to fit.
+        EngineError: the library rejects the engine, although its sidecar fits.
         DeviceMemoryError: the GPU has no room for it.
     """
 
@@ -47,7 +49,7 @@ class EngineRunner:
         self._errors: list[str] = []
         self._log = make_logger(trt, self._errors)
         self._cache_path, self._eager_kernels = runtime_cache, eager_kernels
-        # None: of the sizes that share one. Before the cache, which is to outlive them.
+        # Key None: for the sizes that share one. Freed before the cache, which must outlive them.
         self._contexts: dict[int | None, Any] = {}
         self._cache: Any = None
         self._scratch_at: int | None = None
@@ -81,10 +83,10 @@ class EngineRunner:
             raise self._failure(f"running the engine on {batch} rows")
 
     def close(self) -> None:
-        """See `Runner.close`; keeps what TensorRT-RTX compiled for this GPU."""
+        """See `Runner.close`; saves what TensorRT-RTX compiled for this GPU."""
         self._keep_cache()
         self._contexts.clear()
-        self._cache = None  # before the runtime that it is of
+        self._cache = None  # before its runtime
         if self._scratch_at is not None:
             self._device.free(self._scratch_at)
         del self._engine, self._runtime
@@ -106,7 +108,7 @@ class EngineRunner:
         try:
             with atomic_file(self._cache_path) as temporary:
                 temporary.write_bytes(bytes(content))
-        except OSError as error:  # a bundle may lie where nothing can be written
+        except OSError as error:  # a bundle may be read-only
             logger.info("the next start compiles again: cannot keep %s", error)
 
     def _context_for(self, batch: int) -> Any:

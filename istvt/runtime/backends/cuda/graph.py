@@ -1,7 +1,7 @@
-"""Work queued on a stream once in, a graph that queues all of it again in one call out.
+"""Capture work queued on a stream as a CUDA graph that queues all of it again in one call.
 
-Through the driver's own library, because PyCUDA (2026.1) has no stream capture; the handles are
-the same for every package.
+It uses the driver's own library, because PyCUDA (2026.1) has no stream capture; the handles are the
+same for every package.
 """
 
 import ctypes
@@ -15,13 +15,13 @@ from istvt.runtime.backends.cuda.driver import CudaDriver
 logger = logging.getLogger(__name__)
 
 CAPTURED_BATCHES = (1, 2, 4, 8, 16)
-CAPTURE_THREAD_LOCAL = 1  # other threads may go on allocating
+CAPTURE_THREAD_LOCAL = 1  # lets other threads allocate meanwhile
 
 Graph = TypeVar("Graph")
 
 
 class CudaGraph:
-    """A captured piece of work, for fixed addresses and shapes; made and used inside `active()`.
+    """Captured work with fixed addresses and shapes; made and used inside `active()`.
 
     Raises:
         BackendError: the driver cannot capture it.
@@ -36,7 +36,7 @@ class CudaGraph:
         try:
             try:
                 queue()
-            finally:  # a stream left capturing takes no other work
+            finally:  # a stream left capturing accepts no other work
                 status = driver.status_of("cuStreamEndCapture", self._stream, ctypes.byref(graph))
             driver.check("cuStreamEndCapture", status)
             made, flags = ctypes.byref(self._executable), ctypes.c_ulonglong(0)
@@ -55,12 +55,12 @@ class CudaGraph:
 
 
 class GraphsBySize(Generic[Graph]):
-    """The graphs of window passes, one for each fixed batch size, from its second pass on.
+    """The graphs of window passes, one per fixed batch size, from its second pass on.
 
     The first pass sets up kernels and memory, which a capture must not contain.
 
     Attributes:
-        can_capture: whether further graphs are made; off from the first that cannot be.
+        can_capture: whether to make further graphs; false after the first failure.
     """
 
     def __init__(self, *, can_capture: bool = True) -> None:
@@ -68,25 +68,25 @@ class GraphsBySize(Generic[Graph]):
         self._graphs: dict[int, Graph | None] = {}
 
     def find(self, batch: int, make: Callable[[], Graph | None]) -> Graph | None:
-        """Give the graph of a size, made now if it is to be; none where the pass runs as it is."""
+        """Return the graph of a size, made now if it is due; None if the pass runs without one."""
         if self.can_capture and batch in self._graphs and self._graphs[batch] is None:
-            self.can_capture = False  # and stays so where it cannot be made
+            self.can_capture = False  # stays so if making it fails
             self._graphs[batch] = make()
             self.can_capture = self._graphs[batch] is not None
         return self._graphs.get(batch)
 
     def note_pass(self, batch: int) -> None:
-        """Take note that a pass of a size succeeded: one that failed set nothing up."""
+        """Record that a pass of a size succeeded; a failed one has set nothing up."""
         if batch in CAPTURED_BATCHES:
             self._graphs.setdefault(batch, None)
 
     def made(self) -> Iterable[Graph]:
-        """Give all graphs."""
+        """Return all graphs."""
         return [graph for graph in self._graphs.values() if graph is not None]
 
 
 def capture(stream: int, queue: Callable[[], None]) -> CudaGraph | None:
-    """Make a graph of work, or none where the runtime cannot be captured, which is told.
+    """Make a graph of work, or log a warning and return None if the runtime cannot be captured.
 
     Raises:
         DeviceLostError, DeviceMemoryError: running without a graph would not help.

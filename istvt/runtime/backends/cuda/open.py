@@ -1,4 +1,4 @@
-"""A GPU's number in, its memory and stream out, through the package that is installed."""
+"""Open a GPU by its number, through the package that is installed."""
 
 from importlib.util import find_spec
 
@@ -11,7 +11,7 @@ def open_device(index: int = 0) -> Device:
 
     Raises:
         MissingExtraError: neither is installed.
-        BackendError: there is no such GPU, or its driver does not answer.
+        BackendError: there is no such GPU, or its driver does not respond.
     """
     if find_spec("pycuda"):
         from istvt.runtime.backends.cuda.pycuda import PyCudaDevice

@@ -1,4 +1,4 @@
-"""A GPU through PyCUDA."""
+"""Use a GPU through PyCUDA."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -107,7 +107,7 @@ class PyCudaDevice:
             for allocation in self._allocations.values():
                 allocation.free()
             self._allocations.clear()
-            while self._pinned:  # PyCUDA frees them in the thread that opened the device alone
+            while self._pinned:  # PyCUDA frees them only in the thread that opened the device
                 self._pinned.pop().base.free()  # type: ignore[union-attr]
             del self._stream
 
@@ -121,9 +121,9 @@ class PyCudaDevice:
 
 @cache
 def _primary_context(cuda: Any, index: int) -> Any:
-    """Hold a GPU's primary context for the rest of the process.
+    """Retain a GPU's primary context for the rest of the process.
 
-    Letting it go would undo what other libraries have set up in it, and PyCUDA 2026.1 leaves it
-    current then (`context::detach` pushes it, and counts on a pop that its release does not do).
+    Releasing it would undo what other libraries have set up in it. PyCUDA 2026.1 would also leave
+    it current: `context::detach` pushes it, and expects a pop that its release does not do.
     """
     return cuda.Device(index).retain_primary_context()

@@ -1,7 +1,7 @@
-"""Faces and handles in, logits out, with everything between them kept on the GPU.
+"""Score faces with graphs on the GPU, keeping all intermediate data there.
 
-What TensorRT and ONNX Runtime have in common there: pinned host memory, one stream, and no
-synchronisation but the one that brings the logits back.
+TensorRT and ONNX Runtime share this code: pinned host memory, one stream, and a single
+synchronisation, which returns the logits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ SLOTS_OF_A_SLAB = 64
 
 
 class FaceFeatures:
-    """The features of one face on the device; the slot is free again when this is."""
+    """The features of one face on the device; its slot becomes free when this is deleted."""
 
     def __init__(self, pool: "FeaturePool", address: int) -> None:
         self._pool, self.address = pool, address
@@ -36,7 +36,7 @@ class FaceFeatures:
 
 
 class FeaturePool:
-    """Grows by slabs and never shrinks: memory is flat once all cameras are busy."""
+    """Grows by slabs and never shrinks, so memory is constant once all cameras are busy."""
 
     def __init__(self, device: Device, slot_bytes: int) -> None:
         self._device = device
@@ -45,10 +45,10 @@ class FeaturePool:
         self._slabs: list[int] = []
 
     def take(self) -> FaceFeatures:
-        """Give a slot of any content.
+        """Return a slot of any content.
 
         Raises:
-            DeviceMemoryError: no slab can be had.
+            DeviceMemoryError: no slab can be allocated.
         """
         if not self._free:
             slab = self._device.allocate(SLOTS_OF_A_SLAB * self._slot_bytes)
@@ -57,18 +57,18 @@ class FeaturePool:
         return FaceFeatures(self, self._free.pop())
 
     def give_back(self, address: int) -> None:
-        """Take a slot back; from any thread."""
+        """Return a slot to the pool, from any thread."""
         self._free.append(address)
 
     def close(self) -> None:
-        """Free the slabs; handles that are left are dead."""
+        """Free the slabs and invalidate the remaining handles."""
         for slab in self._slabs:
             self._device.free(slab)
         self._slabs.clear()
 
 
 FLOAT_BYTES = 4
-STAGES = 2  # faces are copied into one while the other is on its way
+STAGES = 2  # faces are copied into one while the other is transferred
 
 
 class Runner(Protocol):
@@ -87,7 +87,7 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free its resources."""
         ...
 
 
@@ -141,7 +141,7 @@ class DeviceScorer(ClosingScorer):
     def free(self) -> None:
         """See `ClosingScorer.free`; a lost device raises nothing here."""
         with letting_go(), self._device.active():
-            self._device.synchronize()  # what is queued still reads and writes what is freed here
+            self._device.synchronize()  # queued work still reads and writes what is freed here
             for graph in self._graphs.made():
                 graph.close()
             self._encoder.close()
@@ -152,7 +152,7 @@ class DeviceScorer(ClosingScorer):
         self._device.close()
 
     def _active(self) -> AbstractContextManager[None]:
-        self.check_open()  # pinned memory that is gone would end the process
+        self.check_open()  # access to freed pinned memory would end the process
         return self._device.active()
 
     def _encode_batch(self, faces: UInt8Array) -> list[FaceFeatures]:
@@ -177,7 +177,7 @@ class DeviceScorer(ClosingScorer):
         return logits.view(np.float32).copy()
 
     def _run_window(self, batch: int) -> None:
-        """Queue a pass: the first of a size as it is, later ones as a graph where that can be."""
+        """Queue a pass: the first of a size directly, later ones as a graph where possible."""
 
         def queue() -> None:
             self._window.run(batch, self._windows_at, self._logits_at)
@@ -191,7 +191,7 @@ class DeviceScorer(ClosingScorer):
 
 
 class _Stages:
-    """Pinned arrays that take turns, so that filling one need not wait for the copy of another."""
+    """Pinned arrays used in turn, so that filling one need not wait for the copy of another."""
 
     def __init__(self, device: Device, num_bytes: int) -> None:
         self._device = device
@@ -201,7 +201,7 @@ class _Stages:
 
     @contextmanager
     def filled(self, faces: UInt8Array) -> Iterator[UInt8Array]:
-        """Fill the next array with faces; give it for a copy that is queued within the block."""
+        """Fill the next array with faces, and yield it for a copy queued within the block."""
         turn, self._turn = self._turn, (self._turn + 1) % STAGES
         if self._marks[turn] is not None:
             mark, self._marks[turn] = self._marks[turn], None

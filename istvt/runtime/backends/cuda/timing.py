@@ -1,4 +1,4 @@
-"""A window engine in, its logits for noise and the time of one window on this GPU out."""
+"""Score noise with a window engine, and time a pass of one window on this GPU."""
 
 import statistics
 import time
@@ -23,7 +23,7 @@ NOISE_WINDOWS = 3
 def score_noise(
     trt: ModuleType, record: EngineRecord, content: bytes, device: Device, spec: ModelSpec
 ) -> FloatArray:
-    """Give the logits of a few windows of noise, the same for each engine of a model.
+    """Return the logits of a few windows of noise, the same for each engine of a model.
 
     Raises:
         EngineError: the engine does not load or run.
@@ -47,7 +47,7 @@ def score_noise(
 def time_pass_ms(
     trt: ModuleType, record: EngineRecord, content: bytes, device: Device, spec: ModelSpec
 ) -> float:
-    """Give the median time of a pass of one window, launch and all, run as a scorer runs it, in ms.
+    """Return the median time in ms of a pass of one window with its launch, run as in a scorer.
 
     Raises:
         EngineError: the engine does not load or run.

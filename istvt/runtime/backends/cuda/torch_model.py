@@ -1,4 +1,4 @@
-"""Speed a model up on CUDA: half precision, our fused kernels, window passes as CUDA graphs."""
+"""Run a model in PyTorch on CUDA: half precision, fused kernels, window passes as CUDA graphs."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -18,12 +18,12 @@ PRECISIONS: dict[str, FloatPrecision] = {"fp16": "fp16", "bf16": "bf16", "int8":
 
 
 def torch_precision(bundle_precision: str) -> FloatPrecision:
-    """Choose what PyTorch computes in for a bundle; it has no INT8 products: fp16 stands in."""
+    """Choose PyTorch's precision for a bundle; fp16 replaces INT8, for which it has no products."""
     return PRECISIONS.get(bundle_precision, "fp32")
 
 
 def lower_model(torch: Any, model: Any, precision: FloatPrecision) -> Any:
-    """Put a model into fp16 or bf16, in place, with its head in fp32 as in the exported graphs."""
+    """Convert a model to fp16 or bf16 in place, with its head in fp32 as in the exported graphs."""
     if precision == "fp32":
         return model
     model.to(torch.float16 if precision == "fp16" else torch.bfloat16)
@@ -35,10 +35,10 @@ def lower_model(torch: Any, model: Any, precision: FloatPrecision) -> Any:
 
 
 def fused(model: Any) -> AbstractContextManager[None]:
-    """Let the attentions of a model that has them run in our kernels until the context ends.
+    """Run a model's attentions in our kernels, if they work, until the context ends.
 
-    Triton compiles at a kernel's first call, and needs a C compiler for what launches it: that is
-    found out here, and not at the first window.
+    Triton compiles at a kernel's first call, and needs a C compiler for the launcher. Failures
+    therefore show up here, not at the first window.
     """
     from istvt.models.base import HasAttention
 
@@ -63,7 +63,7 @@ def fused(model: Any) -> AbstractContextManager[None]:
 
 
 def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
-    """Run each kernel once, as one window of the model would."""
+    """Run each kernel once on the shape of one window."""
     qkv = model.zero_qkv()
     for kernel in kernels:
         kernel(qkv).cpu()  # waits for it
@@ -72,12 +72,12 @@ def _try_out(model: Any, kernels: Iterable[Callable[[Any], Any]]) -> None:
 class WindowPasses:
     """Calls `score`, from the second call of a fixed batch size on as a CUDA graph.
 
-    What cannot be captured is an error and not run as it is: PyTorch's allocator goes on as if the
-    capture went on (`CUDAGraph::capture_end` gives up before it ends that, in 2.13).
+    A failed capture is an error, without a fall-back. PyTorch's allocator would continue as if the
+    capture were running: in 2.13, `CUDAGraph::capture_end` gives up before it ends that.
 
     Args:
         torch: the package.
-        score: features `(m, T, *feature_shape)` to logits `(m,)`.
+        score: maps features `(m, T, *feature_shape)` to logits `(m,)`.
     """
 
     def __init__(self, torch: Any, score: Callable[[Any], Any]) -> None:
@@ -85,7 +85,7 @@ class WindowPasses:
         self._graphs = GraphsBySize[tuple[Any, Any, Any]]()
 
     def __call__(self, features: Any) -> Any:
-        """Give logits that stay valid until the next call."""
+        """Return logits that stay valid until the next call."""
         batch = len(features)
         captured = self._graphs.find(batch, lambda: self._capture(features))
         if captured is None:

@@ -34,8 +34,8 @@ class CutDetector:
     """Compares each frame with the previous one.
 
     Structure is the correlation of grey thumbnails, which light and exposure do not change. Colours
-    decide where the thumbnails do not. Empty frames are skipped, so that a white-out or a black
-    frame within a shot is no cut.
+    settle doubtful cases. Empty frames are skipped, so that a white-out or a black frame within a
+    shot is no cut.
     """
 
     def __init__(self) -> None:

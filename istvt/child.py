@@ -1,4 +1,4 @@
-"""Ask a process of its own for answers, one JSON line for each request, and be such a process."""
+"""Run a process that answers requests as JSON lines; holds the parent's and the child's side."""
 
 import json
 import os
@@ -39,18 +39,19 @@ class ChildEndedError(BackendError):
 
 
 class ChildProcess:
-    """A process in a session of its own.
+    """A process in its own session.
 
-    Ctrl-C in the terminal therefore reaches only the parent, which kills its children. A parent
-    that was killed itself closes their input, and they end, even in the middle of
-    something, unless it is native code that keeps Python from running.
+    Ctrl-C in the terminal therefore reaches only the parent, which kills its children. The death of
+    the parent closes their input. They then exit at once, unless native code keeps Python from
+    running.
 
     Args:
         command: starts the process.
-        timeout_s: for an answer, where `receive` is told no other; None waits as long as it lives.
+        timeout_s: longest wait for an answer, unless `receive` is called with another; None waits
+            as long as the process lives.
 
     Attributes:
-        pid: of the process, and of the group of all that it starts.
+        pid: id of the process, and of the process group of all that it starts.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class ChildProcess:
         self._stdout = cast(IO[bytes], self._process.stdout)
 
     def send(self, request: dict[str, Any]) -> None:
-        """Ask something."""
-        with suppress(BrokenPipeError):  # it ended; waiting for the answer will say how
+        """Send a request."""
+        with suppress(BrokenPipeError):  # it ended; `receive` will report how
             self._stdin.write(json.dumps(request).encode() + b"\n")
             self._stdin.flush()
 
@@ -79,8 +80,8 @@ class ChildProcess:
         """Wait for the next answer.
 
         Raises:
-            ChildEndedError: it ended.
-            BackendError: it answers that something does not run, or is silent for too long.
+            ChildEndedError: the process ended.
+            BackendError: the process answers with an error, or is silent for too long.
         """
         patience_s = self._timeout_s if timeout_s is None else timeout_s
         readable, _, _ = select.select([self._stdout], [], [], patience_s)
@@ -95,13 +96,13 @@ class ChildProcess:
         return answer
 
     def close(self) -> None:
-        """Kill it and what it started: it holds nothing that could be lost."""
+        """Kill it and all that it started; it holds nothing that could be lost."""
         if self._stdin.closed:
             return
         self.kill()
         self._process.wait()
         for stream in (self._stdin, self._stdout, self._stderr):
-            with suppress(BrokenPipeError):  # a request that it did not live to read
+            with suppress(BrokenPipeError):  # a request that it never read
                 stream.close()
 
     def kill(self) -> None:
@@ -116,23 +117,23 @@ class ChildProcess:
 
 
 def serve_standard_streams(serve: Callable[[Iterable[str], TextIO], None]) -> None:
-    """Serve requests of the parent; what libraries print goes to standard error."""
+    """Serve requests of the parent; redirect libraries' prints to standard error."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(_until_orphaned(sys.stdin), replies)
 
 
 def _until_orphaned(requests: TextIO) -> Iterator[str]:
-    """Give lines as they come; where they end, end this process and what it started, at once.
+    """Yield lines as they arrive; at their end, kill this process and all that it started.
 
-    A parent that was killed must not leave a kernel behind that hangs and holds the GPU.
+    A killed parent must not leave behind a hanging kernel that holds the GPU.
     """
     lines = SimpleQueue[str]()
 
     def read() -> None:
         for line in requests:
             lines.put(line)
-        if os.getpgrp() == os.getpid():  # as its parent starts it
+        if os.getpgrp() == os.getpid():  # if its parent started it so
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 

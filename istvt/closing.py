@@ -1,4 +1,4 @@
-"""What has `close()` as a context manager that closes at the end of its block."""
+"""Turn classes with `close()` into context managers."""
 
 from types import TracebackType
 from typing import TypeVar
@@ -7,10 +7,10 @@ _T = TypeVar("_T", bound="ClosesOnExit")
 
 
 class ClosesOnExit:
-    """Makes a class with `close()` a context manager."""
+    """Closes the object at the end of its `with` block."""
 
     def close(self) -> None:
-        """Let go of what is held; a second call does nothing."""
+        """Release all resources; a second call does nothing."""
         raise NotImplementedError
 
     def __enter__(self: _T) -> _T:

@@ -1,4 +1,4 @@
-"""Progress and errors in, lines on the terminal out; only the command line uses this."""
+"""Show progress and errors on the terminal, for the command line only."""
 
 import logging
 import os
@@ -15,18 +15,18 @@ import typer
 from istvt.errors import ExitCode, IstvtError
 from istvt.records import Progress
 
-SECONDS_A_LINE = 60.0  # where there is no terminal
+SECONDS_A_LINE = 60.0  # without a terminal
 
 
 @contextmanager
 def stage_bars(*, unit: str | None = None) -> Iterator[Progress]:
-    """Give a callback `(stage, done, total)` that draws one bar a stage on standard error.
+    """Yield a callback `(stage, done, total)` that draws one bar per stage on standard error.
 
-    Where standard error is no terminal, each stage is one line when it starts, and one a minute
-    while it goes on. A stage with a total of 0 is one line.
+    If standard error is no terminal, each stage prints a line when it starts, and then one per
+    minute. A stage with a total of 0 prints a single line.
 
     Args:
-        unit: of what is counted; its rate is then shown too.
+        unit: what is counted; if given, its rate is shown too.
     """
     if not sys.stderr.isatty():
         told: dict[str, float] = {}
@@ -60,7 +60,7 @@ def stage_bars(*, unit: str | None = None) -> Iterator[Progress]:
     from rich.text import Text
 
     class RateColumn(ProgressColumn):
-        """How many are done a second."""
+        """Shows the rate per second."""
 
         def render(self, task: Task) -> Text:
             rate = task.finished_speed or task.speed
@@ -90,11 +90,11 @@ def stage_bars(*, unit: str | None = None) -> Iterator[Progress]:
 
 
 def run_app(app: Callable[..., object]) -> int:
-    """Run the command line and turn what it raises into an exit code.
+    """Run the command line and turn its exceptions into an exit code.
 
-    Errors of `IstvtError` are messages for the user; any other is a bug and keeps its trace.
+    An `IstvtError` is a message for the user. Any other exception is a bug and keeps its traceback.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's stop ends as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's stop is like Ctrl-C
     try:
         result = app(standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.DONE
@@ -105,7 +105,7 @@ def run_app(app: Callable[..., object]) -> int:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
     except PermissionError as error:
-        typer.echo(f"error: no permission for {error.filename}: name another place", err=True)
+        typer.echo(f"error: no permission for {error.filename}: choose another path", err=True)
         return ExitCode.ENVIRONMENT
     except Exception as error:
         show = getattr(error, "show", None)  # wrong usage; typer carries its own copy of click
@@ -116,16 +116,16 @@ def run_app(app: Callable[..., object]) -> int:
 
 
 def run_and_exit(app: Callable[..., object]) -> NoReturn:
-    """Run the command line and end this process with its exit code.
+    """Run the command line and exit this process with its exit code.
 
-    One that torchrun started with others ends at once, without taking Python apart: threads of its
-    process group still run, and one in seven ended with SIGABRT (pytorch/pytorch#190489).
+    A process started by torchrun exits at once, without Python's clean-up. Threads of its process
+    group still run, and one clean-up in seven ended with SIGABRT (pytorch/pytorch#190489).
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         sys.exit(run_app(app))
     try:
         code = run_app(app)
-    except Exception:  # noqa: BLE001  a bug, told as Python would
+    except Exception:  # noqa: BLE001  a bug, reported as Python would
         traceback.print_exc()
         code = ExitCode.BUG
     logging.shutdown()

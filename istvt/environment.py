@@ -1,4 +1,4 @@
-"""The machine in, what a reader needs to judge its numbers out."""
+"""Describe the machine, so that readers can judge the numbers measured on it."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ PACKAGES = (
     *("tensorrt", "tensorrt-rtx"),
 )
 
-# What the runtimes' kernels are chosen by, as Linux names them: x86-64 first, then Arm.
+# Runtimes choose their kernels by these, named as in Linux: x86-64 first, then Arm.
 INSTRUCTION_SETS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
     *("amx_bf16", "amx_int8", "amx_fp16"),
@@ -26,14 +26,14 @@ INSTRUCTION_SETS = (
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a benchmark ran.
+    """The machine on which a benchmark ran.
 
     Attributes:
-        cores: that this process may use.
-        cores_of_machine: all of them.
-        load_average: of the last minute, before the benchmark began; None where unknown.
-        packages: those that are installed, and their versions.
-        gpus: name, driver and memory of each, as `nvidia-smi` says it.
+        cores: cores that this process may use.
+        cores_of_machine: all cores.
+        load_average: average over the minute before the benchmark; None if unknown.
+        packages: installed packages and their versions.
+        gpus: name, driver and memory of each, as `nvidia-smi` reports them.
     """
 
     cpu: str
@@ -50,7 +50,7 @@ class Environment:
 
 
 def describe_environment(packages: Sequence[str] = PACKAGES) -> Environment:
-    """Look at this machine, and for the versions of some packages."""
+    """Describe this machine and the versions of some packages."""
     cpu = _fields_of("/proc/cpuinfo")
     flags = set((cpu.get("flags") or cpu.get("Features") or "").split())
     return Environment(
@@ -69,7 +69,7 @@ def describe_environment(packages: Sequence[str] = PACKAGES) -> Environment:
 
 
 def _fields_of(path: str) -> dict[str, str]:
-    """Read `name : value` lines; the first of a name counts."""
+    """Read `name : value` lines; the first value of each name counts."""
     found: dict[str, str] = {}
     if Path(path).is_file():
         for line in Path(path).read_text().splitlines():
@@ -79,7 +79,7 @@ def _fields_of(path: str) -> dict[str, str]:
 
 
 def _board() -> str:
-    model = Path("/proc/device-tree/model")  # Arm boards say there what they are
+    model = Path("/proc/device-tree/model")  # Arm boards name themselves here
     return model.read_text().strip("\0\n ") if model.is_file() else ""
 
 

@@ -1,10 +1,13 @@
-"""The error tree: what was given, what was expected, what to do; each has its exit code."""
+"""Define the error tree and its exit codes.
+
+Each message states what was given, what was expected, and what to do.
+"""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process returns to the shell."""
+    """The code that the process returns to the shell."""
 
     DONE = 0
     BUG = 1
@@ -17,19 +20,19 @@ class ExitCode(IntEnum):
 
 
 class IstvtError(Exception):
-    """Anything the user can act on. Everything else is a bug."""
+    """An error that the user can act on; any other exception is a bug."""
 
     exit_code = ExitCode.BUG
 
 
 class UsageError(IstvtError):
-    """An argument, option, preset, shape or file content is not what was asked for."""
+    """An argument, option, preset, shape or file content is not as expected."""
 
     exit_code = ExitCode.USAGE
 
 
 class ModelNotFoundError(UsageError):
-    """No run or bundle where one was named or looked for."""
+    """No run or bundle was found where one was named or expected."""
 
 
 class BundleError(UsageError):
@@ -77,21 +80,21 @@ class EngineError(RuntimeEnvironmentError):
 
 
 class SourceError(IstvtError):
-    """A camera, file or address gives no pictures."""
+    """A camera, file or URL yields no frames."""
 
     exit_code = ExitCode.SOURCE
 
 
 class SourceNotFoundError(SourceError):
-    """No such file, folder or camera."""
+    """There is no such file, folder or camera."""
 
 
 class UnreadableSourceError(SourceError):
-    """The source is there but cannot be decoded at all."""
+    """The source exists but cannot be decoded at all."""
 
 
 class BrokenSourceError(SourceError):
-    """Decoding stopped before the declared end; what was read before stays valid."""
+    """Decoding stopped before the declared end; the frames read so far stay valid."""
 
     def __init__(self, message: str, *, frames_read: int, frames_declared: int | None) -> None:
         super().__init__(message)

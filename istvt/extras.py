@@ -1,4 +1,4 @@
-"""Optional packages in, or the pip command that installs them out."""
+"""Import optional packages, or name the pip command that installs them."""
 
 from importlib import import_module
 from types import ModuleType
@@ -11,7 +11,7 @@ def require(module: str, *, extra: str) -> ModuleType:
 
     Raises:
         MissingExtraError: it is not installed; the message holds the pip command.
-        RuntimeEnvironmentError: it is installed and cannot be loaded.
+        RuntimeEnvironmentError: it is installed but cannot be loaded.
     """
     try:
         return import_module(module)
@@ -25,5 +25,5 @@ def require(module: str, *, extra: str) -> ModuleType:
 
 def _unloadable(module: str, error: Exception) -> RuntimeEnvironmentError:
     return RuntimeEnvironmentError(
-        f"{module} is installed but something it needs is missing or broken: {error}"
+        f"{module} is installed but a dependency is missing or broken: {error}"
     )

@@ -1,4 +1,4 @@
-"""File writing that a kill cannot break: the old content stays, or the new is whole."""
+"""Write files and folders atomically: after a kill, the old or the new content is whole."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it there when the block ends without error."""
+    """Yield a temporary path beside `path`; rename it to `path` if the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
@@ -26,11 +26,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; swap it in when the block ends without error.
+    """Yield a temporary folder beside `path`; swap it in if the block ends without error.
 
-    The old folder is moved aside before the new one takes its name, and removed last, so that at
-    every moment at least one of the two is whole on disk. `recover_folder` ends a swap that a kill
-    cut in the middle. A link to a folder stays, and the folder that it shows is swapped.
+    The old folder is moved aside before the new one takes its name, and is removed last. At every
+    moment at least one of the two is whole on disk. `recover_folder` repairs a swap that a kill
+    interrupted. If `path` is a link, the folder it points to is swapped and the link stays.
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,19 +50,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Bring the old folder back if a kill cut a swap between its two renames.
+    """Restore the old folder if a kill interrupted a swap between its two renames.
 
-    Harmless in a reader: it renames only where nothing stands in the place.
+    Readers may call it safely: it renames only if `path` does not exist.
     """
     path = path.resolve()
     aside = _aside(path)
     if not path.exists() and aside.exists():
-        with suppress(OSError):  # another process was faster, or the place is read-only
+        with suppress(OSError):  # another process was faster, or the folder is read-only
             aside.rename(path)
 
 
 def sha256_of(path: Path) -> str:
-    """Digest a file in pieces of 1 MiB, as a hex string."""
+    """Return a file's SHA-256 as a hex string, read in pieces of 1 MiB."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while piece := stream.read(1 << 20):
@@ -71,18 +71,18 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_of_head(path: Path, num_bytes: int) -> str:
-    """Digest the first bytes of a file, as a hex string."""
+    """Return the SHA-256 of a file's first bytes as a hex string."""
     with path.open("rb") as stream:
         return sha256_of_bytes(stream.read(num_bytes))
 
 
 def sha256_of_bytes(content: bytes) -> str:
-    """Digest what is in memory, as a hex string."""
+    """Return the SHA-256 of bytes in memory as a hex string."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed writers of this folder left beside it."""
+    """Remove leftovers of killed writers beside this folder."""
     if path.exists():
         shutil.rmtree(_aside(path), ignore_errors=True)
     for left in path.parent.glob(f".{path.name}-*-*"):

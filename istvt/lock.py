@@ -1,4 +1,4 @@
-"""One process at a time in a folder; a killed one holds nothing."""
+"""Lock a folder for one process at a time; a killed process releases its lock."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def locked(folder: Path, *, wait_s: float | None = None) -> Iterator[bool]:
-    """Wait until no other process holds the folder, and hold it; made where it is missing.
+    """Hold a folder while the block runs, after waiting for other processes; create it if missing.
 
     Args:
-        folder: to hold. Who holds it may remove it.
-        wait_s: at most; None is as long as it takes.
+        folder: the folder to hold; its holder may remove it.
+        wait_s: longest time to wait; None waits without limit.
 
     Yields:
-        Whether it is held: some file systems and operating systems have no such locks.
+        Whether it is held; some file systems and operating systems have no such locks.
 
     Raises:
         UsageError: another process still holds it.
@@ -44,7 +44,7 @@ def _take(folder: Path, end_s: float | None) -> tuple[TextIO, bool]:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             stream = (folder / LOCK_FILE).open("w")
-        except FileNotFoundError:  # who held the folder has just removed it
+        except FileNotFoundError:  # its holder has just removed the folder
             continue
         with ExitStack() as stack:
             stack.enter_context(stream)
@@ -66,11 +66,11 @@ def _lock(stream: TextIO, folder: Path, end_s: float | None) -> bool:
         except BlockingIOError:
             if end_s is not None and time.monotonic() >= end_s:
                 raise UsageError(
-                    f"another process works in {folder}: wait until it has ended, or name another "
+                    f"another process is working in {folder}: wait until it ends, or name another "
                     "folder"
                 ) from None
             if not is_told:
-                log.warning("another process works in %s: waiting until it has ended", folder)
+                log.warning("another process is working in %s: waiting until it ends", folder)
                 is_told = True
             time.sleep(POLL_S)
         except OSError:
@@ -80,7 +80,7 @@ def _lock(stream: TextIO, folder: Path, end_s: float | None) -> bool:
 
 
 def _is_at(stream: TextIO, path: Path) -> bool:
-    """Say whether it is still this file that others would lock."""
+    """Check whether other processes would still lock this very file."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
@@ -88,7 +88,7 @@ def _is_at(stream: TextIO, path: Path) -> bool:
 
 
 def _let_go(stream: TextIO) -> None:
-    """Unlock for every process that has inherited the file, too."""
+    """Unlock, also for every process that has inherited the file."""
     import fcntl
 
     fcntl.flock(stream, fcntl.LOCK_UN)

@@ -17,7 +17,7 @@ def test_a_held_folder_is_refused_and_free_again_after(tmp_path):
     with locked(tmp_path) as is_held:
         assert is_held
         with (
-            pytest.raises(UsageError, match="another process works in"),
+            pytest.raises(UsageError, match="another process is working in"),
             locked(tmp_path, wait_s=0),
         ):
             pass

@@ -1,1 +1,1 @@
-"""Clips in, the ranges of activations and the INT8 graph that they give out."""
+"""Derive activation ranges and the INT8 graph from calibration clips."""

@@ -1,6 +1,6 @@
-"""A folder of clips in, a few windows of faces out: what the ranges of an INT8 graph come from.
+"""Take windows of faces from a folder of clips, to calibrate the ranges of an INT8 graph.
 
-The clips need no labels; they should look like what the camera will see.
+The clips need no labels, but should resemble what the camera will see.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from istvt.records import Progress, UInt8Array, ignore
 from istvt.video.source import VIDEO_SUFFIXES
 
 MAX_WINDOWS = 32
-FRAMES_A_CLIP = 60  # sampled; neighbours look alike, so more clips tell more than longer ones
+FRAMES_A_CLIP = 60  # sampled; neighbours look alike, so more clips help more than longer ones
 
 
 @dataclass(frozen=True)
 class CalibrationWindows:
-    """Windows `(m, T, S, S, 3)` uint8, and where they come from, for the bundle."""
+    """Windows `(m, T, S, S, 3)` uint8, and a note on their origin for the bundle."""
 
     faces: UInt8Array
     origin: str
@@ -33,10 +33,10 @@ class CalibrationWindows:
 def windows_from_clips(
     folder: Path, config: ModelConfig, *, progress: Progress = ignore
 ) -> CalibrationWindows:
-    """Find, track and cut the faces of a folder's videos and take windows evenly from all.
+    """Find, track and crop the faces in a folder's videos, and take windows evenly from all.
 
     Raises:
-        DataError: no such folder, no video in it, or no face long enough for a window.
+        DataError: no such folder, no video in it, or no face visible long enough for a window.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of calibration clips")

@@ -1,7 +1,7 @@
-"""Features of calibration windows and the fp32 window graph in, an INT8 graph out.
+"""Quantise the fp32 window graph to INT8, using the features of calibration windows.
 
 Only products with constant weights are quantised: symmetric S8 activations by their largest
-magnitude, S8 weights by channel. The encoder stays in fp32: its first and depthwise convolutions
+magnitude, S8 weights per channel. The encoder stays in fp32: its first and depthwise convolutions
 lose accuracy in INT8 and gain no speed.
 """
 
@@ -21,11 +21,11 @@ PRODUCTS = ("MatMul", "Gemm")
 
 
 def quantize_window(graph: Path, out: Path, features: list[FloatArray]) -> None:
-    """Write the INT8 copy of a window graph, its weights beside it in `<name>.data`.
+    """Write the INT8 copy of a window graph, with its weights beside it in `<name>.data`.
 
     Args:
-        graph: fp32, with our nodes and their bodies.
-        out: another file; must not exist.
+        graph: fp32 graph with our nodes and their bodies.
+        out: file to write; must not exist.
         features: `(1, T, *feature_shape)` each, from the encoder.
     """
     quantization = require("onnxruntime.quantization", extra="cpu")
@@ -50,9 +50,9 @@ def quantize_window(graph: Path, out: Path, features: list[FloatArray]) -> None:
 
 
 def to_unsigned_activations(graph: onnx.ModelProto) -> None:
-    """Move activations from S8 around 0 to U8 around 128, in place; the values stay the same.
+    """Shift activations from S8 around 0 to U8 around 128, in place; the values stay the same.
 
-    x86 multiplies U8 by S8 directly; S8 by S8 it must correct for.
+    x86 multiplies U8 by S8 directly. S8 by S8 needs a correction.
     """
     weights = {tensor.name: tensor for tensor in graph.graph.initializer}
     zero_points = {node.input[2] for node in graph.graph.node if node.op_type == "QuantizeLinear"}
@@ -63,7 +63,7 @@ def to_unsigned_activations(graph: onnx.ModelProto) -> None:
 
 
 class _Reader:
-    """Gives ONNX Runtime's calibrator one window after another."""
+    """Feeds windows to ONNX Runtime's calibrator one by one."""
 
     def __init__(self, features: list[FloatArray]) -> None:
         self._features = iter(features)
@@ -88,7 +88,7 @@ def _products_with_weights(graph: Path) -> list[str]:
 
 @contextmanager
 def _quiet_logging() -> Iterator[None]:
-    """Keep the quantiser's advice about preparing graphs, which does not apply, from the user."""
+    """Hide the quantiser's advice about preparing graphs, which does not apply."""
     root: Any = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

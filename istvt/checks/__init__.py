@@ -1,4 +1,4 @@
-"""Nothing in, what this machine has and what works on it out (`istvt checks`)."""
+"""Check what this machine has and which packages work on it (`istvt checks`)."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ __all__ = ["Check", "Status", "exit_code", "format_checks", "run_checks"]
 
 
 def run_checks() -> list[Check]:
-    """Look at the machine and try every package; takes as long as the slowest imports."""
+    """Inspect the machine and try every package; takes as long as the slowest imports."""
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
         probes = [pool.submit(check_package, package) for package in PACKAGES]
         before = [check() for check in machine.HARDWARE]
@@ -22,13 +22,13 @@ def run_checks() -> list[Check]:
 
 
 def exit_code(checks: Iterable[Check]) -> ExitCode:
-    """Fail only where no backend at all can run a model."""
+    """Return a failure only if no backend at all can run a model."""
     works = any(check.runs_models and check.status is Status.PASS for check in checks)
     return ExitCode.DONE if works else ExitCode.ENVIRONMENT
 
 
 def format_checks(checks: Sequence[Check]) -> str:
-    """Lay the checks out in columns, each fix below its line, and the outcome last."""
+    """Format the checks in columns, with each fix below its line and the outcome last."""
     width = max((len(check.name) for check in checks), default=0)
     lines = []
     for check in checks:

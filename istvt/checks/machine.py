@@ -1,4 +1,4 @@
-"""Nothing in, what the machine has out: system, CPU, memory, GPU, cameras, disk."""
+"""Check the machine itself: system, CPU, memory, GPU, cameras and disk."""
 
 import os
 import platform
@@ -12,8 +12,8 @@ from istvt.checks.record import Check, Status
 from istvt.video.camera import list_cameras
 
 GIB = 1 << 30
-LEAST_MEMORY_GIB = 2  # the paper preset's weights, its graphs and one video at a time
-LEAST_DISK_GIB = 2  # one bundle of the paper preset: weights, ONNX files, an engine
+LEAST_MEMORY_GIB = 2  # for the paper preset's weights, its graphs and one video at a time
+LEAST_DISK_GIB = 2  # for one bundle of the paper preset: weights, ONNX files, an engine
 CPU_FEATURES = (
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"),
     *("neon", "asimd", "asimddp", "bf16", "i8mm"),
@@ -23,14 +23,14 @@ DETECTOR_WEIGHTS = ("pnet.pt", "rnet.pt", "onet.pt")
 
 
 def check_system() -> Check:
-    """Name the operating system and Python."""
+    """Report the operating system and the Python version."""
     detail = f"{platform.system()} {platform.release()} {platform.machine()}"
     python = f"Python {platform.python_version()}"
     return Check("system", Status.PASS, f"{detail}, {python}")
 
 
 def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Check:
-    """Name the CPU, its cores and those of its features that the backends use."""
+    """Report the CPU, its cores and the features that backends use."""
     text = cpuinfo.read_text(errors="replace") if cpuinfo.is_file() else ""
     fields = {
         key.strip().lower(): value.strip()
@@ -41,13 +41,13 @@ def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Check:
     model = fields.get("model name") or platform.processor() or platform.machine()
     detail = f"{model}, {os.cpu_count()} cores, {' '.join(features) or 'features unknown'}"
     if "sse" in flags and "avx2" not in flags:
-        fix = "expect it to be slow: use a machine with AVX2, or its GPU"
+        fix = "this CPU is slow: use a machine with AVX2, or a GPU"
         return Check("cpu", Status.WARN, f"{detail} (no avx2)", fix)
     return Check("cpu", Status.PASS, detail)
 
 
 def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
-    """Tell the memory and what is free of it."""
+    """Report the total and available memory."""
     if not meminfo.is_file():
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
         return Check("memory", Status.PASS, f"{total:.1f} GiB")
@@ -60,7 +60,7 @@ def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
 
 
 def check_gpu() -> Check:
-    """Ask NVIDIA's driver for its GPUs."""
+    """Query NVIDIA's driver for its GPUs."""
     if shutil.which("nvidia-smi") is None:
         if TEGRA_RELEASE.is_file():
             release = TEGRA_RELEASE.read_text().splitlines()[0].lstrip("# ")
@@ -71,7 +71,7 @@ def check_gpu() -> Check:
     rows = [line.split(", ") for line in (output or "").splitlines()]
     if not rows or any(len(row) != fields.count(",") + 1 for row in rows):
         fix = "nvidia-smi failed: install or update the driver, then restart"
-        return Check("gpu", Status.WARN, "the NVIDIA driver does not answer", fix)
+        return Check("gpu", Status.WARN, "the NVIDIA driver does not respond", fix)
     gpus = [
         f"{name}, {memory}, compute capability {capability}, driver {driver}"
         for name, driver, capability, memory in rows
@@ -85,7 +85,7 @@ def check_cuda_toolkit() -> Check:
     nvcc = shutil.which("nvcc") or (str(beside) if beside.exists() else None)
     output = _output_of(nvcc, "--version") if nvcc else None
     if output is None:
-        return Check("cuda toolkit", Status.ABSENT, "not found (only pycuda needs it to install)")
+        return Check("cuda toolkit", Status.ABSENT, "not found (needed only to install pycuda)")
     release = next((line for line in output.splitlines() if "release" in line), "version unknown")
     return Check("cuda toolkit", Status.PASS, release.strip())
 
@@ -128,7 +128,7 @@ def check_cameras() -> Check:
 
 
 def check_disk(folder: Path = Path()) -> Check:
-    """Tell the free space here."""
+    """Report the free space in the folder."""
     free_gib = shutil.disk_usage(folder).free / GIB
     detail = f"{free_gib:.1f} GiB free in {folder.resolve()}"
     if free_gib < LEAST_DISK_GIB:
@@ -137,13 +137,13 @@ def check_disk(folder: Path = Path()) -> Check:
 
 
 def check_writing(folder: Path = Path()) -> Check:
-    """Try to write here, where runs and bundles go."""
+    """Try to write to the folder, which will hold runs and bundles."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(b"istvt")
     except OSError as error:
         detail = f"cannot write in {folder.resolve()}: {error.strerror}"
-        return Check("write access", Status.WARN, detail, "go to a folder that you may write to")
+        return Check("write access", Status.WARN, detail, "change to a writable folder")
     return Check("write access", Status.PASS, f"{folder.resolve()}")
 
 

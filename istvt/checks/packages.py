@@ -1,4 +1,4 @@
-"""A package in, what its own process says of it out."""
+"""Probe each package in its own process."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ PROBE_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Package:
-    """A package that is probed in a process of its own."""
+    """A package to probe in its own process."""
 
     module: str
     install: str
@@ -27,7 +27,7 @@ class Package:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The devices on which it runs models as a backend."""
+        """Devices on which the package runs models as a backend."""
         return next((row.devices for row in BACKENDS if row.name == self.module), ())
 
 
@@ -51,9 +51,9 @@ def check_package(
     """Probe a package in its own process.
 
     Args:
-        package: what to probe.
-        command: runs instead of `python -m istvt.checks.probes MODULE` (for tests).
-        timeout_s: after which it counts as hanging.
+        package: the package to probe.
+        command: replaces `python -m istvt.checks.probes MODULE` (for tests).
+        timeout_s: after this time the probe counts as hanging.
     """
     name = package.label or package.module
     if not command and importlib.util.find_spec(package.module) is None:
@@ -86,7 +86,7 @@ def check_package(
 
 
 def _probe_environment() -> dict[str, str]:
-    """Let the probes import this istvt, wherever it was imported from."""
+    """Return an environment in which probes import this very `istvt`."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,7 +1,7 @@
-"""The name of a package in, one line of JSON out: whether it does its work on this machine.
+"""Try one package on this machine and print the findings as one line of JSON.
 
-Run as `python -m istvt.checks.probes NAME`, one process each, because what is probed are native
-libraries: one that hangs or takes its process down must not take the others with it.
+Run as `python -m istvt.checks.probes NAME`, one process per package. The packages are native
+libraries: one that hangs or crashes must not affect the others.
 """
 
 import json
@@ -33,7 +33,7 @@ ORT_PROVIDERS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What one part of a package does here; `part` is its device or provider."""
+    """How one device or provider of a package (`part`) works on this machine."""
 
     part: str
     status: Status
@@ -44,7 +44,7 @@ class Finding:
 def _attempt(part: str, act: Callable[[], str], *, fix: str) -> Finding:
     try:
         return Finding(part, "pass", act())
-    except Exception as error:  # noqa: BLE001 a probe reports whatever goes wrong
+    except Exception as error:  # noqa: BLE001 a probe reports any failure
         text = " ".join(str(error).split())
         return Finding(part, "fail", f"{type(error).__name__}: {text[:200]}", fix)
 
@@ -56,7 +56,7 @@ def _expect(result: object) -> None:
 
 
 def probe_av() -> list[Finding]:
-    """Look for the decoders and encoders that sources and writers use."""
+    """Check for the decoders and encoders that sources and writers use."""
     import av
 
     missing = [name for name in ("h264", "hevc", "vp9", "mjpeg") if name not in av.codecs_available]
@@ -72,7 +72,7 @@ def _encoder(av: ModuleType) -> str:
 
 
 def probe_cv2() -> list[Finding]:
-    """Convert one picture."""
+    """Convert one image."""
 
     def act() -> str:
         import cv2
@@ -84,7 +84,7 @@ def probe_cv2() -> list[Finding]:
 
 
 def probe_torch() -> list[Finding]:
-    """Run one operator on the CPU, and on each GPU that there is."""
+    """Run one operator on the CPU and on each GPU."""
     import torch
 
     def run(device: str) -> str:
@@ -108,7 +108,7 @@ def probe_torch() -> list[Finding]:
 
 
 def probe_onnxruntime() -> list[Finding]:
-    """Run one node on each provider that is built in; a fall-back to another one is a failure."""
+    """Run one node on each built-in provider; a fall-back to another provider is a failure."""
     import onnxruntime as ort
 
     from istvt.runtime.backends.onnxruntime_gpu import preload
@@ -121,7 +121,7 @@ def probe_onnxruntime() -> list[Finding]:
             preload(ort, provider)
         session = ort.InferenceSession(RELU_ONNX, providers=[provider])
         if session.get_providers()[0] != provider:
-            raise RuntimeError(f"{provider} did not start, its libraries or GPU are missing")
+            raise RuntimeError(f"{provider} did not start: its libraries or GPU are missing")
         _expect(session.run(None, {"x": RELU_INPUT})[0])
         return f"{ort.__version__}, runs"
 
@@ -142,7 +142,7 @@ def _ort_fix(part: str) -> str:
 
 
 def _gpu_fix() -> str:
-    """Both builds are one module: installed over the other, the one for GPUs does not show."""
+    """Return the command that installs the GPU build; the CPU build would hide it."""
     install = "pip install 'istvt[gpu]' (needs an NVIDIA GPU)"
     try:
         metadata.distribution("onnxruntime")
@@ -173,7 +173,7 @@ def probe_openvino() -> list[Finding]:
 
 
 def probe_tensorrt_rtx() -> list[Finding]:
-    """Build an engine, which needs no GPU, and load it, which does."""
+    """Build an engine, which needs no GPU, and load it, which needs one."""
     import tensorrt_rtx
 
     return _probe_tensorrt(tensorrt_rtx, extra="rtx")
@@ -199,7 +199,7 @@ def _probe_tensorrt(trt: ModuleType, *, extra: str) -> list[Finding]:
     if built.status != "pass":
         return [built]
     if trt.Runtime(logger).deserialize_cuda_engine(engines[0]) is None:
-        detail = f"{built.detail}, cannot run them: no NVIDIA GPU that it supports"
+        detail = f"{built.detail}, cannot run them: no supported NVIDIA GPU"
         return [Finding("", "warn", detail, "run the engines on a machine with such a GPU")]
     return [Finding("cuda", "pass", f"{built.detail} and loads them")]
 
@@ -219,7 +219,7 @@ def _build_engine(trt: ModuleType, logger: object) -> bytes:
 
 
 def probe_pycuda() -> list[Finding]:
-    """Count the GPUs that the driver shows."""
+    """Count the driver's GPUs."""
 
     def count() -> str:
         import pycuda
@@ -232,7 +232,7 @@ def probe_pycuda() -> list[Finding]:
 
 
 def probe_cuda_python() -> list[Finding]:
-    """Open the first GPU the way the backends do."""
+    """Open the first GPU as the backends do."""
 
     def act() -> str:
         from istvt.bundle.engines import format_driver
@@ -272,7 +272,7 @@ PROBES: dict[str, Callable[[], list[Finding]]] = {
 
 
 def main(name: str) -> None:
-    """Run one probe; the last line of the output is its findings."""
+    """Run one probe and print its findings as the last line of output."""
     findings = [vars(finding) for finding in PROBES[name]()]
     sys.stdout.write("\n" + json.dumps(findings) + "\n")
     sys.stdout.flush()

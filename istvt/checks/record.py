@@ -1,11 +1,11 @@
-"""What a check found: the record that all checks return."""
+"""Define the record that every check returns."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
 class Status(str, Enum):
-    """How a check ended; what is absent is optional."""
+    """The outcome of a check; only optional things can be absent."""
 
     PASS = "pass"
     WARN = "warn"
@@ -18,8 +18,8 @@ class Check:
     """One line of the table.
 
     Attributes:
-        fix: what to do about it, a command where there is one; empty where nothing is to be done.
-        runs_models: it is a backend, so that one passing check of this kind is enough.
+        fix: how to fix it, as a command if possible; empty if nothing needs to be done.
+        runs_models: whether this is a backend; one passing check of this kind is enough.
     """
 
     name: str

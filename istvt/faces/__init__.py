@@ -1,1 +1,1 @@
-"""Frames in, tracked and aligned face crops out."""
+"""Detect, track, align and crop faces."""

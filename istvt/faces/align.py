@@ -1,4 +1,4 @@
-"""A picture and a face in, the square crop that the model takes out."""
+"""Cut the aligned square crop of a face that the model takes."""
 
 from dataclasses import dataclass
 from math import atan2, ceil, cos, sin
@@ -10,19 +10,19 @@ from istvt.errors import UsageError
 from istvt.presets import CropRecipe
 from istvt.records import Face, FloatArray, UInt8Array
 
-# Two samples a pixel and side at least: with one, how sharp a crop is would depend on where its
-# pixels fall on the picture's, and would flicker from frame to frame as the face moves.
+# Samples per crop pixel and axis. With one, sharpness would depend on how the crop's pixels fall on
+# the image's, and would flicker as the face moves.
 LEAST_SAMPLES = 2
 
 
 @dataclass(frozen=True)
 class CropSquare:
-    """The square of the picture that becomes the crop.
+    """The square of the image that becomes the crop.
 
     Attributes:
-        centre_xy: px.
-        side_px: of the square.
-        angle: radians by which the face is tilted, clockwise as seen.
+        centre_xy: centre of the square, px.
+        side_px: side of the square.
+        angle: tilt of the face in radians, clockwise as seen.
     """
 
     centre_xy: tuple[float, float]
@@ -31,7 +31,7 @@ class CropSquare:
 
 
 def crop_square(face: Face, recipe: CropRecipe) -> CropSquare:
-    """Place the square: about the nose tip, a multiple of the box's larger side, along the eyes.
+    """Place the square: centred on the nose tip, a multiple of the box's longer side, eyes level.
 
     Source: Zhao et al., ISTVT, IEEE TIFS 2023.
 
@@ -48,7 +48,7 @@ def crop_square(face: Face, recipe: CropRecipe) -> CropSquare:
 
 
 def crop_to_image(square: CropSquare, size_px: int) -> FloatArray:
-    """The affine map `(2, 3)` from pixel centres of the crop to those of the picture."""
+    """Return the affine map `(2, 3)` from the crop's pixel centres to the image's."""
     step = square.side_px / size_px
     along, across = step * cos(square.angle), step * sin(square.angle)
     middle = (size_px - 1) / 2
@@ -63,22 +63,22 @@ def crop_to_image(square: CropSquare, size_px: int) -> FloatArray:
 
 
 def image_to_crop(points: FloatArray, square: CropSquare, size_px: int) -> FloatArray:
-    """Place points `(n, 2)` of the picture in the crop, both in px."""
+    """Map points `(n, 2)` of the image into the crop, both in px."""
     back = cv2.invertAffineTransform(crop_to_image(square, size_px))
     return np.asarray(points @ back[:, :2].T + back[:, 2], np.float32)
 
 
 def cut_face(image: UInt8Array, face: Face, recipe: CropRecipe) -> UInt8Array:
-    """Cut a face out, level and to size.
+    """Cut out a face, level it and resize it.
 
-    The picture is sampled at least once a pixel and then averaged, so that a large face does not
-    alias. Beyond the picture's edge its last pixels go on: a black margin would be an edge, which
-    is what a detector of blended faces looks for.
+    The image is sampled at least once per pixel and then averaged, so that a large face does not
+    alias. Beyond the image's edge its last pixels repeat. A black margin would be an edge, and
+    edges are what a detector of blended faces looks for.
 
     Args:
         image: `(H, W, 3)` RGB.
-        face: with its landmarks.
-        recipe: the model's.
+        face: the face with its landmarks.
+        recipe: the model's crop recipe.
 
     Returns:
         `(size_px, size_px, 3)` RGB.

@@ -1,7 +1,7 @@
-"""A picture in, area-averaged copies of it or of parts of it out, all from one summed-area table.
+"""Resize an image, or boxes of it, by area averages from one summed-area table.
 
-Averages are taken over whole pixels, as by adaptive average pooling: output i of n over a length L
-covers the pixels from floor(i L / n) up to, not including, ceil((i + 1) L / n).
+Averages cover whole pixels, as in adaptive average pooling. Output i of n over length L covers the
+pixels from floor(i L / n) up to, but excluding, ceil((i + 1) L / n).
 """
 
 import cv2
@@ -14,10 +14,10 @@ IntArray = NDArray[np.int64]
 
 
 class AreaTable:
-    """Sums over any rectangle of one picture in four look-ups.
+    """Sum any rectangle of one image with four look-ups.
 
-    Sums wrap around at 32 bits in large pictures; the differences stay right, since no window that
-    is averaged holds 2**31 / 255 pixels.
+    Sums wrap around at 32 bits in large images. Their differences stay exact, because no averaged
+    window holds 2**31 / 255 pixels.
     """
 
     def __init__(self, image: UInt8Array) -> None:
@@ -25,7 +25,7 @@ class AreaTable:
         self._sums = np.stack([cv2.integral(plane) for plane in cv2.split(image)])
 
     def resized(self, height: int, width: int) -> FloatArray:
-        """Shrink the whole picture to `(1, 3, height, width)`, values 0 to 255."""
+        """Shrink the whole image to `(1, 3, height, width)`, values 0 to 255."""
         top, bottom = _edges(np.array([self.height]), height)
         left, right = _edges(np.array([self.width]), width)
         weight = _weights(top, bottom, left, right)[0]
@@ -36,11 +36,11 @@ class AreaTable:
         return averaged
 
     def cut(self, boxes_px: IntArray, size: int) -> FloatArray:
-        """Cut boxes out and bring each to one size.
+        """Cut out boxes and resize each to the same size.
 
         Args:
-            boxes_px: `(n, 4)` x0, y0, x1, y1, not empty, inside the picture, ends excluded.
-            size: side of the result.
+            boxes_px: `(n, 4)` x0, y0, x1, y1, not empty, inside the image, ends excluded.
+            size: side of each result, px.
 
         Returns:
             `(n, 3, size, size)`, values 0 to 255.
@@ -63,7 +63,7 @@ class AreaTable:
 
 
 def _edges(lengths: IntArray, size: int, *, start: IntArray | int = 0) -> tuple[IntArray, IntArray]:
-    """First and past-the-last pixel `(n, size)` of every output along one axis."""
+    """Return the first and past-the-last pixel `(n, size)` of every output along one axis."""
     steps = np.arange(size)
     begin = (steps * lengths[:, None]) // size
     end = -(-(steps + 1) * lengths[:, None] // size)
@@ -72,6 +72,6 @@ def _edges(lengths: IntArray, size: int, *, start: IntArray | int = 0) -> tuple[
 
 
 def _weights(top: IntArray, bottom: IntArray, left: IntArray, right: IntArray) -> FloatArray:
-    """One over the pixels in every window: `(n, rows, columns)`."""
+    """Return one over the number of pixels in every window: `(n, rows, columns)`."""
     counts = (bottom - top)[:, :, None] * (right - left)[:, None, :]
     return (1.0 / counts).astype(np.float32)

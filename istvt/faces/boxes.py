@@ -1,4 +1,4 @@
-"""Boxes `(n, 4)` as x0, y0, x1, y1 in px: overlap, suppression, squaring, regression."""
+"""Compare, suppress, square and adjust boxes `(n, 4)`, given as x0, y0, x1, y1 in px."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ IndexArray = NDArray[np.intp]
 
 
 def sides(boxes_xyxy: FloatArray) -> FloatArray:
-    """Widths and heights `(n, 2)`."""
+    """Return widths and heights `(n, 2)`."""
     return boxes_xyxy[:, 2:4] - boxes_xyxy[:, 0:2]
 
 
 def iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
-    """Intersection over union of every pair.
+    """Compute the intersection over union of every pair.
 
     Args:
         first_xyxy: `(n, 4)`.
@@ -34,7 +34,7 @@ def iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
 
 
 def suppress_by_union(boxes_xyxy: FloatArray, scores: FloatArray, *, limit: float) -> IndexArray:
-    """Keep the best of every group whose overlap over the union exceeds the limit.
+    """Keep the best box of every group whose intersection over union exceeds the limit.
 
     Returns:
         Indices of the kept boxes, best first.
@@ -43,14 +43,14 @@ def suppress_by_union(boxes_xyxy: FloatArray, scores: FloatArray, *, limit: floa
         return np.zeros(0, np.intp)
     boxes_xywh: Any = boxes_xyxy[:, :4].astype(np.float64)
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
-    plain_scores: Any = scores  # OpenCV's annotations know sequences only
+    plain_scores: Any = scores  # OpenCV's annotations allow only sequences
     return np.asarray(cv2.dnn.NMSBoxes(boxes_xywh, plain_scores, 0.0, limit), np.intp)
 
 
 def suppress_by_smaller(boxes_xyxy: FloatArray, scores: FloatArray, *, limit: float) -> IndexArray:
-    """Keep the best of every group whose overlap over the smaller box exceeds the limit.
+    """Keep the best box of every group whose overlap, as a share of the smaller box, is too large.
 
-    Sides count the last pixel too, as in MTCNN's last stage.
+    Sides include the last pixel, as in MTCNN's last stage.
 
     Returns:
         Indices of the kept boxes, best first.
@@ -69,7 +69,7 @@ def suppress_by_smaller(boxes_xyxy: FloatArray, scores: FloatArray, *, limit: fl
 
 
 def squared(boxes_xyxy: FloatArray, *, scale: float = 1.0) -> FloatArray:
-    """Make every side the longer one, times a scale, about the centre."""
+    """Make every box a square about its centre, with its longer side times a scale."""
     wh = sides(boxes_xyxy)
     longest = wh.max(axis=1, keepdims=True) * np.float32(scale)
     corners = boxes_xyxy[:, :2] + wh * np.float32(0.5) - longest * np.float32(0.5)
@@ -77,12 +77,12 @@ def squared(boxes_xyxy: FloatArray, *, scale: float = 1.0) -> FloatArray:
 
 
 def regressed(boxes_xyxy: FloatArray, offsets: FloatArray, *, extra_px: int = 0) -> FloatArray:
-    """Move every edge by its offset, given in parts of the box's side.
+    """Move every edge by its offset, given as a fraction of the box's side.
 
     Args:
         boxes_xyxy: `(n, 4)`.
         offsets: `(n, 4)`, one for each of x0, y0, x1, y1.
-        extra_px: added to the side before the offset is scaled by it; MTCNN's later stages use 1.
+        extra_px: added to the side before it scales the offset; MTCNN's later stages use 1.
     """
     wh = sides(boxes_xyxy) + np.float32(extra_px)
     return boxes_xyxy + offsets * np.hstack([wh, wh])

@@ -1,27 +1,27 @@
-"""Times of past work in, how often to search the whole picture out."""
+"""Decide how often to search the whole image for faces."""
 
 from math import ceil
 
-MOST_UPDATES = 12  # half a second at 25 frames a second until a new face is seen
+MOST_UPDATES = 12  # a new face is found within half a second at 25 frames per second
 MEMORY = 0.2  # weight of the newest time in the running means
 
 
 class FixedCadence:
-    """Every k-th update: repeatable, for files."""
+    """Search at every k-th update; repeatable, for files."""
 
     def __init__(self, every: int) -> None:
         self.every = every
 
     def note(self, *, searched: bool, spent_s: float, period_s: float | None) -> None:
-        """Nothing changes with the times."""
+        """Ignore the times."""
 
 
 class AdaptiveCadence:
-    """As often as the machine sustains, for live sources.
+    """Search as often as the machine sustains, for live sources.
 
     Args:
-        share: part of the time between two frames that face detection may take; the rest is for
-            the model.
+        share: fraction of the time between two frames that face detection may take. The model
+            takes the rest.
     """
 
     def __init__(self, *, share: float = 0.4) -> None:
@@ -35,9 +35,9 @@ class AdaptiveCadence:
         """Learn from one update.
 
         Args:
-            searched: whether the whole picture was searched in it.
-            spent_s: what it took.
-            period_s: from the frame before to this one; None where there was none.
+            searched: whether this update searched the whole image.
+            spent_s: how long it took.
+            period_s: time since the previous frame; None at the first.
         """
         if searched:
             self._search_s = _mean(self._search_s, spent_s)

@@ -1,7 +1,7 @@
-"""A picture in, MTCNN's faces out, with ONNX Runtime on the CPU and without torch.
+"""Find faces with MTCNN in ONNX Runtime on the CPU, without torch.
 
-Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks"
-(2016); boxes and landmarks agree with those of facenet-pytorch 2.5.3.
+Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
+Networks" (2016). Boxes and landmarks agree with those of facenet-pytorch 2.5.3.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ from istvt.faces.area import AreaTable, IntArray
 from istvt.faces.mtcnn_weights import FILE_NAMES, detector_folder, is_detector
 from istvt.records import Face, FloatArray, UInt8Array
 
-CELL_PX, STRIDE_PX = 12, 2  # what one cell of P-Net's map sees, and how far apart cells are
-REJECTION_PX, OUTPUT_PX = 24, 48  # the crops that R-Net and O-Net take
-REFINE_SCALE = 0.9  # of 0.9 to 1.3, O-Net was surest and its boxes steadiest from frame to frame
-MAX_BATCH = 256  # bounds the memory that a crowded picture takes
+CELL_PX, STRIDE_PX = 12, 2  # field of view and spacing of the cells of P-Net's map
+REJECTION_PX, OUTPUT_PX = 24, 48  # sides of the crops that R-Net and O-Net take
+REFINE_SCALE = 0.9  # of 0.9 to 1.3: O-Net was most confident and its boxes the most stable
+MAX_BATCH = 256  # bounds the memory for a crowded image
 LEAST_BATCH = 4  # fewer are not worth another thread
 
 Item = TypeVar("Item")
@@ -32,22 +32,21 @@ Result = TypeVar("Result")
 
 
 class MtcnnDetector:
-    """Finds faces in a picture.
+    """Finds faces in an image.
 
     Args:
-        folder: where the three networks lie; None takes this user's, built on first use.
-        min_face_px: the smallest face that is looked for. The time of a search grows with the
-            square of the picture's side over this. 20 is facenet-pytorch's; a model's own is in
-            its `CropRecipe`.
+        folder: folder of the three networks; None uses this user's, built on first use.
+        min_face_px: the smallest face to find. The time of a search grows with the square of the
+            image's side over this. facenet-pytorch uses 20; a model's `CropRecipe` holds its own.
         thresholds: least probability after each of the three networks.
-        refine_threshold: least probability of a face that `refine` still follows.
-        factor: size of each level of the picture's pyramid over the one before.
-        threads: over which a search is spread; None takes one for each core.
+        refine_threshold: least probability at which `refine` still follows a face.
+        factor: size of each level of the image pyramid relative to the previous one.
+        threads: number of threads for a search; None uses one per core.
 
     Raises:
-        MissingExtraError: ONNX Runtime is not installed, or what builds the user's networks.
+        MissingExtraError: ONNX Runtime is not installed, or a package to build the networks with.
         BundleError: the folder holds no detector, or a broken one.
-        UsageError: an argument is out of its range.
+        UsageError: an argument is out of range.
     """
 
     def __init__(
@@ -73,16 +72,16 @@ class MtcnnDetector:
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     def detect(self, image: UInt8Array) -> list[Face]:
-        """Search the whole picture.
+        """Search the whole image.
 
         Args:
             image: `(H, W, 3)` RGB.
 
         Returns:
-            Faces, the largest first; none where the picture is smaller than `min_face_px`.
+            Faces, largest first; none if the image is smaller than `min_face_px`.
 
         Raises:
-            UsageError: the picture has another shape or type.
+            UsageError: the image has the wrong shape or type.
         """
         _check_image(image)
         if min(image.shape[:2]) < self.min_face_px:
@@ -96,17 +95,17 @@ class MtcnnDetector:
         return sorted(faces, key=_face_area, reverse=True)
 
     def refine(self, image: UInt8Array, boxes_xyxy: FloatArray) -> list[Face | None]:
-        """Look again only where faces were, with the last network alone.
+        """Search only where faces were, using just the last network.
 
         Args:
             image: `(H, W, 3)` RGB.
             boxes_xyxy: `(n, 4)` px.
 
         Returns:
-            One entry per box, None where there is no longer a face.
+            One entry per box; None if the face is gone.
 
         Raises:
-            UsageError: the picture or the boxes have another shape or type.
+            UsageError: the image or the boxes have the wrong shape or type.
         """
         _check_image(image)
         boxes_xyxy = np.asarray(boxes_xyxy, np.float32)
@@ -128,14 +127,14 @@ class MtcnnDetector:
         ]
 
     def _propose(self, areas: AreaTable) -> FloatArray:
-        """P-Net at every level of the pyramid: boxes `(n, 4)`, squared."""
+        """Run P-Net at every level of the pyramid and return squared boxes `(n, 4)`."""
         levels = self._map(lambda scale: self._propose_at(areas, scale), self._scales(areas))
         boxes, scores, offsets = (np.concatenate(parts) for parts in zip(*levels, strict=True))
         kept = bx.suppress_by_union(boxes, scores, limit=0.7)
         return bx.squared(bx.regressed(boxes[kept], offsets[kept]))
 
     def _scales(self, areas: AreaTable) -> list[float]:
-        """Sizes of the pyramid's levels over the picture's."""
+        """Return the scale of each pyramid level relative to the image."""
         scales: list[float] = []
         scale = CELL_PX / self.min_face_px
         shorter_px = min(areas.height, areas.width) * scale
@@ -148,7 +147,7 @@ class MtcnnDetector:
     def _propose_at(
         self, areas: AreaTable, scale: float
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """P-Net at one level: boxes `(n, 4)`, probabilities `(n,)`, offsets `(n, 4)`."""
+        """Run P-Net at one level: boxes `(n, 4)`, probabilities `(n,)`, offsets `(n, 4)`."""
         level = areas.resized(int(areas.height * scale + 1), int(areas.width * scale + 1))
         probability, offsets = self._pnet.run(None, {"pixels": level})
         rows, columns = np.nonzero(probability[0, 0] >= self.thresholds[0])
@@ -159,7 +158,7 @@ class MtcnnDetector:
         return boxes[kept], scores[kept], offsets[0][:, rows[kept], columns[kept]].T
 
     def _map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Do the work of each item, on several threads where there are several items."""
+        """Process each item, on several threads if there are several items."""
         if self._pool is None or len(items) < 2:
             return [work(item) for item in items]
         return list(self._pool.map(work, items))
@@ -167,7 +166,7 @@ class MtcnnDetector:
     def _run(
         self, session: Any, areas: AreaTable, boxes_px: IntArray, size: int
     ) -> list[FloatArray]:
-        """Cut the boxes out and pass them through a network; every output has a row per box."""
+        """Cut out the boxes and run a network on them; every output has one row per box."""
         parts = min(max(len(boxes_px) // LEAST_BATCH, 1), self._threads)
         parts = max(parts, ceil(len(boxes_px) / MAX_BATCH))
         outputs = self._map(
@@ -177,7 +176,7 @@ class MtcnnDetector:
         return [np.concatenate(output) for output in zip(*outputs, strict=True)]
 
     def _reject(self, areas: AreaTable, boxes: FloatArray) -> FloatArray:
-        """R-Net on the candidates: boxes `(n, 4)`, fewer, better and squared."""
+        """Run R-Net on the candidates and return fewer, better, squared boxes `(n, 4)`."""
         boxes_px, inside = _whole_pixels(boxes, areas)
         probability, offsets = self._run(self._rnet, areas, boxes_px[inside], REJECTION_PX)
         passed = probability[:, 0] > self.thresholds[1]
@@ -188,7 +187,11 @@ class MtcnnDetector:
     def _locate(
         self, areas: AreaTable, boxes: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """O-Net on squared boxes: probabilities `(n,)`, 0 outside the picture; boxes; landmarks."""
+        """Run O-Net on squared boxes.
+
+        Returns:
+            Probabilities `(n,)`, 0 outside the image; boxes `(n, 4)`; landmarks `(n, 5, 2)`.
+        """
         boxes_px, inside = _whole_pixels(boxes, areas)
         scores = np.zeros(len(boxes), np.float32)
         offsets = np.zeros((len(boxes), 4), np.float32)
@@ -203,26 +206,26 @@ class MtcnnDetector:
 
 
 def _open_session(path: Path) -> Any:
-    """Load a network for one thread: the detector spreads its work over threads itself.
+    """Load a network for one thread; the detector spreads its work over threads itself.
 
-    Pyramid levels and candidates part evenly, whereas the threads inside a session wait for each
-    other at every small layer.
+    Pyramid levels and candidates split evenly. Threads inside a session would wait for each other
+    at every small layer.
     """
     onnxruntime = require("onnxruntime", extra="cpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.enable_mem_pattern = False  # every level and every batch has a shape of its own
+    options.enable_mem_pattern = False  # every level and batch has a different shape
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise BundleError(f"{path} cannot be loaded: delete its folder to build it anew") from error
+        raise BundleError(f"{path} cannot be loaded: delete its folder to rebuild it") from error
 
 
 def _whole_pixels(boxes: FloatArray, areas: AreaTable) -> tuple[IntArray, NDArray[np.intp]]:
-    """Clip boxes to whole pixels as MTCNN does, from 1; and say which still hold a pixel.
+    """Clip boxes to whole pixels, counted from 1 as in MTCNN.
 
     Returns:
-        `(n, 4)` counted from 0 with the ends excluded, and the indices of those not empty.
+        Boxes `(n, 4)`, counted from 0 with ends excluded, and the indices of non-empty ones.
     """
     boxes_px = boxes.astype(np.int64)
     boxes_px[:, :2] = np.maximum(boxes_px[:, :2], 1) - 1
@@ -231,7 +234,7 @@ def _whole_pixels(boxes: FloatArray, areas: AreaTable) -> tuple[IntArray, NDArra
 
 
 def _region_around(boxes: FloatArray, image: UInt8Array) -> tuple[int, int, int, int] | None:
-    """The part of the picture that holds all boxes, or None where no box touches it."""
+    """Return the region of the image that holds all boxes; None if no box touches the image."""
     if not len(boxes):
         return None
     left, top = np.maximum(boxes[:, :2].min(axis=0).astype(int) - 1, 0)
@@ -247,9 +250,9 @@ def _face_area(face: Face) -> float:
 def _check_image(image: UInt8Array) -> None:
     given = (getattr(image, "dtype", type(image).__name__), getattr(image, "shape", None))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        raise UsageError(f"the picture is {given[0]}: it must be an array of uint8")
+        raise UsageError(f"the image is {given[0]}: it must be an array of uint8")
     if image.ndim != 3 or image.shape[2] != 3:
-        raise UsageError(f"the picture is {given[1]}: it must be (H, W, 3), RGB")
+        raise UsageError(f"the image is {given[1]}: it must be (H, W, 3), RGB")
 
 
 def _check_arguments(min_face_px: int, thresholds: tuple[float, ...], factor: float) -> None:

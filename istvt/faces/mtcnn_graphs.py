@@ -1,12 +1,13 @@
-"""MTCNN's weights in, its three networks as ONNX graphs out.
+"""Build MTCNN's three networks as ONNX graphs from its weights.
 
-The networks are those of Zhang et al., "Joint Face Detection and Alignment Using Multitask
-Cascaded Convolutional Networks" (2016), with the layer names of facenet-pytorch. Each takes raw
-pixels `(n, 3, h, w)`, float, 0 to 255: the scaling to (x - 127.5) / 128 is folded into the first
-layer. The softmax over (no face, face) is written as the sigmoid of their difference.
+Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
+Networks" (2016). Layers are named as in facenet-pytorch.
 
-PReLU is written as x + (1 - slope) relu(-x), two depthwise layers: ONNX Runtime's PRelu runs 2.5
-times slower on the CPU, because it leaves the blocked layout that the convolutions work in.
+Each network takes raw pixels `(n, 3, h, w)`, float, 0 to 255. The first layer includes the scaling
+to (x - 127.5) / 128. The softmax over (no face, face) becomes the sigmoid of their difference.
+
+PReLU becomes x + (1 - slope) relu(-x), two depthwise layers. ONNX Runtime's PRelu is 2.5 times
+slower on the CPU, because it leaves the blocked layout of the convolutions.
 """
 
 from collections.abc import Mapping
@@ -20,11 +21,11 @@ from istvt.records import FloatArray
 Weights = Mapping[str, FloatArray]
 OPSET = 17
 IR_VERSION = 8
-TRANSPOSED = {"transB": 1}  # torch keeps linear weights as (out, in)
+TRANSPOSED = {"transB": 1}  # torch stores linear weights as (out, in)
 
 
 class GraphBuilder:
-    """Strings layers together, one after the other."""
+    """Builds a graph layer by layer."""
 
     def __init__(self, name: str, weights: Weights) -> None:
         self._onnx = require("onnx", extra="train")
@@ -35,7 +36,7 @@ class GraphBuilder:
         self._outputs: list[Any] = []
 
     def conv(self, source: str, layer: str, *, takes_pixels: bool = False) -> str:
-        """A convolution without padding."""
+        """Add a convolution without padding."""
         weight, bias = self._weights[f"{layer}.weight"], self._weights[f"{layer}.bias"]
         if takes_pixels:
             bias = bias - weight.sum((1, 2, 3)) * np.float32(127.5 / 128)
@@ -43,7 +44,7 @@ class GraphBuilder:
         return self._node("Conv", source, layer, constants=(weight, bias))
 
     def prelu(self, source: str, layer: str) -> str:
-        """A PReLU after a convolution."""
+        """Add a PReLU after a convolution."""
         slope = self._weights[f"{layer}.weight"][:, None, None, None]
         per_channel = {"group": len(slope)}
         flipped = self._node(
@@ -60,18 +61,18 @@ class GraphBuilder:
         return self._node("Add", change, layer, more_inputs=(source,))
 
     def pool(self, source: str, layer: str, *, size: int) -> str:
-        """A max pool of stride 2 that keeps the incomplete last window."""
+        """Add a max pool of stride 2 that keeps the incomplete last window."""
         shape = {"kernel_shape": [size, size], "strides": [2, 2], "ceil_mode": 1}
         return self._node("MaxPool", source, layer, attributes=shape)
 
     def flatten(self, source: str) -> str:
-        """`(n, c, h, w)` to `(n, c*h*w)`."""
+        """Flatten `(n, c, h, w)` to `(n, c*h*w)`."""
         return self._node("Flatten", source, "flat")
 
     def dense(
         self, source: str, layer: str, *, after_map: tuple[int, int, int] | None = None
     ) -> str:
-        """A linear layer; `after_map` names the `(c, h, w)` that was flattened before it."""
+        """Add a linear layer; `after_map` is the `(c, h, w)` that was flattened before it."""
         weight = self._weights[f"{layer}.weight"]
         if after_map is not None:  # facenet-pytorch flattens the map as (w, h, c)
             channels, height, width = after_map
@@ -86,28 +87,28 @@ class GraphBuilder:
         )
 
     def dense_prelu(self, source: str, layer: str) -> str:
-        """A PReLU after a linear layer."""
+        """Add a PReLU after a linear layer."""
         return self._node("PRelu", source, layer, constants=(self._weights[f"{layer}.weight"],))
 
     def face_logit(self, source: str, layer: str, *, operator: str) -> str:
-        """The two-class layer as one: face minus no face."""
+        """Add the two-class layer as a single output: face minus no face."""
         weight, bias = self._weights[f"{layer}.weight"], self._weights[f"{layer}.bias"]
         difference = (weight[1:] - weight[:1], bias[1:] - bias[:1])
         attributes = TRANSPOSED if operator == "Gemm" else None
         return self._node(operator, source, layer, constants=difference, attributes=attributes)
 
     def sigmoid(self, source: str) -> str:
-        """A probability."""
+        """Turn a logit into a probability."""
         return self._node("Sigmoid", source, "probability.value")
 
     def output(self, source: str, name: str, shape: list[str | int]) -> None:
-        """Give a value its public name."""
+        """Publish a value as an output of the graph."""
         self._node("Identity", source, name)
         helper, floats = self._onnx.helper, self._onnx.TensorProto.FLOAT
         self._outputs.append(helper.make_tensor_value_info(name, floats, shape))
 
     def finish(self, input_shape: list[str | int]) -> bytes:
-        """Check the graph and return the file's content."""
+        """Check the graph and serialise it."""
         helper, floats = self._onnx.helper, self._onnx.TensorProto.FLOAT
         pixels = helper.make_tensor_value_info("pixels", floats, input_shape)
         graph = helper.make_graph(self._nodes, self._name, [pixels], self._outputs, self._constants)
@@ -141,7 +142,7 @@ class GraphBuilder:
 
 
 def proposal_graph(weights: Weights) -> bytes:
-    """P-Net: a picture `(n, 3, h, w)` to one face probability and box per cell of 12 x 12 px."""
+    """Build P-Net: images `(n, 3, h, w)` to a face probability and box per 12 x 12 px cell."""
     graph = GraphBuilder("pnet", weights)
     x = graph.prelu(graph.conv("pixels", "conv1", takes_pixels=True), "prelu1")
     x = graph.pool(x, "pool1", size=2)

@@ -1,4 +1,4 @@
-"""facenet-pytorch's weight files in, a folder with MTCNN's three ONNX networks out."""
+"""Write MTCNN's three ONNX networks into a folder, from facenet-pytorch's weight files."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ from istvt.faces.mtcnn_graphs import Weights
 
 log = logging.getLogger(__name__)
 
-GRAPH_VERSION = 1  # raise it when the graphs change, so that cached ones are not reused
+GRAPH_VERSION = 1  # increase it when the graphs change, so that cached ones are rebuilt
 PACKAGE = "facenet-pytorch"
 FILE_NAMES = ("pnet.onnx", "rnet.onnx", "onet.onnx")
 
 
 def detector_folder() -> Path:
-    """Where this user's detector lies; it is built on first use.
+    """Return the folder of this user's detector; build it on first use.
 
     Raises:
-        MissingExtraError: it is not there yet and facenet-pytorch, torch or onnx is not installed.
+        MissingExtraError: it must be built, and facenet-pytorch, torch or onnx is not installed.
         RuntimeEnvironmentError: the cache cannot be written.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -33,14 +33,14 @@ def detector_folder() -> Path:
 
 
 def is_detector(folder: Path) -> bool:
-    """Say whether the three networks lie there."""
+    """Check whether the folder holds the three networks."""
     return all((folder / name).is_file() for name in FILE_NAMES)
 
 
 def build_detector(folder: Path) -> None:
-    """Write the three networks into a folder, all or none.
+    """Write the three networks into a folder: all or none.
 
-    A folder that holds them already, perhaps written by another process meanwhile, is kept.
+    A folder that already holds them is kept; another process may have written it meanwhile.
 
     Raises:
         MissingExtraError: facenet-pytorch, torch or onnx is not installed.
@@ -63,13 +63,13 @@ def build_detector(folder: Path) -> None:
     except OSError as error:
         raise RuntimeEnvironmentError(
             f"the face detector cannot be written to {folder}: {error.strerror}. "
-            "Set XDG_CACHE_HOME to a folder that can be written"
+            "Set XDG_CACHE_HOME to a writable folder"
         ) from error
     log.info("wrote the face detector to %s", folder)
 
 
 def load_weights(network: str) -> Weights:
-    """Read one network's weights out of the installed facenet-pytorch, without importing it.
+    """Read one network's weights from the installed facenet-pytorch, without importing it.
 
     Args:
         network: pnet, rnet or onet.
@@ -93,7 +93,7 @@ def _packaged_file(name: str) -> Path:
             return Path(str(file.locate()))
     raise MissingExtraError(
         f"the face detector is built from {name} of {PACKAGE}, which is not installed: "
-        "pip install 'istvt[train]', or give the folder of a detector built elsewhere"
+        "pip install 'istvt[train]', or pass the folder of a detector built elsewhere"
     )
 
 
@@ -105,6 +105,6 @@ def _move_into_place(unfinished: Path, folder: Path) -> None:
             return
         if folder.exists():
             raise UsageError(
-                f"{folder} exists and is no face detector: delete it or choose another folder"
+                f"{folder} exists but is no face detector: delete it or choose another folder"
             ) from error
         raise

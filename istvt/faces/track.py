@@ -1,8 +1,8 @@
-"""Frames of one source in, its faces with lasting ids out.
+"""Track the faces of one source under lasting ids.
 
-Every track is carried from frame to frame by the detector's cheap second look. The search of the
-whole picture, every k-th frame and wherever a track is lost, finds new and lost faces only: what a
-carried face looks like does not depend on k, so crops are alike in training and on any device.
+The detector's cheap `refine` carries every track from frame to frame. A search of the whole image
+runs at every k-th frame and whenever a track is lost. It finds only new and lost faces. A carried
+face therefore does not depend on k, and crops are the same in training and on any device.
 """
 
 import time
@@ -19,21 +19,21 @@ from istvt.records import Face, FloatArray, Frame, UInt8Array
 
 
 class FaceDetector(Protocol):
-    """Finds faces in a picture, and follows known ones cheaply into the next."""
+    """Finds faces in an image, and follows known faces into the next one at low cost."""
 
     def detect(self, image: UInt8Array) -> list[Face]:
-        """Search the whole picture `(H, W, 3)` RGB; the largest face comes first."""
+        """Search the whole image `(H, W, 3)` RGB; the largest face comes first."""
         ...
 
     def refine(self, image: UInt8Array, boxes_xyxy: FloatArray) -> list[Face | None]:
-        """Look again only where faces are expected.
+        """Search only where faces are expected.
 
         Args:
             image: `(H, W, 3)` RGB.
             boxes_xyxy: `(n, 4)` px, where the faces were or should be.
 
         Returns:
-            One entry per box, None where there is no longer a face.
+            One entry per box; None if the face is gone.
         """
         ...
 
@@ -43,16 +43,17 @@ DETECT_EVERY = 5
 
 @dataclass(frozen=True)
 class TrackRules:
-    """When tracks begin, go on and end.
+    """When tracks begin, continue and end.
 
     Attributes:
-        certain: a face found with this confidence is shown at once.
-        likely: one found with this is shown after `confirm_after` sightings in a row; below, never.
-        confirm_after: sightings, each in a frame of its own.
-        max_missed: updates without a sighting after which a track ends.
-        max_unfound: searches in a row that do not find what is carried after which a track ends.
-        least_iou: overlap with its last box that makes a found face a track's.
-        same_iou: overlap of two tracks, one of which is then the other's double.
+        certain: confidence at which a found face is shown at once.
+        likely: confidence at which a face is shown after `confirm_after` consecutive sightings.
+            A face below it never starts a track.
+        confirm_after: number of sightings, one per frame.
+        max_missed: a track ends after more updates than this without a sighting.
+        max_unfound: a track ends after more consecutive searches than this that do not find it.
+        least_iou: least overlap of a found face with a track's last box to belong to the track.
+        same_iou: overlap at which two tracks count as duplicates.
     """
 
     certain: float = 0.99
@@ -66,10 +67,10 @@ class TrackRules:
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """A face of one frame.
+    """A face in one frame.
 
     Attributes:
-        track_id: stays with the person through the shot; never used twice by a tracker.
+        track_id: follows the person through the shot; a tracker never reuses it.
     """
 
     track_id: int
@@ -78,7 +79,7 @@ class TrackedFace:
 
 @dataclass(eq=False)
 class _Track:
-    """What is kept of a track; it has no id until it is confirmed."""
+    """The state of a track; it has no id until it is confirmed."""
 
     face: Face
     track_id: int | None = None
@@ -87,7 +88,7 @@ class _Track:
     unfound: int = 0
 
     def take(self, face: Face | None) -> None:
-        """Note that it was seen in this frame, or was not."""
+        """Record the face seen in this frame, or None."""
         if face is None:
             self.sightings, self.missed = 0, self.missed + 1
         else:
@@ -95,12 +96,12 @@ class _Track:
 
 
 class FaceTracker:
-    """Follows the faces of one source; tell it of cuts by `reset`.
+    """Follows the faces of one source; call `reset` at cuts.
 
     Args:
         detector: finds and follows faces.
-        detect_every: search the whole picture every k-th update. None adapts k, 1 to 12, to what
-            the machine sustains: for live sources, whose results are not repeatable anyway.
+        detect_every: search the whole image at every k-th update. None adapts k, 1 to 12, to what
+            the machine sustains. Use it for live sources, which are not repeatable anyway.
         rules: when tracks begin and end.
         clock: seconds, for the adaptive k.
     """
@@ -128,20 +129,20 @@ class FaceTracker:
 
     @property
     def ids(self) -> set[int]:
-        """Tracks that have not ended, those out of sight for a moment included."""
+        """Ids of all tracks that have not ended, including those briefly out of sight."""
         return {track.track_id for track in self._tracks if track.track_id is not None}
 
     def reset(self) -> None:
-        """End every track: after a cut or a gap, faces are searched anew and get new ids."""
+        """End every track. After a cut or a gap, faces are searched again and get new ids."""
         self._tracks.clear()
         self._since_search = None
         self._last = None
 
     def update(self, frame: Frame) -> list[TrackedFace]:
-        """Take the next frame.
+        """Process the next frame.
 
         Returns:
-            The faces seen in it, the largest first; without crops.
+            The faces seen in it, largest first, without crops.
         """
         started_s = self._clock()
         carried = self._detector.refine(frame.image, _boxes(track.face for track in self._tracks))
@@ -157,7 +158,7 @@ class FaceTracker:
         return shown
 
     def _must_search(self, carried: Sequence[Face | None]) -> bool:
-        """At the start, every k-th time, and where a face was lost just now."""
+        """Search at the start, at every k-th update, and when a face has just been lost."""
         if self._since_search is None or self._since_search + 1 >= self._cadence.every:
             return True
         return any(
@@ -166,15 +167,15 @@ class FaceTracker:
         )
 
     def _go_on(self, carried: Sequence[Face | None]) -> None:
-        """Take what the second look gave."""
+        """Update the tracks with the carried faces."""
         for track, face in zip(self._tracks, carried, strict=True):
             track.take(face)
 
     def _join(self, carried: Sequence[Face | None], found: Sequence[Face]) -> None:
-        """Take what both looks gave: lost tracks may be found again, and new ones begin.
+        """Merge carried and found faces: recover lost tracks and begin new ones.
 
-        A carried face stands against a found one that overlaps it, so that crops do not jump
-        whenever the picture is searched.
+        A carried face wins over a found one that overlaps it. Otherwise crops would jump at every
+        search.
         """
         expected = [face or track.face for track, face in zip(self._tracks, carried, strict=True)]
         overlap = bx.iou(_boxes(expected), _boxes(found))
@@ -196,7 +197,7 @@ class FaceTracker:
         ]
 
     def _end(self) -> None:
-        """Drop tracks that were out of sight or unfound for too long, and doubles."""
+        """Drop duplicates, and tracks that were out of sight or unfound for too long."""
         rules, kept = self._rules, list[_Track]()
         for track in self._tracks:
             if track.missed > rules.max_missed or track.unfound > rules.max_unfound:
@@ -209,7 +210,7 @@ class FaceTracker:
         self._tracks = kept
 
     def _show(self) -> list[TrackedFace]:
-        """Give ids to the tracks that have earned one, and list those in sight."""
+        """Assign ids to confirmed tracks, and list those in sight."""
         shown = []
         for track in self._tracks:
             if track.track_id is None and self._is_confirmed(track):
@@ -231,7 +232,7 @@ class FaceTracker:
 
 
 def _best_pairs(overlap: FloatArray, *, least: float) -> dict[int, int]:
-    """Pair rows with columns `(n, m)`, the greatest overlap first, each at most once."""
+    """Pair rows with columns of `(n, m)`, greatest overlap first, each at most once."""
     pairs: dict[int, int] = {}
     for flat in np.argsort(-overlap, axis=None, kind="stable"):
         row, column = divmod(int(flat), overlap.shape[1])
@@ -243,7 +244,7 @@ def _best_pairs(overlap: FloatArray, *, least: float) -> dict[int, int]:
 
 
 def _boxes(faces: Iterable[Face]) -> FloatArray:
-    """Their boxes `(n, 4)`."""
+    """Return the faces' boxes `(n, 4)`."""
     return np.array([face.box_xyxy for face in faces], np.float32).reshape(-1, 4)
 
 

@@ -1,5 +1,5 @@
-"""Projected `qkv` in, mixed values out: both attentions as Triton kernels of our own.
+"""Compute both attentions in Triton kernels, from projected `qkv` to mixed values.
 
-One source each, for three uses: interpreted on a CPU (tests), compiled when called (`ops`), and
-compiled ahead of time to PTX (`compile`).
+Each kernel has one source and three uses: interpreted on a CPU (tests), compiled when called
+(`ops`), and compiled ahead of time to PTX (`compile`).
 """

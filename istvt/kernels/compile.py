@@ -1,4 +1,4 @@
-"""A kernel's shape and a compute capability in; PTX and how to launch it out, without a GPU."""
+"""Compile a kernel to PTX for a compute capability, without a GPU."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,31 +9,31 @@ from istvt.kernels.ptx import Loads, assemble, count_loads, count_parameters, dr
 from istvt.kernels.source import triton_kernel
 from istvt.kernels.spec import KernelSpec
 
-# The oldest PTX that has the target, so that older drivers take it too.
+# The oldest PTX version that has the target, so that older drivers accept it too.
 PTX_VERSIONS = {80: 80, 86: 80, 87: 80, 89: 80, 90: 80, 120: 87}
 TARGETS = tuple(PTX_VERSIONS)
 
 ARGUMENTS = ("qkv", "num_columns", "mixed")  # pointer, int32, pointer
-SCRATCH_POINTERS = 2  # that Triton 3.6 to 3.9 put behind them
-ALIGNMENT_BYTES = 16  # of both pointers; TensorRT and CUDA give 256
-PLAIN_SHARED_BYTES = 48 << 10  # a kernel that wants more must say so to the driver
+SCRATCH_POINTERS = 2  # appended to the arguments by Triton 3.6 to 3.9
+ALIGNMENT_BYTES = 16  # of both pointers; TensorRT and CUDA align to 256
+PLAIN_SHARED_BYTES = 48 << 10  # beyond this, a kernel must request shared memory from the driver
 
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """PTX for one target, and all that its launch needs.
+    """PTX for one target, with all that its launch needs.
 
     Attributes:
-        spec: what it was compiled for; `spec.grid(batch, num_columns)` is its grid.
+        spec: the kernel it was compiled for; `spec.grid(batch, num_columns)` is its grid.
         compute_capability: 80, 86, ...
-        name: of the entry point.
-        ptx: its parameters are `arguments`, and no others.
-        num_threads: of one block, along x.
-        shared_bytes: of dynamic shared memory.
-        num_registers: of one thread.
-        spill_bytes: of one thread.
+        name: name of the entry point.
+        ptx: the code; its only parameters are `arguments`.
+        num_threads: threads per block, along x.
+        shared_bytes: dynamic shared memory per block.
+        num_registers: registers per thread.
+        spill_bytes: spilled bytes per thread.
         loads: instructions that read global memory.
-        arguments: pointers are to 16 bytes, `num_columns` is an int32.
+        arguments: pointers are aligned to 16 bytes; `num_columns` is an int32.
     """
 
     spec: KernelSpec
@@ -53,16 +53,16 @@ class CompiledKernel:
 
 
 def compile_ptx(spec: KernelSpec, *, compute_capability: int) -> CompiledKernel:
-    """Compile a kernel ahead of time. The same on every run with one version of Triton.
+    """Compile a kernel ahead of time; one version of Triton always produces the same PTX.
 
     Args:
         spec: the kernel.
-        compute_capability: one of `TARGETS`; no such device is needed.
+        compute_capability: one of `TARGETS`; the device itself is not needed.
 
     Raises:
         UsageError: no such target.
         MissingExtraError: Triton is not installed.
-        RuntimeEnvironmentError: Triton interprets in this process, or its result is unusable.
+        RuntimeEnvironmentError: Triton is in interpreter mode, or its result is unusable.
     """
     if compute_capability not in PTX_VERSIONS:
         known = ", ".join(map(str, TARGETS))
@@ -101,14 +101,14 @@ def _compile(spec: KernelSpec, compute_capability: int) -> Any:
     )
     options = {**spec.options, "ptx_version": PTX_VERSIONS[compute_capability]}
     with triton.knobs.compilation.scope():
-        triton.knobs.compilation.disable_line_info = True  # it names the folder of the source
+        triton.knobs.compilation.disable_line_info = True  # it holds the source's folder
         return triton.compile(
             source, target=target("cuda", compute_capability, 32), options=options
         )
 
 
 def _without_scratch(ptx: str, metadata: Any) -> str:
-    """Drop the pointers to memory that Triton's own launcher would bring."""
+    """Drop the pointers to scratch memory, which Triton's own launcher would pass."""
     if metadata.global_scratch_size or metadata.profile_scratch_size:
         raise RuntimeEnvironmentError(
             f"the kernel asks for {metadata.global_scratch_size} and "
@@ -117,7 +117,7 @@ def _without_scratch(ptx: str, metadata: Any) -> str:
     extra = count_parameters(ptx) - len(ARGUMENTS)
     if extra != SCRATCH_POINTERS:
         raise RuntimeEnvironmentError(
-            f"the PTX has {extra} parameters more than the kernel: expected {SCRATCH_POINTERS}; "
-            "is this another version of Triton than 3.6 to 3.9?"
+            f"the PTX has {extra} more parameters than the kernel: expected {SCRATCH_POINTERS}; "
+            "is the version of Triton outside 3.6 to 3.9?"
         )
     return drop_parameters(ptx, extra)

@@ -1,8 +1,8 @@
-"""The ONNX functions `istvt::SelfSubtractAttention` and `istvt::SpatialAttention`.
+"""Define the ONNX functions `istvt::SelfSubtractAttention` and `istvt::SpatialAttention`.
 
 Each is a node of ours with a body of standard operators. A runtime that does not know the node
-inlines the body; a TensorRT plugin of the same name takes the node's place. The bodies hold no data
-type and no fixed size, so that they serve fp32 and fp16.
+inlines the body; a TensorRT plugin of the same name replaces the node. The bodies fix no data type
+and no size, so that they serve both fp32 and fp16.
 """
 
 # ruff: noqa: D103  onnxscript reads these bodies as ONNX
@@ -54,12 +54,12 @@ def SpatialAttention(qkv):  # type: ignore[no-untyped-def]
 
 
 def self_subtract_attention_node(qkv: Tensor) -> Tensor:
-    """Stand for `attend_over_time` while exporting: emits the node without a body."""
+    """Replace `attend_over_time` during export; emits the node without its body."""
     return _node(SELF_SUBTRACT_ATTENTION, qkv)
 
 
 def spatial_attention_node(qkv: Tensor) -> Tensor:
-    """Stand for `attend_over_space` while exporting: emits the node without a body."""
+    """Replace `attend_over_space` during export; emits the node without its body."""
     return _node(SPATIAL_ATTENTION, qkv)
 
 
@@ -75,7 +75,7 @@ def _node(name: str, qkv: Tensor) -> Tensor:
 
 
 def append_bodies(graph: onnx.ModelProto) -> None:
-    """Give the graph the bodies of our nodes, in place."""
+    """Add the bodies of our nodes to the graph, in place."""
     del graph.functions[:]
     graph.functions.extend(
         body.to_function_proto() for body in (SelfSubtractAttention, SpatialAttention)
@@ -83,5 +83,5 @@ def append_bodies(graph: onnx.ModelProto) -> None:
 
 
 def inline_bodies(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy the graph with every node of ours replaced by its body."""
+    """Return a copy of the graph in which every node of ours is replaced by its body."""
     return onnx.inliner.inline_local_functions(graph)

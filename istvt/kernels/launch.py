@@ -1,7 +1,7 @@
-"""A `qkv` and room for the result in; the kernel that fits them started.
+"""Launch the attention kernel that fits a `qkv` tensor.
 
-On a CUDA device the kernel is compiled at its first call. With `TRITON_INTERPRET=1` in the
-environment before this is imported, tensors of the CPU are taken too.
+On a CUDA device the kernel is compiled at its first call. CPU tensors work too if
+`TRITON_INTERPRET=1` is set before this module is imported.
 """
 
 from contextlib import nullcontext
@@ -22,20 +22,20 @@ DTYPES: dict[torch.dtype, FloatPrecision] = {
 
 
 def check_layout(qkv: Tensor) -> None:
-    """Refuse what is no `(B, T+1, N, 3, heads, head_dim)`.
+    """Check that `qkv` is `(B, T+1, N, 3, heads, head_dim)`.
 
     Raises:
-        UsageError: says so.
+        UsageError: it has another layout.
     """
     if qkv.dim() != 6 or qkv.shape[3] != 3:
         raise UsageError(f"qkv is {tuple(qkv.shape)}: expected (B, T+1, N, 3, heads, head_dim)")
 
 
 def spec_of(attention: AttentionName, qkv: Tensor) -> KernelSpec:
-    """Read off a tensor which kernel it takes.
+    """Return the spec of the kernel that fits a tensor.
 
     Raises:
-        UsageError: the layout is another, or no kernel takes this size or dtype.
+        UsageError: the layout is wrong, or no kernel takes this size or dtype.
     """
     check_layout(qkv)
     if qkv.dtype not in DTYPES:
@@ -47,16 +47,16 @@ def spec_of(attention: AttentionName, qkv: Tensor) -> KernelSpec:
 
 
 def launch(attention: AttentionName, qkv: Tensor, mixed: Tensor) -> None:
-    """Write the mixed values.
+    """Write the mixed values into `mixed`.
 
     Args:
         attention: over time or over space.
         qkv: `(B, T+1, N, 3, heads, head_dim)`, contiguous.
-        mixed: `(B, T+1, N, heads * head_dim)`, contiguous, of the same dtype and device; every
+        mixed: `(B, T+1, N, heads * head_dim)`, contiguous, with the same dtype and device; every
             value is overwritten.
 
     Raises:
-        UsageError: the tensors do not fit each other or any kernel.
+        UsageError: the tensors do not match each other, or fit no kernel.
         MissingExtraError: Triton is not installed.
     """
     spec = spec_of(attention, qkv)

@@ -1,7 +1,7 @@
-"""`torch.ops.istvt.temporal_attention` and `.spatial_attention`: `qkv` in, mixed values out.
+"""Register the attentions as `torch.ops.istvt.temporal_attention` and `.spatial_attention`.
 
-On a CPU the registered kernel is the model's own formula, on CUDA the Triton kernel. Both have a
-shape rule (`torch.compile`, `torch.export`) and a gradient, so that training may use them:
+On a CPU each op runs the model's own formula, on CUDA the Triton kernel. Both ops have a shape rule
+(`torch.compile`, `torch.export`) and a gradient, so that training may use them:
 
     with fused_attention(model):
         logits = model(faces)
@@ -22,16 +22,16 @@ from istvt.models.istvt.attention import attend_over_space, attend_over_time
 
 @torch.library.custom_op("istvt::temporal_attention", mutates_args=(), device_types="cpu")
 def temporal_attention(qkv: Tensor) -> Tensor:
-    """Do what `attend_over_time` does.
+    """Compute `attend_over_time`.
 
     Args:
-        qkv: `(B, T+1, N, 3, heads, head_dim)`; on CUDA fp16, bf16 or fp32 and T from 2 to 16.
+        qkv: `(B, T+1, N, 3, heads, head_dim)`; on CUDA fp16, bf16 or fp32, and T from 2 to 16.
 
     Returns:
         Mixed values `(B, T+1, N, heads * head_dim)`.
 
     Raises:
-        UsageError: on CUDA, a shape or dtype that the kernel does not take.
+        UsageError: on CUDA, the kernel does not take this shape or dtype.
         MissingExtraError: on CUDA, Triton is not installed.
     """
     return attend_over_time(qkv).contiguous()
@@ -39,7 +39,7 @@ def temporal_attention(qkv: Tensor) -> Tensor:
 
 @torch.library.custom_op("istvt::spatial_attention", mutates_args=(), device_types="cpu")
 def spatial_attention(qkv: Tensor) -> Tensor:
-    """Do what `attend_over_space` does; arguments and errors as in `temporal_attention`."""
+    """Compute `attend_over_space`; arguments and errors as in `temporal_attention`."""
     return attend_over_space(qkv).contiguous()
 
 
@@ -68,7 +68,7 @@ def _launched(attention: AttentionName, qkv: Tensor) -> Tensor:
 
 
 def _differentiate(op: Any, attend: Callable[[Tensor], Tensor]) -> None:
-    """Give an op the gradient of its formula, which is computed again from `qkv`."""
+    """Register an op's gradient: that of its formula, recomputed from `qkv`."""
 
     def keep(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
@@ -89,5 +89,5 @@ _differentiate(spatial_attention, attend_over_space)
 
 
 def fused_attention(model: HasAttention) -> AbstractContextManager[None]:
-    """Let the model's attentions run as these ops inside the block; weights stay as they are."""
+    """Run the model's attentions as these ops inside the block; weights stay unchanged."""
     return model.attention_kernels(temporal=temporal_attention, spatial=spatial_attention)

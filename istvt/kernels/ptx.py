@@ -1,4 +1,4 @@
-"""A kernel's PTX in; its arguments, its memory accesses and what the assembler makes of it out."""
+"""Inspect and edit a kernel's PTX: its parameters, memory accesses and assembler report."""
 
 import re
 import subprocess
@@ -10,15 +10,14 @@ from istvt.errors import RuntimeEnvironmentError
 
 _PARAMETERS = re.compile(r"(\.visible \.entry \w+\()(.*?)(\n\))", re.DOTALL)
 _NAME_OF_PARAMETER = re.compile(r"(\w+)$")
-# Loads straight to registers, and copies to shared memory, which name their bytes last or next
-# to last.
+# Loads to registers, and copies to shared memory, whose size is their last or last but one operand.
 _LOAD = re.compile(r"\bld\.global\S*")
 _COPY = re.compile(r"\bcp\.async\.c[ag]\.shared\.global\S* [^;]*?, (0x[0-9a-f]+|\d+)(?:, [^,;]+)?;")
 
 
 @dataclass(frozen=True)
 class Loads:
-    """Instructions that read global memory, by the bytes each thread reads with one."""
+    """Numbers of instructions that read global memory, by the bytes each reads per thread."""
 
     vector: int
     narrower: int
@@ -26,12 +25,12 @@ class Loads:
 
 @dataclass(frozen=True)
 class Assembly:
-    """What the assembler says of a kernel.
+    """The assembler's report on a kernel.
 
     Attributes:
-        num_registers: of one thread.
-        spill_bytes: of one thread, stored and loaded, where the registers did not suffice.
-        stack_bytes: of one thread.
+        num_registers: registers per thread.
+        spill_bytes: bytes stored and loaded per thread for lack of registers.
+        stack_bytes: stack per thread.
     """
 
     num_registers: int
@@ -40,10 +39,10 @@ class Assembly:
 
 
 def drop_parameters(ptx: str, count: int) -> str:
-    """Take the last parameters off the entry point.
+    """Remove the last parameters of the entry point.
 
     Raises:
-        RuntimeEnvironmentError: there are not so many, or the code uses one of them.
+        RuntimeEnvironmentError: there are too few, or the code uses one of them.
     """
     entry = _PARAMETERS.search(ptx)
     parameters = entry.group(2).split(",\n") if entry else []
@@ -65,17 +64,17 @@ def count_parameters(ptx: str) -> int:
 
 
 def count_loads(ptx: str) -> Loads:
-    """Count the instructions that read global memory; 16 bytes a thread make a vector load."""
+    """Count the instructions that read global memory; a vector load reads 16 bytes per thread."""
     loads = [_load_bytes(instruction) for instruction in _LOAD.findall(ptx)]
     loads += [int(size, 0) for size in _COPY.findall(ptx)]
     return Loads(vector=loads.count(16), narrower=sum(size < 16 for size in loads))
 
 
 def assemble(ptx: str, *, ptxas: str) -> Assembly:
-    """Put the PTX through the assembler of its own target.
+    """Assemble the PTX for its own target.
 
     Raises:
-        RuntimeEnvironmentError: it was refused, or the report could not be read.
+        RuntimeEnvironmentError: the assembler refused it, or its report could not be read.
     """
     target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
     if target is None:

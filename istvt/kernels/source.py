@@ -1,4 +1,4 @@
-"""An attention's name in, its Triton function out. Triton is imported here and nowhere before."""
+"""Load the Triton function of an attention by name, and import Triton only then."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from istvt.kernels.spec import AttentionName
 
 
 def triton_kernel(attention: AttentionName) -> Any:
-    """Give the Triton function of an attention.
+    """Return the Triton function of an attention.
 
     Raises:
         MissingExtraError: Triton is not installed.

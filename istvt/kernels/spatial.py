@@ -1,8 +1,8 @@
-"""Attention over the columns of each row, as a Triton kernel that keeps no matrix of weights.
+"""Attend over the columns of each row in a Triton kernel that stores no matrix of weights.
 
-A program takes a block of one head's queries in one row and passes once over all keys and values,
-which it reads where the projection left them; maximum and sum are corrected as it goes.
-Needs Triton at import; `source` asks for it.
+A program takes a block of one head's queries in one row. It passes once over all keys and values,
+read directly from the projection's output, and updates maximum and sum as it proceeds.
+Importing this module requires Triton; `source` checks for it.
 
 Source: Dao et al., FlashAttention, NeurIPS 2022 (the running softmax).
 """
@@ -36,8 +36,8 @@ def spatial_attention_kernel(
         HEADS: h.
         HEAD_DIM: d.
         DIM: `HEAD_DIM`, padded to a power of two from 16.
-        QUERIES: columns that one program gives their values.
-        KEYS: columns that it reads in one step.
+        QUERIES: columns that one program computes.
+        KEYS: columns that it reads per step.
     """
     inner: tl.constexpr = HEADS * HEAD_DIM
     first_column = tl.program_id(2).to(tl.int64) * num_columns
@@ -61,7 +61,7 @@ def spatial_attention_kernel(
         value = tl.load(place + 2 * inner, mask=in_row[:, None] & in_head, other=0)
         logits = tl.dot(query, tl.trans(key), input_precision="ieee")
         logits = tl.where(in_row[None, :], logits, float("-inf"))
-        # Subtract before scaling: the scaled maximum, rounded, can lie far below itself.
+        # Subtract before scaling: rounding can leave the scaled maximum far below its exact value.
         higher = tl.maximum(top, tl.max(logits, axis=1))
         weights = tl.exp2((logits - higher[:, None]) * scale)
         shrink = tl.exp2((top - higher) * scale)

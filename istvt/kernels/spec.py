@@ -1,4 +1,4 @@
-"""The shape of a `qkv` in; a kernel's constants, tile and grid out. Needs no torch, no Triton."""
+"""Derive a kernel's constants, tile and grid from the shape of a `qkv`, without torch or Triton."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -15,26 +15,26 @@ MOST_GRID_YZ = 65535  # CUDA's limit on a grid's second and third axis
 MOST_ROW_ITEMS = 2**31  # offsets within a row are 32 bits wide
 
 VECTOR_BYTES = 16  # the widest load of one thread
-MOST_WIDE_ROWS = 9  # with more rows, a thread that holds 8 half-precision items of each spills
-TEMPORAL_WARPS = 2  # nothing passes between warps: small programs spread evenly at batch 1
-NARROW_HEAD_DIM = 64  # wider ones would leave a block of queries too few registers
-LEAST_DOT = 16  # what tl.dot takes along any axis
+MOST_WIDE_ROWS = 9  # with more, a thread holding 8 half-precision items of each row spills
+TEMPORAL_WARPS = 2  # warps exchange nothing: small programs spread evenly at batch 1
+NARROW_HEAD_DIM = 64  # wider heads would leave too few registers for a block of queries
+LEAST_DOT = 16  # least size of any axis in tl.dot
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """What fixes a kernel's code; batch and number of columns do not.
+    """Everything that determines a kernel's code; batch and number of columns do not.
 
     Attributes:
         attention: over time or over space.
         num_rows: T+1.
         num_heads: h.
-        head_dim: d, any from 1 to 128; powers of two waste nothing, and vector loads need d to be
-            a multiple of 8 (fp32: of 4).
-        dtype: of `qkv` and of the mixed values; sums are in fp32.
+        head_dim: d, from 1 to 128; powers of two waste nothing, and vector loads need a multiple
+            of 8 (fp32: of 4).
+        dtype: type of `qkv` and of the mixed values; sums are in fp32.
 
     Raises:
-        UsageError: names the field, its value and what it must be.
+        UsageError: a field is out of range; the message names it, its value and its range.
     """
 
     attention: AttentionName
@@ -54,7 +54,7 @@ class KernelSpec:
 
     @property
     def constants(self) -> dict[str, int]:
-        """What is compiled into the kernel, by the name of its argument."""
+        """Values compiled into the kernel, by argument name."""
         shape = {"HEADS": self.num_heads, "HEAD_DIM": self.head_dim, "DIM": self._padded_dim}
         if self.attention == "temporal":
             return {"ROWS": self.num_rows, **shape, "PAIRS": self._pairs}
@@ -63,22 +63,22 @@ class KernelSpec:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What Triton compiles with. Two stages: the next keys load while these are used."""
+        """Triton's compile options. Two stages: the next keys load while these are in use."""
         warps = TEMPORAL_WARPS if self.attention == "temporal" else self._spatial_warps
         return {"num_warps": warps, "num_stages": 2, "enable_fp_fusion": True}
 
     def grid(self, batch: Any, num_columns: Any) -> tuple[Any, Any, Any]:
-        """Count the programs, with `+ - * //` only: symbolic sizes may be given for integers."""
+        """Count the programs using only `+ - * //`, so that sizes may be symbolic."""
         if self.attention == "temporal":
             return _blocks(num_columns * self.num_heads, self._pairs), batch, 1
         queries, _ = self._spatial_tile
         return _blocks(num_columns, queries), self.num_heads, batch * self.num_rows
 
     def check_size(self, batch: int, num_columns: int) -> None:
-        """Refuse what the grid or the offsets cannot hold.
+        """Check that the grid and the offsets can hold these sizes.
 
         Raises:
-            UsageError: names the size and its limit.
+            UsageError: a size is out of range; the message names it and its limit.
         """
         _check_range("batch * rows", batch * self.num_rows, 1, MOST_GRID_YZ)
         inner_dim = self.num_heads * self.head_dim
@@ -91,7 +91,7 @@ class KernelSpec:
 
     @property
     def _pairs(self) -> int:
-        """Pairs of column and head in one program, so that a thread holds one load of each row."""
+        """(column, head) pairs per program, chosen so that a thread holds one load of each row."""
         narrow = ITEM_BYTES[self.dtype] == 2 and self.num_rows > MOST_WIDE_ROWS
         items = VECTOR_BYTES // ITEM_BYTES[self.dtype] // (2 if narrow else 1)
         threads = 32 * TEMPORAL_WARPS
@@ -99,12 +99,12 @@ class KernelSpec:
 
     @property
     def _spatial_tile(self) -> tuple[int, int]:
-        """Queries and keys of one step; wide heads and fp32, without tensor cores, take less."""
+        """Queries and keys per step; fewer for wide heads and for fp32, without tensor cores."""
         if self.dtype == "fp32":
             return 32, 16
         if self.head_dim > NARROW_HEAD_DIM:
             return 64, 32
-        return 128, 64 if self.head_dim <= NARROW_HEAD_DIM // 2 else 32  # 16 bytes a thread
+        return 128, 64 if self.head_dim <= NARROW_HEAD_DIM // 2 else 32  # 16 bytes per thread
 
     @property
     def _spatial_warps(self) -> int:

@@ -1,9 +1,9 @@
-"""Self-subtract attention over the rows of each column, as a Triton kernel.
+"""Compute self-subtract attention over the rows of each column in a Triton kernel.
 
 A program takes a block of (column, head) pairs. Eight threads hold one pair's 64 dimensions, 16
-bytes of every row each. All keys (already subtracted) and values are loaded first and stay in
-registers; queries pass through one row at a time, the next one under way while this one is used.
-Nothing goes through shared memory. Needs Triton at import; `source` asks for it.
+bytes of every row each. All keys, already subtracted, and all values are loaded first and stay in
+registers. Queries pass through one row at a time; the next row loads while this one is in use.
+Nothing passes through shared memory. Importing this module requires Triton; `source` checks for it.
 """
 
 # mypy: disable-error-code="assignment,no-untyped-def,untyped-decorator"
@@ -36,7 +36,7 @@ def temporal_attention_kernel(
         HEADS: h.
         HEAD_DIM: d.
         DIM: `HEAD_DIM`, padded to a power of two.
-        PAIRS: (column, head) pairs of one program.
+        PAIRS: (column, head) pairs per program.
     """
     inner: tl.constexpr = HEADS * HEAD_DIM
     pair = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS)
@@ -58,8 +58,8 @@ def temporal_attention_kernel(
         if row >= 1:
             before = key
 
-    # Rows 0 and 1 are kept. The rest is a loop: unrolled it is four times the code and takes as
-    # many registers.
+    # Rows 0 and 1 are kept. Unrolling the loop over the rest would make the code four times as long
+    # and save no registers.
     scale: tl.constexpr = LOG2_E * HEAD_DIM**-0.5
     plain = tl.load(source, mask=mask, other=0).to(tl.float32)
     following = tl.load(source + 3 * row_items, mask=mask, other=0)
@@ -77,7 +77,7 @@ def temporal_attention_kernel(
 
 @triton.jit
 def _mix(query, keys, values, ROWS: tl.constexpr, SCALE: tl.constexpr):
-    """Give one row of queries `(PAIRS, DIM)` its mean of the values, in fp32."""
+    """Return the weighted mean of the values for one row of queries `(PAIRS, DIM)`, in fp32."""
     logits = ()
     top = tl.full((query.shape[0],), float("-inf"), tl.float32)
     for row in tl.static_range(ROWS):
@@ -87,7 +87,7 @@ def _mix(query, keys, values, ROWS: tl.constexpr, SCALE: tl.constexpr):
     total = tl.zeros_like(top)
     out = tl.zeros_like(query)
     for row in tl.static_range(ROWS):
-        # Subtract before scaling: the scaled maximum, rounded, can lie far below itself.
+        # Subtract before scaling: rounding can leave the scaled maximum far below its exact value.
         weight = tl.exp2((logits[row] - top) * SCALE)
         total += weight
         out += weight[:, None] * values[row].to(tl.float32)

@@ -1,1 +1,1 @@
-"""Pictures in and out: files, folders, cameras and addresses to frames; frames to files."""
+"""Read frames from files, folders, cameras and URLs, and write frames to video files."""

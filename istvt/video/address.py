@@ -1,23 +1,23 @@
-"""A URL in, what may be printed of it out: no user, no password, no token."""
+"""Remove user, password and tokens from URLs before they are printed."""
 
 import re
 
-# Parts of a query field's name; cameras call it loginpas, usr or access_token, among others.
+# Fragments of a query field's name; cameras use loginpas, usr or access_token, among others.
 SECRET_PARTS = "pas|pwd|token|key|sig|auth|use|usr|login|secret"
-PLAIN_SCHEMES = frozenset({"http", "https", "file"})  # where an address may well hold an @
+PLAIN_SCHEMES = frozenset({"http", "https", "file"})  # a path may hold an @
 _SECRET_QUERY = re.compile(rf"(?i)(?<=[?&])([^=&]*(?:{SECRET_PARTS})[^=&]*)=[^&]*")
-# One slash is what is left where the URL went through a path; one letter is a drive of Windows.
+# `Path` leaves one slash of a URL's two. A scheme of one letter would be a Windows drive.
 _SCHEME = re.compile(r"^\s*([a-z][a-z0-9+.-]+):/{1,2}(.*)$", re.IGNORECASE | re.DOTALL)
 
 
 def scheme_of(spec: str) -> str | None:
-    """Tell `rtsp` of `rtsp://...`; None where this is no URL."""
+    """Return `rtsp` of `rtsp://...`; None if this is no URL."""
     match = _SCHEME.match(spec)
     return match[1].lower() if match else None
 
 
 def printable(url: str) -> str:
-    """Remove user and password, and the values of secret query fields."""
+    """Remove user, password and the values of secret query fields."""
     match = _SCHEME.match(url)
     if not match:
         return url
@@ -29,7 +29,7 @@ def printable(url: str) -> str:
 
 
 def _credentials(rest: str, *, is_plain: bool) -> str:
-    """Find `user:password` in what follows `scheme://`, even where the password holds a slash."""
+    """Find `user:password` after `scheme://`, even if the password holds a slash."""
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     if "@" in authority and is_plain:
         return authority.rpartition("@")[0]

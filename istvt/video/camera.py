@@ -1,4 +1,4 @@
-"""The index of a camera in, a live source out; where there is no such camera, the list of those."""
+"""Open a camera by its index as a live source, and list the system's cameras."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from istvt.video.quiet import quiet_opencv
 
 @dataclass(frozen=True)
 class CameraInfo:
-    """A camera that the system knows."""
+    """A camera of the system."""
 
     index: int
     name: str
@@ -28,7 +28,7 @@ class CameraInfo:
 def list_cameras(
     devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4linux")
 ) -> list[CameraInfo]:
-    """List the system's cameras (on Linux; a webcam often has a second node without pictures)."""
+    """List the system's cameras (Linux only; a webcam often has a second node without video)."""
     cameras = []
     for path in devices.glob("video*"):
         number = path.name.removeprefix("video")
@@ -44,7 +44,7 @@ BgrImage = NDArray[Any]
 
 
 class Capture(Protocol):
-    """The part of `cv2.VideoCapture` that is used; a test puts its own in its place."""
+    """The methods of `cv2.VideoCapture` in use; tests replace it."""
 
     def isOpened(self) -> bool: ...  # noqa: D102
     def read(self) -> tuple[bool, BgrImage | None]: ...  # noqa: D102
@@ -65,15 +65,15 @@ def open_camera(
 
     Args:
         index: 0 for the first.
-        size_wh: what to ask of the camera; it may give something near.
-        fps: the same.
-        stall_timeout_s: how long to wait for a picture before it counts as broken.
+        size_wh: size to request; the camera may choose a similar one.
+        fps: rate to request; the camera may choose a similar one.
+        stall_timeout_s: how long to wait for a frame before the source counts as broken.
         opener: opens the device instead of OpenCV (for tests).
 
     Raises:
         UsageError: the index is negative.
-        SourceNotFoundError: there is no such camera; the message lists those there are.
-        UnreadableSourceError: it is there but does not open or gives no picture.
+        SourceNotFoundError: there is no such camera; the message lists the cameras found.
+        UnreadableSourceError: the camera does not open or delivers no frame.
     """
     if index < 0:
         raise UsageError(f"camera {index}: a camera's index is 0 or more")
@@ -83,14 +83,14 @@ def open_camera(
     if not capture.isOpened():
         capture.release()
         raise UnreadableSourceError(
-            f"camera {index}: it is there but does not open; close other programs that use it"
+            f"camera {index}: it exists but does not open; close other programs that use it"
         )
     _ask_for(capture, size_wh=size_wh, fps=fps)
     return LiveSource(CameraGrabber(index, capture), stall_timeout_s=stall_timeout_s)
 
 
 class CameraGrabber:
-    """Reads one opened camera."""
+    """Reads frames from an open camera."""
 
     def __init__(self, index: int, capture: Capture) -> None:
         self.name = f"camera {index}"
@@ -99,7 +99,7 @@ class CameraGrabber:
         if first is None:
             capture.release()
             raise UnreadableSourceError(
-                f"{self.name}: it opens but gives no picture; try the next index, or close other "
+                f"{self.name}: it opens but delivers no frame; try the next index, or close other "
                 f"programs that use it.{_found()}"
             )
         self.size_wh: tuple[int, int] | None = (first.shape[1], first.shape[0])
@@ -107,19 +107,19 @@ class CameraGrabber:
         self.fps = rate if rate and rate > 0 else None
 
     def grab(self) -> tuple[BgrImage, int]:
-        """Wait for the next picture, BGR."""
+        """Wait for the next frame, BGR."""
         image = self._read()
         if image is None:
-            raise SourceError("the camera gives no more pictures; is it unplugged?")
+            raise SourceError("the camera delivers no more frames; is it unplugged?")
         return image, 0
 
     def to_image(self, raw: BgrImage) -> UInt8Array:
-        """Turn BGR (or grey) into RGB."""
+        """Convert BGR or grey to RGB."""
         code = cv2.COLOR_GRAY2RGB if raw.ndim == 2 else cv2.COLOR_BGR2RGB
         return cv2.cvtColor(raw, code)
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         self._capture.release()
 
     def _read(self) -> BgrImage | None:
@@ -153,13 +153,13 @@ def _found() -> str:
 
 
 def _open_quietly(index: int) -> Capture:
-    """Open through the system's own interface; OpenCV's warnings would repeat what we say."""
+    """Open through the system's own interface, with OpenCV's redundant warnings silenced."""
     with quiet_opencv():
         return cv2.VideoCapture(index, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
 
 
 def _ask_for(capture: Capture, *, size_wh: tuple[int, int] | None, fps: float | None) -> None:
-    wishes: dict[int, float] = {cv2.CAP_PROP_BUFFERSIZE: 1}  # the driver's queue is delay too
+    wishes: dict[int, float] = {cv2.CAP_PROP_BUFFERSIZE: 1}  # the driver's queue adds delay
     if size_wh:
         wishes |= {cv2.CAP_PROP_FRAME_WIDTH: size_wh[0], cv2.CAP_PROP_FRAME_HEIGHT: size_wh[1]}
     if fps:

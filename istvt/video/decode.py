@@ -1,4 +1,4 @@
-"""Packets of one video stream in, its sound pictures out, upright and in RGB."""
+"""Decode a video stream into intact frames, upright and in RGB."""
 
 import heapq
 import logging
@@ -13,19 +13,19 @@ from istvt.records import UInt8Array
 
 logger = logging.getLogger(__name__)
 
-TEXT_FORMATS = frozenset({"tty"})  # FFmpeg would draw a text file as a picture of its letters
+TEXT_FORMATS = frozenset({"tty"})  # FFmpeg would render a text file as images of its letters
 NO_ANSWER = "no answer in time"
-MAX_PENDING = 1000  # packets awaited; far above any decoder's delay, and a bound on memory
+MAX_PENDING = 1000  # packets; far above any decoder's delay, and a bound on memory
 
 
 class SoundDecoder:
-    """Decodes packet by packet and holds back every picture that damage has reached.
+    """Decodes packet by packet and withholds every frame that damage has reached.
 
-    A decoder conceals what it cannot read, and later pictures copy from the concealed one. Such
-    pictures look manipulated, so none is given until the next key frame.
+    A decoder conceals what it cannot read, and later frames copy from the concealed one. Such
+    frames look manipulated, so all are withheld until the next key frame.
 
     Attributes:
-        damaged: packets and pictures that could not be decoded.
+        damaged: number of packets and frames that could not be decoded.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class SoundDecoder:
         """Decode one packet (an empty one flushes).
 
         Returns:
-            Sound pictures, each with the number of pictures lost directly before it.
+            Intact frames, each with the number of frames lost directly before it.
         """
         if packet.is_corrupt:
             self._taint(f"damaged packet at {packet.pts}")
@@ -61,7 +61,7 @@ class SoundDecoder:
 
     def _is_sound(self, picture: av.VideoFrame) -> bool:
         if picture.is_corrupt:
-            self._taint(f"damaged picture at {picture.pts}")
+            self._taint(f"damaged frame at {picture.pts}")
         elif picture.key_frame:
             self._tainted = False
         return not self._tainted
@@ -72,7 +72,7 @@ class SoundDecoder:
         logger.debug("decoding: %s", reason)
 
     def _lost_before(self, picture: av.VideoFrame) -> int:
-        """Count the packets that should have been shown before this picture and were not."""
+        """Count the packets due before this frame that were never shown."""
         lost = 0
         while picture.pts is not None and self._pending_pts and self._pending_pts[0] <= picture.pts:
             lost += heapq.heappop(self._pending_pts) < picture.pts
@@ -80,10 +80,10 @@ class SoundDecoder:
 
 
 class Clock:
-    """Presentation times in seconds from 0, always increasing.
+    """Turns time stamps into presentation times in seconds from 0, always increasing.
 
     Args:
-        period_s: what to add where a picture has no time stamp, or one that does not increase.
+        period_s: added when a frame has no time stamp, or one that does not increase.
     """
 
     def __init__(self, period_s: float) -> None:
@@ -92,7 +92,7 @@ class Clock:
         self._last_s = 0.0
 
     def tell(self, stamp_s: float | None) -> float:
-        """Turn the next picture's time stamp into seconds since the first picture."""
+        """Return the seconds from the first frame to the next one, given its time stamp."""
         if self._start_s is None:
             self._start_s = stamp_s or 0.0
             return 0.0
@@ -102,16 +102,16 @@ class Clock:
 
 
 def to_upright_rgb(picture: av.VideoFrame) -> UInt8Array:
-    """Convert a decoded picture; PyAV itself does not turn it.
+    """Convert a decoded frame to RGB and rotate it upright, which PyAV itself does not.
 
     The display matrix maps `(x, y)` to `(a x + c y, b x + d y)`, y downwards.
     Source: ISO/IEC 14496-12, track header box.
 
     Returns:
-        `(H, W, 3)`, a buffer of its own.
+        `(H, W, 3)` RGB in its own buffer.
     """
     image: UInt8Array = picture.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    if picture.format.name == "rgb24":  # not converted, so still the decoder's own buffer
+    if picture.format.name == "rgb24":  # not converted: this is still the decoder's buffer
         image = image.copy()
     matrix: Any = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -123,7 +123,7 @@ def to_upright_rgb(picture: av.VideoFrame) -> UInt8Array:
 
 
 def find_video(container: av.container.InputContainer) -> VideoStream | None:
-    """Find the first stream of moving pictures that can be decoded; cover art is none."""
+    """Find the first video stream that can be decoded; cover art does not count."""
     if container.format.name in TEXT_FORMATS:
         return None
     for stream in container.streams.video:
@@ -133,22 +133,22 @@ def find_video(container: av.container.InputContainer) -> VideoStream | None:
 
 
 def rate_of(stream: VideoStream) -> float | None:
-    """Tell the stream's mean frames per second, where it declares any."""
+    """Return the mean frames per second that the stream declares, if any."""
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
 
 
 def explain(error: Exception) -> str:
-    """Say what an error of FFmpeg means, without its text, which holds the URL and password."""
+    """Explain an FFmpeg error without its own text, which holds the URL and password."""
     match error:
         case av.HTTPUnauthorizedError() | av.HTTPForbiddenError() | PermissionError():
             return "access was refused (wrong or missing user and password?)"
         case av.HTTPNotFoundError():
-            return "the server is there but knows no such address (404)"
+            return "the server answers but has no such address (404)"
         case ConnectionRefusedError():
             return "the connection was refused"
         case TimeoutError() | av.ExitError():
             return NO_ANSWER
         case av.InvalidDataError():
-            return "this is no video data"
+            return "this is not video data"
     return getattr(error, "strerror", None) or type(error).__name__

@@ -1,7 +1,7 @@
-"""The path of a video file in, its frames out: real times, upright, each loss reported.
+"""Read a video file's frames upright, with their real times, and report every loss.
 
-The declared number of frames, or where there is none the declared duration, is compared with what
-came out, because FFmpeg ends a cut file like a finished one.
+FFmpeg ends a truncated file like a complete one. So the frames read are compared with the declared
+number of frames or, if there is none, with the declared duration.
 """
 
 import os
@@ -18,28 +18,28 @@ from istvt.records import Frame
 from istvt.video.decode import Clock, SoundDecoder, explain, find_video, rate_of, to_upright_rgb
 from istvt.video.recorded import RecordedSource
 
-DEFAULT_FPS = 25.0  # spaces pictures that carry no time, in a stream that declares no rate
-COUNT_TOLERANCE = (2, 0.01)  # frames, and share of the declared ones: lost at a stream's ends
-GIF_TAIL_BYTES = 64  # some programs write a little after the trailer
+DEFAULT_FPS = 25.0  # for frames without time stamps in a stream that declares no rate
+COUNT_TOLERANCE = (2, 0.01)  # frames, and share of the declared ones: may be lost at the ends
+GIF_TAIL_BYTES = 64  # some programs write a few bytes after the trailer
 TIME_TOLERANCE = (0.25, 0.01)  # seconds, and share of the declared duration
 
 
 def open_video(path: Path, *, decode_threads: int | None = None) -> RecordedSource:
     """Open a video file.
 
-    Iterating it raises `BrokenSourceError` after the last sound frame where some are missing.
+    If frames are missing, iterating raises `BrokenSourceError` after the last intact one.
 
     Args:
-        path: of the file.
-        decode_threads: None lets FFmpeg take one for each core.
+        path: path of the file.
+        decode_threads: number of threads; None lets FFmpeg use one per core.
 
     Raises:
-        UnreadableSourceError: it cannot be opened, is no video, or not one frame decodes.
+        UnreadableSourceError: the file cannot be opened, is no video, or no frame decodes.
     """
     if path.stat().st_size == 0:
         raise UnreadableSourceError(f"{path}: the file is empty (0 bytes); copy or record it again")
     try:
-        container = av.open(str(path.absolute()))  # else FFmpeg takes `12:30.mp4` for a URL
+        container = av.open(str(path.absolute()))  # a relative `12:30.mp4` is a URL to FFmpeg
     except PermissionError:
         raise UnreadableSourceError(
             f"{path}: no permission to read it; allow it with chmod +r or run as its owner"
@@ -57,7 +57,7 @@ def open_video(path: Path, *, decode_threads: int | None = None) -> RecordedSour
 
 
 def _has_gif_end(path: Path) -> bool:
-    """Look for the trailer: FFmpeg counts a cut gif's frames as its declared ones."""
+    """Check for the trailer; FFmpeg declares only the frames that a truncated gif still holds."""
     with path.open("rb") as file:
         file.seek(-min(GIF_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
         return b"\x00;" in file.read()
@@ -70,20 +70,20 @@ def source_of(
     known_damage: str | None = None,
     decode_threads: int | None = None,
 ) -> RecordedSource:
-    """Read an opened recording as a source; the source closes it.
+    """Read an open recording as a source, which closes it.
 
     Args:
-        container: opened for reading.
-        name: printable.
-        known_damage: what is already known to be missing; told when the frames are read.
-        decode_threads: None lets FFmpeg take one for each core.
+        container: open for reading.
+        name: printable name.
+        known_damage: damage already known; reported once the frames are read.
+        decode_threads: number of threads; None lets FFmpeg use one per core.
     """
     stream = find_video(container)
     if stream is None:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         container.close()
         raise UnreadableSourceError(
-            f"{name}: holds no moving pictures that can be decoded (found: {kinds}); "
+            f"{name}: holds no video that can be decoded (found: {kinds}); "
             "give a file with a video track"
         )
     stream.thread_type = "AUTO"
@@ -96,7 +96,7 @@ def source_of(
 
 
 def count_declared(container: InputContainer, stream: VideoStream) -> int | None:
-    """Tell how many frames should come out; fewer than are stored where an edit list cuts some."""
+    """Return how many frames the stream should yield; an edit list may hide some stored ones."""
     if not stream.frames:
         return None
     rate, duration = rate_of(stream), stream.duration
@@ -133,12 +133,12 @@ def _read(
 
 
 def _declared_end_s(container: InputContainer) -> float | None:
-    """Tell the least end time: Matroska counts its duration from 0, others from the first time."""
+    """Return the earliest end time: Matroska's duration starts at 0, others' at the first frame."""
     return None if container.duration is None else container.duration / av.time_base
 
 
 class _Progress:
-    """How much of a recording came out, against what it declared."""
+    """Compares the frames read from a recording with those it declares."""
 
     def __init__(self, name: str, frames_declared: int | None, known_damage: str | None) -> None:
         self.name = name
@@ -153,10 +153,10 @@ class _Progress:
             self.reached_s = max(self.reached_s, end_s)
 
     def check(self, *, damaged: int, declared_end_s: float | None, failure: str | None) -> None:
-        """Raise where frames are missing."""
+        """Raise an error if frames are missing."""
         reasons = [self.known_damage] if self.known_damage else []
         reasons += [f"reading stopped: {failure}"] if failure else []
-        reasons += [f"{damaged} packets or pictures were damaged"] if damaged else []
+        reasons += [f"{damaged} packets or frames were damaged"] if damaged else []
         if not reasons and self._is_short(declared_end_s):
             reasons.append(f"it ends at {self.reached_s:.2f} s, before its declared end")
         if reasons:

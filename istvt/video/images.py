@@ -1,4 +1,4 @@
-"""An image file, or a folder of them, in; its frames out, in natural order of the names."""
+"""Read an image file, or a folder of images in natural order of their names, as frames."""
 
 import re
 from collections.abc import Generator, Sequence
@@ -16,12 +16,12 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 
 def is_image(path: Path) -> bool:
-    """Say whether the name is that of a still picture; a gif counts as a video."""
+    """Check whether the name is that of a still image; a gif counts as a video."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Order `frame_2` before `frame_10`."""
+    """Return a sort key that orders `frame_2` before `frame_10`."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
@@ -33,15 +33,15 @@ def open_image(path: Path) -> RecordedSource:
 
 
 def open_image_folder(folder: Path, *, fps: float) -> RecordedSource:
-    """Open a folder of equally large images as a source.
+    """Open a folder of images of one size as a source.
 
     Args:
-        folder: holds them; other files in it are passed over.
-        fps: the rate at which they were taken; fixes the frames' times.
+        folder: folder of the images; other files in it are ignored.
+        fps: rate at which they were taken; sets the frames' times.
 
     Raises:
-        SourceNotFoundError: there are none in it.
-        UnreadableSourceError: the first cannot be decoded.
+        SourceNotFoundError: the folder holds no images.
+        UnreadableSourceError: the first image cannot be decoded.
     """
     paths = sorted(filter(is_image, folder.iterdir()), key=natural_key)
     if not paths:
@@ -57,10 +57,10 @@ def read_image(path: Path) -> UInt8Array:
     """Read an image upright (EXIF orientation applied).
 
     Returns:
-        `(H, W, 3)` RGB; transparency and more than 8 bits are dropped.
+        `(H, W, 3)` RGB; transparency and bits beyond the eighth are dropped.
 
     Raises:
-        UnreadableSourceError: it cannot be read or decoded.
+        UnreadableSourceError: the file cannot be read or decoded.
     """
     try:
         content = np.frombuffer(path.read_bytes(), np.uint8)
@@ -105,5 +105,5 @@ def _sizes_differ(
     return (
         f"{first.parent}: the images differ in size: {first.name} is {first_shape[1]}x"
         f"{first_shape[0]}, {other.name} is {shape[1]}x{shape[0]}; the frames of one video must "
-        "have one size, so move other pictures out of the folder"
+        "have one size, so move other images out of the folder"
     )

@@ -1,7 +1,7 @@
-"""A grabber of live pictures in, a source out that never falls behind.
+"""Read a camera or stream live, without ever falling behind.
 
-One thread captures as fast as the pictures come; the reader gets the newest one. So the delay does
-not grow when the reader is slow: the frames' indexes jump instead, and `frames_dropped` counts.
+One thread captures every frame as it arrives, and the reader gets the newest one. A slow reader
+therefore adds no delay. Frame indexes jump instead, and `frames_dropped` counts the lost frames.
 """
 
 import logging
@@ -21,7 +21,7 @@ class LatestFrame(Generic[Item]):
     """Holds at most one item; a newer one replaces it.
 
     Attributes:
-        dropped: items that were replaced before anyone took them.
+        dropped: number of items replaced before anyone took them.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class LatestFrame(Generic[Item]):
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
-        """Say that no further item will come; the waiting one can still be taken."""
+        """Announce that no further item will come; the waiting one can still be taken."""
         with self._changed:
             self._failure = error
             self._changed.notify_all()
@@ -47,8 +47,8 @@ class LatestFrame(Generic[Item]):
         """Wait for an item and remove it.
 
         Raises:
-            TimeoutError: none came in time.
-            Exception: the one given to `fail`.
+            TimeoutError: no item came in time.
+            Exception: the one passed to `fail`.
         """
         with self._changed:
             arrived = self._changed.wait_for(self._has_news, timeout_s)
@@ -66,34 +66,35 @@ class LatestFrame(Generic[Item]):
 logger = logging.getLogger(__name__)
 
 STALL_TIMEOUT_S = 5.0
-WITHHELD_TIMEOUT_S = 30.0  # cameras send a key frame every 1 to 10 s, few more seldom
+WITHHELD_TIMEOUT_S = 30.0  # nearly all cameras send a key frame every 1 to 10 s
 CLOSE_TIMEOUT_S = 4.0
 
 Raw = TypeVar("Raw")
 
 
 class Grabber(Protocol[Raw]):
-    """What a camera and a stream have in common; all but `to_image` run in the capturing thread."""
+    """The interface of cameras and streams; all but `to_image` runs in the capture thread."""
 
     name: str
     fps: float | None
     size_wh: tuple[int, int] | None
 
     def grab(self) -> tuple[Raw, int] | None:
-        """Wait for the next picture; also tell how many were lost directly before it.
+        """Wait for the next frame.
 
         Returns:
-            None where data came, a sign of life, but no sound picture yet.
+            The frame, and how many were lost directly before it; None if data came but no intact
+            frame yet.
 
         Raises:
-            SourceError: there will be no more.
+            SourceError: no more frames will come.
         """
 
     def to_image(self, raw: Raw) -> UInt8Array:
-        """Convert to `(H, W, 3)` RGB, upright; only called for pictures that are read."""
+        """Convert to `(H, W, 3)` RGB, upright; called only for frames that are read."""
 
     def close(self) -> None:
-        """Let go of the device or the connection."""
+        """Release the device or connection."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,11 @@ class _Shot(Generic[Raw]):
 
 
 class LiveSource(ClosesOnExit, Generic[Raw]):
-    """A camera or a stream; iterating it never ends but by `close` or an error.
+    """A camera or a stream; iteration ends only by `close` or an error.
 
     Attributes:
-        frames_read: frames given to the reader.
-        frames_declared: None, a live source has no end.
+        frames_read: number of frames passed to the reader.
+        frames_declared: None, because a live source has no end.
     """
 
     is_live = True
@@ -138,17 +139,17 @@ class LiveSource(ClosesOnExit, Generic[Raw]):
 
     @property
     def frames_dropped(self) -> int:
-        """Frames that were captured and replaced by a newer one before they were read."""
+        """Number of captured frames that a newer one replaced before they were read."""
         return self._slot.dropped
 
     def __iter__(self) -> "LiveSource[Raw]":
         return self
 
     def __next__(self) -> Frame:
-        """Wait for a frame newer than the last.
+        """Wait for a frame newer than the last one.
 
         Raises:
-            BrokenSourceError: the source ended, was unplugged, or gave nothing for too long.
+            BrokenSourceError: the source ended, was unplugged, or delivered nothing for too long.
         """
         if self._closing.is_set():
             raise StopIteration
@@ -169,16 +170,16 @@ class LiveSource(ClosesOnExit, Generic[Raw]):
         )
 
     def close(self) -> None:
-        """Stop capturing; a picture that is being waited for is waited for no longer."""
+        """Stop capturing, and stop waiting for a frame."""
         self._closing.set()
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
             logger.warning(
-                "%s: still waiting for a picture; it is closed when one comes", self.name
+                "%s: still waiting for a frame; the source closes when one arrives", self.name
             )
 
     def _wait(self) -> _Shot[Raw]:
-        """Wait for a picture while the source shows signs of life."""
+        """Wait for a frame while the source shows signs of life."""
         began_s = time.monotonic()
         while True:
             stalls_s = max(began_s, self._alive_s) + self._stall_timeout_s
@@ -191,12 +192,12 @@ class LiveSource(ClosesOnExit, Generic[Raw]):
     def _check_patience(self, began_s: float) -> None:
         now_s = time.monotonic()
         if now_s >= max(began_s, self._alive_s) + self._stall_timeout_s:
-            raise SourceError(f"no picture for {self._stall_timeout_s:g} s")
+            raise SourceError(f"no frame for {self._stall_timeout_s:g} s")
         if now_s >= began_s + self._withheld_timeout_s:
             raise SourceError(
-                f"data comes, but no sound picture for {self._withheld_timeout_s:g} s; after "
-                "damage pictures are withheld until a key frame: have the camera send one more "
-                "often (GOP or I-frame interval)"
+                f"data arrives, but no intact frame for {self._withheld_timeout_s:g} s; after "
+                "damage, frames are withheld until a key frame: set the camera to send key frames "
+                "more often (GOP or I-frame interval)"
             )
 
     def _capture(self) -> None:
@@ -210,14 +211,14 @@ class LiveSource(ClosesOnExit, Generic[Raw]):
                 raw, lost = grabbed
                 index += 1 + lost
                 self._slot.put(_Shot(raw, index, self._alive_s - self._opened_s, time.time()))
-        except Exception as error:  # noqa: BLE001 raised again in the reader's thread
+        except Exception as error:  # noqa: BLE001 re-raised in the reader's thread
             self._slot.fail(error)
         finally:
             self._grabber.close()
 
     def _broken(self, reason: str) -> BrokenSourceError:
         return BrokenSourceError(
-            f"{self.name}: the live source broke off after {self.frames_read} frames: {reason}; "
+            f"{self.name}: the live source stopped after {self.frames_read} frames: {reason}; "
             "check its cable, power and network, then start again",
             frames_read=self.frames_read,
             frames_declared=None,

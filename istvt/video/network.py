@@ -1,8 +1,8 @@
-"""A URL in; a live source out, or for a finished file behind http(s) a recorded one.
+"""Open a URL as a live source, or as a recorded one if it is a video file behind http(s).
 
-A recording declares its duration or its length in bytes, a live stream neither. That tells an
-http(s) address of a video file, which is then read like a file on disk (nothing dropped, its end is
-an end), from a camera's stream. Every other scheme is live.
+A recording declares its duration or its length in bytes; a live stream declares neither. A video
+file behind http(s) is read like a file on disk: nothing is dropped, and its end is no error. Every
+other scheme is live.
 """
 
 import time
@@ -32,21 +32,21 @@ def open_url(
     timeouts_s: tuple[float, float] = OPEN_READ_TIMEOUTS_S,
     stall_timeout_s: float = STALL_TIMEOUT_S,
 ) -> "RecordedSource | LiveSource[av.VideoFrame]":
-    """Connect to a camera's or server's stream; user and password may stand in the URL.
+    """Connect to the stream of a camera or server; the URL may hold user and password.
 
     Args:
         url: `scheme://[user:password@]host[:port]/path`.
         timeouts_s: to connect, and to read.
-        stall_timeout_s: how long a live stream may give no picture before it counts as broken.
+        stall_timeout_s: how long to wait for a frame before a live stream counts as broken.
 
     Raises:
-        UsageError: the scheme is not one of those above.
-        UnreadableSourceError: no connection, no permission, or no pictures.
+        UsageError: the scheme is not one of `FILE_SCHEMES` or `LIVE_SCHEMES`.
+        UnreadableSourceError: no connection, no permission, or no video.
     """
     name, scheme = printable(url), scheme_of(url)
     if scheme not in FILE_SCHEMES | LIVE_SCHEMES:
         known = ", ".join(sorted(FILE_SCHEMES | LIVE_SCHEMES))
-        raise UsageError(f"{name}: the scheme {scheme}:// is not known (expected one of {known})")
+        raise UsageError(f"{name}: unknown scheme {scheme}:// (expected one of {known})")
     container = _connect(url, name=name, timeouts_s=timeouts_s)
     if _is_recording(container, scheme):
         return source_of(container, name=name)
@@ -63,22 +63,22 @@ def _connect(url: str, *, name: str, timeouts_s: tuple[float, float]) -> InputCo
         reason = explain(error)
     if time.monotonic() - started_s >= timeouts_s[0]:  # FFmpeg's rtsp calls it invalid data
         reason = NO_ANSWER
-    # raised here, not in the handler, so that the error holds no reference to the one with the URL
+    # Raised outside the handler: the error must not refer to FFmpeg's, which holds the password.
     raise UnreadableSourceError(
-        f"{name}: cannot be opened: {reason}; check the address, user and password, the network, "
-        "and that camera or server is on"
+        f"{name}: cannot be opened: {reason}; check the address, user, password and network, "
+        "and that the camera or server is on"
     )
 
 
 def _is_recording(container: InputContainer, scheme: str | None) -> bool:
     if scheme not in FILE_SCHEMES:
         return False
-    has_length = container.size > 0 and container.format.name != "hls"  # that is its playlist's
+    has_length = container.size > 0 and container.format.name != "hls"  # hls: the playlist's size
     return bool(container.duration) or has_length
 
 
 class StreamGrabber:
-    """Reads one connected stream."""
+    """Reads frames from a connected stream."""
 
     def __init__(self, container: InputContainer, *, url: str) -> None:
         self.name = printable(url)
@@ -86,8 +86,8 @@ class StreamGrabber:
         stream = find_video(container)
         if stream is None:
             container.close()
-            raise UnreadableSourceError(f"{self.name}: the stream has no moving pictures")
-        stream.thread_type = "SLICE"  # frame threads would each hold back one picture
+            raise UnreadableSourceError(f"{self.name}: the stream has no video")
+        stream.thread_type = "SLICE"  # each frame thread would delay one frame
         self.fps = rate_of(stream)
         self.size_wh = (stream.width, stream.height) if stream.width else None
         self._packets: Iterator[av.Packet[VideoStream]] = container.demux(stream)
@@ -95,7 +95,7 @@ class StreamGrabber:
         self._ready: deque[tuple[av.VideoFrame, int]] = deque()
 
     def grab(self) -> tuple[av.VideoFrame, int] | None:
-        """Wait for a packet; give the next sound picture, None where it completed none."""
+        """Wait for a packet; return the next intact frame, or None if the packet completed none."""
         if not self._ready:
             self._ready.extend(self._decoder.decode(self._receive()))
         return self._ready.popleft() if self._ready else None

@@ -1,4 +1,4 @@
-"""OpenCV without its own warnings on the terminal, where our errors say the same."""
+"""Silence OpenCV's warnings on the terminal; our errors say the same."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import cv2
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV's log for a while (in the whole process)."""
+    """Silence OpenCV's log in the whole process while the block runs."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

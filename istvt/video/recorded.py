@@ -1,4 +1,4 @@
-"""A generator of frames in, a source of a finished recording out: nothing is dropped."""
+"""Read a finished recording as a source that drops no frames."""
 
 from collections.abc import Generator
 
@@ -10,15 +10,16 @@ from istvt.records import Frame
 class RecordedSource(ClosesOnExit):
     """A file, an image or a folder of images, read once and in order, frame by frame.
 
-    The first frame is read at once, so that what cannot be read fails where it is opened.
+    The first frame is read at once, so that an unreadable recording fails when it is opened.
 
     Args:
-        frames: owns what it reads from, and lets go of it when it ends or is closed.
-        fps: mean frames per second; None where there is no rate.
-        frames_declared: what the recording says it holds; None where it does not say.
+        name: printable name.
+        frames: owns the file it reads, and releases it when it ends or is closed.
+        fps: mean frames per second; None if there is no rate.
+        frames_declared: number of frames that the recording declares; None if it declares none.
 
     Raises:
-        UnreadableSourceError: there is not one frame.
+        UnreadableSourceError: the recording holds no frame.
     """
 
     is_live = False
@@ -39,7 +40,7 @@ class RecordedSource(ClosesOnExit):
         self._frames = frames
         self._first = next(frames, None)
         if self._first is None:
-            raise UnreadableSourceError(f"{name}: it holds no pictures; is the recording empty?")
+            raise UnreadableSourceError(f"{name}: it holds no frames; is the recording empty?")
         height, width = self._first.image.shape[:2]
         self.size_wh: tuple[int, int] | None = (width, height)
 
@@ -52,6 +53,6 @@ class RecordedSource(ClosesOnExit):
         return frame
 
     def close(self) -> None:
-        """Let go of the file; the source then holds no further frames."""
+        """Release the file; the source then yields no further frames."""
         self._first = None
         self._frames.close()

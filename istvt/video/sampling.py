@@ -1,6 +1,6 @@
-"""Frame numbers and times in, the frames that the model wants out.
+"""Choose the frames that the model sees, by their numbers and times.
 
-Training, evaluation and streaming use this one module, so that a window means the same in all.
+Training, evaluation and streaming all use this module, so that a window means the same in each.
 """
 
 from collections import deque
@@ -9,15 +9,15 @@ from statistics import median, median_low
 from istvt.presets import Sampling
 
 GAP_TOLERANCE = 1.5  # of the nominal distance between two sampled frames
-# A hole in time that the frames' numbers do not show: a recording that was paused, a stalled
-# stream. Shorter ones are the ups and downs of a variable frame rate.
+# A hole in time that frame numbers do not show: a paused recording, a stalled stream. Shorter ones
+# are jitter of a variable frame rate.
 HOLE_TOLERANCE = 4.0
 LEAST_HOLE_S = 0.5
 REMEMBERED_INTERVALS = 9
 
 
 class FrameSampler:
-    """Chooses frames of one source, and tells when two chosen ones are too far apart."""
+    """Chooses frames of one source, and detects when two chosen ones are too far apart."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
@@ -29,17 +29,17 @@ class FrameSampler:
         self._advances: deque[tuple[int, float]] = deque(maxlen=REMEMBERED_INTERVALS)
 
     def takes(self, index: int, time_s: float) -> bool:
-        """Say whether this frame is sampled; call once a frame, in order.
+        """Check whether to sample this frame; call it once per frame, in order.
 
-        With `frame_step` the first frame is taken, and then the first that lies at least a step
-        after the last one taken: a live source may not give the very frame.
+        `frame_step` takes the first frame, then the first one at least a step after the last one
+        taken. A live source may lack the exact frame.
 
-        With `sample_fps` the first frame at a tick of the clock is taken, where a frame counts as
-        at the tick from half a frame interval before it: the frame nearest to the tick.
+        `sample_fps` takes the frame nearest to each tick of the clock. A frame belongs to a tick
+        from half a frame interval before it.
 
         Args:
             index: the frame's position in the source.
-            time_s: its time.
+            time_s: the frame's time.
         """
         self._note(index, time_s)
         if self.sampling.frame_step is not None:
@@ -62,9 +62,9 @@ class FrameSampler:
         return True
 
     def is_gap(self, before: tuple[int, float], after: tuple[int, float]) -> bool:
-        """Say whether two sampled frames, each `(index, time_s)`, cannot share a window.
+        """Check whether two sampled frames, each `(index, time_s)`, are too far apart for a window.
 
-        They can where no step, or no tick of the clock, and no hole in time lies between them.
+        They share a window if no step or tick, and no hole in time, lies between them.
         """
         apart_s = after[1] - before[1]
         if self.sampling.frame_step is not None:
@@ -74,20 +74,20 @@ class FrameSampler:
         return ticks > 1 and apart_s > GAP_TOLERANCE * self._period_s
 
     def _longest_step_s(self, step: int) -> float:
-        """The longest time that a step may take; counted by the frames' numbers, read or not."""
+        """Return the longest time a step may take, counting frames whether read or not."""
         native_s = [seconds / frames for frames, seconds in self._advances]
         usual_s = median_low(native_s) if native_s else 0.0
         return max(HOLE_TOLERANCE * step * usual_s, LEAST_HOLE_S)
 
     @property
     def _interval_s(self) -> float:
-        """The usual time between the frames read, at most a tick of the clock."""
+        """The usual time between the frames read, at most one tick of the clock."""
         seconds = [seconds for _, seconds in self._advances]
         usual_s = median(seconds) if seconds else self._period_s
         return min(usual_s, self._period_s)
 
     def _tick(self, time_s: float) -> int:
-        """The number of the tick that is nearest."""
+        """Return the number of the nearest tick."""
         return round((time_s - (self._origin_s or 0.0)) / self._period_s)
 
     def _note(self, index: int, time_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Whatever the user names in, a source of frames out."""
+"""Open whatever the user names as a source of frames."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +17,15 @@ IMAGES_FPS = 25.0
 
 
 class Source(Protocol):
-    """Frames in order, once; a context manager. A second loop goes on where the first stopped.
+    """Frames in order, each once; a context manager. A second loop resumes where the first stopped.
 
     Attributes:
-        name: printable, without user and password.
-        is_live: new pictures replace those not read yet; else every frame is given.
-        fps: mean frames per second, where known.
-        size_wh: of the first frame, where known; a stream may change it.
-        frames_declared: what a recording says it holds, where it says so.
-        frames_read: given so far.
+        name: printable name, without user and password.
+        is_live: whether new frames replace unread ones; otherwise every frame is yielded.
+        fps: mean frames per second, if known.
+        size_wh: size of the first frame, if known; a stream may change it.
+        frames_declared: number of frames that a recording declares, if any.
+        frames_read: number of frames yielded so far.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Source(Protocol):
 
     @property
     def frames_dropped(self) -> int:
-        """Pictures of a live source that a newer one replaced; 0 for a recording."""
+        """Number of frames of a live source that a newer one replaced; 0 for a recording."""
 
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:
-        """Let go of file, device or connection; no further frames are given."""
+        """Release the file, device or connection; no further frames are yielded."""
 
     def __enter__(self) -> "Source": ...
 
@@ -60,15 +60,15 @@ def open_source(
     """Open a video, an image, a folder of images or a URL; cameras have `camera.open_camera`.
 
     Args:
-        spec: a path, or `rtsp://`, `http://`, `udp://` and the like; of a recording every frame
-            is given, then `BrokenSourceError` is raised if some were lost.
-        images_fps: the rate at which a folder's images were taken.
-        decode_threads: over which a video file's decoding is spread; None takes one for each core.
+        spec: a path, or a URL such as `rtsp://`, `http://` or `udp://`. A recording yields every
+            frame, then raises `BrokenSourceError` if some were lost.
+        images_fps: rate at which a folder's images were taken.
+        decode_threads: number of threads to decode a video file; None uses one per core.
 
     Raises:
         SourceNotFoundError: no such file, or a folder without images.
-        UnreadableSourceError: it is there but gives no pictures.
-        UsageError: a URL of an unknown scheme.
+        UnreadableSourceError: the source exists but yields no frames.
+        UsageError: the URL has an unknown scheme.
     """
     scheme = scheme_of(str(spec)) if isinstance(spec, str) else None
     if scheme == "file":
@@ -101,6 +101,6 @@ def _open_path(path: Path, images_fps: float, decode_threads: int | None) -> Sou
 def _missing(path: Path) -> str:
     if path.name.isdecimal() and len(path.parts) == 1:
         return f"{path}: there is no such file; for a camera use --camera {path}"
-    name = printable(str(path))  # a URL that was given as a path is one still
+    name = printable(str(path))  # a URL passed as a path is still a URL
     lost = name if path.parent.is_dir() or scheme_of(str(path)) else path.parent
     return f"{name}: there is no {lost}; expected a video, an image, a folder of images or a URL"

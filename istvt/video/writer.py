@@ -1,4 +1,4 @@
-"""RGB images in, a video file out; it takes its name only when it is complete."""
+"""Write RGB images to a video file, which gets its name only when it is complete."""
 
 import logging
 from collections.abc import Iterator
@@ -21,29 +21,29 @@ SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
 TICKS_PER_S = 60_000  # a multiple of 24, 25, 30 and 30000/1001; MPEG-4 allows up to 65535
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 DEFAULT_CRF = 20
-# Playable at every moment, also after a kill; closing turns it into a plain file with an index.
-# Without `delay_moov` the times would start late by the encoder's delay.
+# Playable at any moment, even after a kill; closing turns it into a plain file with an index.
+# Without `delay_moov`, times would start late by the encoder's delay.
 # Source: FFmpeg's documentation of the mov muxer, `hybrid_fragmented`.
 KILL_SAFE = {"movflags": "hybrid_fragmented+delay_moov"}
 FRAGMENTED_SUFFIXES = frozenset({".mp4", ".mov"})
 
 
 class VideoWriter(ClosesOnExit):
-    """Writes H.264 (MPEG-4 where this build of FFmpeg has no libx264), a context manager.
+    """Writes H.264, or MPEG-4 if this build of FFmpeg has no libx264; a context manager.
 
-    Until it is closed the file is called `<name>.part<suffix>`. Closing finishes it, whatever ended
-    the `with` block: after Ctrl-C or an error what was written can be played. After a kill or a
-    power cut the part can be played too, up to its last key frames.
+    Until it is closed, the file is called `<name>.part<suffix>`. Closing finishes it, however the
+    `with` block ended: after Ctrl-C or an error, the written frames can be played. After a kill or
+    a power cut, the `.part` file can be played up to its last key frames.
 
     Args:
-        path: ends in .mp4, .mov or .mkv; missing folders are made.
-        fps: frames per second, where `write` is given no times.
-        size_wh: of every image; an odd side is filled up to an even one, as H.264 asks.
+        path: ends in .mp4, .mov or .mkv; missing folders are created.
+        fps: frames per second when `write` is called without times.
+        size_wh: size of every image; odd sides are padded to even ones, as H.264 requires.
         crf: quality, 0 (lossless) to 51 (worst).
-        preset: one of `PRESETS`: fast to write, or small.
+        preset: one of `PRESETS`, from the fastest to write to the smallest file.
 
     Raises:
-        UsageError: an argument is out of its range, or there is no writing at that place.
+        UsageError: an argument is out of range, or the path cannot be written.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class VideoWriter(ClosesOnExit):
             self._container = _open(self._part_path)
         except OSError as error:
             raise UsageError(
-                f"{self.path}: cannot be written: {error.strerror}; name a place you may write to"
+                f"{self.path}: cannot be written: {error.strerror}; choose a writable path"
             ) from error
         options = {"crf": str(crf), "preset": preset}
         self._stream = self._add_stream(options)
@@ -78,10 +78,10 @@ class VideoWriter(ClosesOnExit):
 
         Args:
             image: `(H, W, 3)` RGB.
-            time_s: when it is shown; without it, one frame after another at `fps`.
+            time_s: when it is shown; None shows frames at `fps`.
 
         Raises:
-            UsageError: another size or type than promised, or a time not after the last.
+            UsageError: the image has the wrong size or type, or its time is not after the last.
             RuntimeEnvironmentError: the disk is full, or the encoder failed.
         """
         if self._closed:
@@ -100,7 +100,7 @@ class VideoWriter(ClosesOnExit):
         self.frames_written += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; without frames there is no file."""
+        """Finish the file and rename it; without frames there is no file."""
         if self._closed:
             return
         self._closed = True
@@ -111,7 +111,7 @@ class VideoWriter(ClosesOnExit):
             self._part_path.replace(self.path)
         else:
             self._part_path.unlink(missing_ok=True)
-            logger.warning("%s: not one frame was given, so there is no file", self.path)
+            logger.warning("%s: not one frame was written, so there is no file", self.path)
 
     def _add_stream(self, options: dict[str, str]) -> VideoStream:
         rate = Fraction(self._fps).limit_denominator(1001)
@@ -131,7 +131,7 @@ class VideoWriter(ClosesOnExit):
         except (av.FFmpegError, OSError) as error:
             raise RuntimeEnvironmentError(
                 f"{self.path}: writing stopped after {self.frames_written} frames: "
-                f"{explain(error)}; is the disk full? What there is lies in {self._part_path}"
+                f"{explain(error)}; is the disk full? The frames written are in {self._part_path}"
             ) from error
 
     def _tick(self, time_s: float | None) -> int:
@@ -140,7 +140,7 @@ class VideoWriter(ClosesOnExit):
         if tick <= self._last_tick:
             raise UsageError(
                 f"{self.path}: got a frame at {seconds:.3f} s after one at "
-                f"{self._last_tick / TICKS_PER_S:.3f} s; times must increase, from 0 on"
+                f"{self._last_tick / TICKS_PER_S:.3f} s; times must increase from 0"
             )
         self._last_tick = tick
         return tick
@@ -150,7 +150,7 @@ def _open(path: Path) -> av.container.OutputContainer:
     options = KILL_SAFE if path.suffix.lower() in FRAGMENTED_SUFFIXES else {}
     return av.open(
         str(path.absolute()), "w", options=options
-    )  # else `cam:1.mp4` is a URL to FFmpeg
+    )  # a relative `cam:1.mp4` is a URL to FFmpeg
 
 
 def _check(path: Path, *, fps: float, size_wh: tuple[int, int], crf: int, preset: str) -> None:

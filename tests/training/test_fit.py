@@ -417,7 +417,7 @@ def test_a_second_training_is_kept_out_of_the_folder(train, tmp_path, monkeypatc
 
     first = train(replace(RECIPE, epochs=1), on_epoch=second)
     assert len(refused) == 2
-    assert all(f"another process works in {first.run}" in message for message in refused)
+    assert all(f"another process is working in {first.run}" in message for message in refused)
     assert len(train(replace(RECIPE, epochs=2), resume=True).epochs) == 2
 
 

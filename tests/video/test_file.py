@@ -195,7 +195,7 @@ def test_what_is_no_video_is_told_apart(clip: Clip, tmp_path: Path) -> None:
     empty.touch()
     cases = {
         text: "not a video file",
-        prose: "no moving pictures",
+        prose: "no video that can be decoded",
         empty: "0 bytes",
         cut(clip("cut.mp4"), 0.5): "cut off before its index",
         audio_only(tmp_path / "sound.m4a"): "found: audio",

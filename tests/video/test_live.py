@@ -183,7 +183,7 @@ def test_a_stalled_camera_is_a_broken_source(capture: FakeCapture) -> None:
         next(frames)
         capture.hangs.set()
         started_s = time.monotonic()
-        with pytest.raises(BrokenSourceError, match=r"no picture for 0\.2 s"):
+        with pytest.raises(BrokenSourceError, match=r"no frame for 0\.2 s"):
             list(frames)
         assert time.monotonic() - started_s < 0.5
         capture.hangs.clear()
@@ -216,7 +216,7 @@ def test_a_stream_that_awaits_a_key_frame_is_not_stalled() -> None:
 def test_a_key_frame_is_not_awaited_for_ever() -> None:
     with (
         LiveSource(Withholding(10**6), stall_timeout_s=0.1, withheld_timeout_s=0.3) as source,
-        pytest.raises(BrokenSourceError, match=r"no sound picture for 0\.3 s.*key frame"),
+        pytest.raises(BrokenSourceError, match=r"no intact frame for 0\.3 s.*key frame"),
     ):
         next(source)
 

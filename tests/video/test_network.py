@@ -204,7 +204,7 @@ def test_a_stalled_stream_breaks_after_the_read_timeout(server: Server, stream: 
     [
         ("file", "wrong", "wrong or missing user and password"),
         ("missing?token=geheim77", QUOTED, "404"),
-        ("text", QUOTED, "no video data"),
+        ("text", QUOTED, "not video data"),
     ],
 )
 def test_what_cannot_be_opened_says_why(

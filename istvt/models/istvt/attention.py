@@ -1,8 +1,10 @@
-"""Decomposed attention: over time within a column, then over space within a row.
+"""Attend over time within a column, then over space within a row.
 
-Source: Zhao et al., ISTVT, IEEE TIFS 2023. Rows are the temporal token and the T frames, columns
-the space token and the patches. Queries and keys of the temporal attention are differences of
-consecutive frames; its projection has no bias, so the difference is taken after it (exact).
+Source: Zhao et al., ISTVT, IEEE TIFS 2023 (decomposed attention).
+
+Rows are the temporal token and the T frames; columns are the space token and the patches. Queries
+and keys of the temporal attention are differences of consecutive frames. Its projection has no
+bias, so taking the difference after it is exact.
 """
 
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from istvt.presets import ModelPreset
 
 
 def self_subtract(rows: Tensor, *, time_dim: int = 1) -> Tensor:
-    """Keep rows 0 and 1, replace each later row by its difference from the one before.
+    """Keep rows 0 and 1, and replace each later row by its difference from the previous one.
 
     Args:
         rows: any shape with T+1 rows along `time_dim`.
@@ -33,7 +35,7 @@ def self_subtract(rows: Tensor, *, time_dim: int = 1) -> Tensor:
 
 
 def attend_over_time(qkv: Tensor) -> Tensor:
-    """Let each token attend to its own column, by self-subtracted queries and keys.
+    """Let each token attend to its own column, with self-subtracted queries and keys.
 
     This is the body of the ONNX node `istvt::SelfSubtractAttention`.
 
@@ -72,7 +74,7 @@ def attend_over_space(qkv: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """The projections around one attention: no bias before it, a bias behind it."""
+    """The projections around one attention: without bias before it, with a bias after it."""
 
     def __init__(self, preset: ModelPreset) -> None:
         super().__init__()
@@ -141,12 +143,12 @@ def attention_kernels(
     temporal: AttentionKernel | None = None,
     spatial: AttentionKernel | None = None,
 ) -> Iterator[None]:
-    """Put other kernels in the place of the model's own while the block runs.
+    """Replace the model's attention kernels while the block runs.
 
     Args:
-        model: every attention in it changes.
-        temporal: instead of `attend_over_time`; none leaves it.
-        spatial: instead of `attend_over_space`; none leaves it.
+        model: the model whose attentions change.
+        temporal: replaces `attend_over_time`; None keeps it.
+        spatial: replaces `attend_over_space`; None keeps it.
     """
     before: list[tuple[TemporalAttention | SpatialAttention, AttentionKernel]] = []
     for layer in model.modules():

@@ -1,8 +1,8 @@
-"""Foreign state dicts in, ours out: matched by name and shape, nothing dropped in silence.
+"""Translate foreign state dicts into ours by name and shape, dropping nothing silently.
 
-Source of the names: the ISTVT authors' published code (489 entries) and the Xception weights that
-timm calls `legacy_xception` (276 entries). Both hold a whole Xception, of which ISTVT uses conv1
-to block3.
+Source of the names: the ISTVT authors' published code (489 entries), and the Xception weights that
+timm calls `legacy_xception` (276 entries). Both hold a whole Xception; ISTVT uses its conv1 to
+block3.
 """
 
 import re
@@ -45,12 +45,12 @@ INSIDE_BLOCK = {
 
 @dataclass(frozen=True, eq=False)
 class ImportedWeights:
-    """A translated state dict, and what became of every tensor that was given.
+    """A translated state dict, and what happened to every foreign tensor.
 
     Attributes:
         state_dict: complete, under our names; loads with `strict=True`.
-        used: the foreign names it was made from.
-        ignored: the foreign names of the Xception layers that ISTVT does not have.
+        used: foreign names of the tensors used.
+        ignored: foreign names of the Xception layers that ISTVT lacks.
     """
 
     state_dict: dict[str, Tensor]
@@ -62,8 +62,8 @@ def from_authors(state: Mapping[str, Tensor], preset: ModelPreset) -> ImportedWe
     """Translate the state dict of the authors' model.
 
     Args:
-        state: by the authors' names, with or without the prefix of `DataParallel`.
-        preset: the shapes; `preset_of_authors` reads it off the weights.
+        state: tensors under the authors' names, with or without the prefix of `DataParallel`.
+        preset: sets the shapes; `preset_of_authors` finds it from the weights.
 
     Raises:
         WeightsError: a tensor is missing, unknown, of another shape or not finite.
@@ -73,9 +73,9 @@ def from_authors(state: Mapping[str, Tensor], preset: ModelPreset) -> ImportedWe
 
 
 def xception_from_timm(state: Mapping[str, Tensor], preset: ModelPreset = PAPER) -> ImportedWeights:
-    """Cut the entry flow out of timm's `legacy_xception`, for `model.encoder`.
+    """Extract the entry flow of timm's `legacy_xception`, for `model.encoder`.
 
-    Those weights were trained on pixels in [-1, 1] (mean = std = 0.5), as the encoder takes them.
+    Those weights were trained on pixels in [-1, 1] (mean = std = 0.5), which the encoder expects.
 
     Raises:
         WeightsError: a tensor is missing, unknown, of another shape or not finite.
@@ -85,16 +85,16 @@ def xception_from_timm(state: Mapping[str, Tensor], preset: ModelPreset = PAPER)
 
 
 def preset_of_authors(state: Mapping[str, Tensor]) -> ModelPreset:
-    """Find the preset whose frames, patches, width and depth these weights have.
+    """Find the preset that matches the frames, patches, width and depth of these weights.
 
     Raises:
-        WeightsError: they are not the authors' model, or of a size that is no preset.
+        WeightsError: they are not from the authors' model, or their size matches no preset.
     """
     state = _without_data_parallel(state)
     position = state.get("vit.pos_embedding")
     if not isinstance(position, Tensor) or position.ndim != 4:
         raise WeightsError(
-            "these are not ISTVT weights by the authors' names: there is no 4-D vit.pos_embedding "
+            "these are not ISTVT weights under the authors' names: no 4-D vit.pos_embedding "
             f"among {_listed(state) or 'no names at all'}"
         )
     frames, patches, width = position.shape[1], position.shape[2] - 1, position.shape[3]
@@ -172,7 +172,7 @@ def _assembled(state: Mapping[str, Tensor], names: list[str]) -> Tensor:
     if len(names) > 1:
         return torch.cat([state[name] for name in names])
     if names[0] not in state:
-        return torch.tensor(0)  # num_batches_tracked, which PyTorch before 0.4.1 did not store
+        return torch.tensor(0)  # num_batches_tracked: PyTorch before 0.4.1 did not store it
     return state[names[0]]
 
 

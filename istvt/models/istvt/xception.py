@@ -1,6 +1,6 @@
-"""Xception's entry flow: normalised faces in, a grid of patch features out.
+"""Encode normalised faces into a grid of patch features with Xception's entry flow.
 
-Source: Chollet, Xception, CVPR 2017; ISTVT cuts it after block3 (Zhao et al., IEEE TIFS 2023).
+Source: Chollet, Xception, CVPR 2017; ISTVT uses it up to block3 (Zhao et al., IEEE TIFS 2023).
 Module names follow the published Xception weights (conv1, bn1, block1.rep.0.conv1, ...).
 """
 
@@ -40,7 +40,7 @@ class Block(nn.Module):
 
 
 class EntryFlow(nn.Module):
-    """conv1 ... block3; the last block ends without a ReLU."""
+    """The layers conv1 to block3; the last block ends without a ReLU."""
 
     def __init__(self, preset: ModelPreset) -> None:
         super().__init__()

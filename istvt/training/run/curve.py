@@ -1,4 +1,4 @@
-"""The steps and epochs of a training in, a picture of how it went out."""
+"""Plot the course of a training from its steps and epochs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +11,8 @@ from istvt.extras import require
 from istvt.files import atomic_file
 from istvt.training.run.epochs import EpochResult
 
-SMOOTHED_SHARE = 1 / 40  # of the steps, in one mean
-MOST_POINTS = 2000  # more than a picture can show
+SMOOTHED_SHARE = 1 / 40  # share of the steps in one mean
+MOST_POINTS = 2000  # more than the plot can show
 LEGEND = {
     "loc": "best",
     "facecolor": "white",
@@ -33,10 +33,10 @@ def draw_curve(
     """Write a PNG: loss by step, validation AUC by epoch, learning rate by step.
 
     Args:
-        path: the file.
+        path: file to write.
         epochs: at least one.
-        best: is marked.
-        scalars: of `tracking.read_scalars`; where they hold no steps, the epochs stand for them.
+        best: the epoch to mark.
+        scalars: from `tracking.read_scalars`; if they hold no steps, epochs are plotted instead.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -84,7 +84,7 @@ def _draw_auc(axes: Any, epochs: Sequence[EpochResult], best: EpochResult | None
     videos = [result.val_videos.auc for result in epochs]
     axes.plot(numbers, windows, color=PLAIN, marker=".", label="windows")
     axes.plot(numbers, videos, color=SECOND, marker=".", label="videos")
-    low = min(*windows, *videos, 0.9)  # a good training is not stretched until it looks wild
+    low = min(*windows, *videos, 0.9)  # stretching would make a good training look erratic
     axes.set_ylim(low - 0.08 * (1 - low), 1 + 0.02 * (1 - low))
     axes.set_xlim(0.5, numbers[-1] + 0.5)
     axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
@@ -125,13 +125,13 @@ def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 def _column(
     scalars: Sequence[Mapping[str, Any]], name: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Give the steps and values of one number, without those that were not finite."""
+    """Return the steps and values of one scalar, without non-finite values."""
     rows = [(line["step"], line[name]) for line in scalars if line.get(name) is not None]
     return np.array([step for step, _ in rows]), np.array([value for _, value in rows], float)
 
 
 def _range_of(losses: NDArray[np.float64], val_losses: Sequence[float]) -> tuple[float, float]:
-    """Leave out the highest of single steps, which would flatten all the rest."""
+    """Choose axis limits that cut off the highest single steps, which would flatten the rest."""
     high = max(float(np.quantile(losses, 0.99)), *val_losses)
     low = min(float(losses.min()), *val_losses)
     margin = 0.05 * (high - low) or 0.05

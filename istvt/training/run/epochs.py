@@ -1,4 +1,4 @@
-"""What an epoch came to, which epoch was best, and whether more are worth it."""
+"""Record the results of epochs, choose the best, and decide when to stop early."""
 
 import json
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ class EpochResult:
     """One finished epoch.
 
     Attributes:
-        epoch: from 1.
-        steps: taken so far, over all epochs.
-        lr: of the next step.
-        train_loss: mean over the epoch's steps, against the smoothed labels where they are.
+        epoch: counted from 1.
+        steps: steps taken so far, over all epochs.
+        lr: learning rate of the next step.
+        train_loss: mean over the epoch's steps, on the labels after any smoothing.
         val_loss: binary cross-entropy of the validation windows.
-        elapsed_s: training and validation so far, over all resumed parts.
+        elapsed_s: seconds of training and validation so far, over all resumptions.
     """
 
     epoch: int
@@ -37,7 +37,7 @@ class EpochResult:
 
 
 def merit_of(result: EpochResult, monitor: Monitor) -> float:
-    """Give the watched metric, turned so that more is better."""
+    """Return the monitored metric, negated if lower is better."""
     match monitor:
         case "auc":
             return result.val_windows.auc
@@ -52,24 +52,24 @@ def merit_of(result: EpochResult, monitor: Monitor) -> float:
 
 
 def best_of(epochs: Sequence[EpochResult], monitor: Monitor = "auc") -> EpochResult:
-    """Choose by the watched metric; the earlier of equals."""
+    """Choose the best epoch by the monitored metric; the earliest of equals."""
     return max(epochs, key=lambda result: merit_of(result, monitor))
 
 
 def is_stale(epochs: Sequence[EpochResult], monitor: Monitor, *, patience: int | None) -> bool:
-    """Say whether the last `patience` epochs brought nothing better."""
+    """Check whether the last `patience` epochs brought no improvement."""
     if patience is None or not epochs:
         return False
     return epochs[-1].epoch - best_of(epochs, monitor).epoch >= patience
 
 
 def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
-    """Write one line of JSON an epoch."""
+    """Write one line of JSON per epoch."""
     with atomic_file(run / METRICS_FILE) as temporary:
         temporary.write_text("".join(json.dumps(asdict(result)) + "\n" for result in epochs))
 
 
 def epoch_from(values: dict[str, Any]) -> EpochResult:
-    """Read what `asdict` and JSON made of a result."""
+    """Rebuild a result from what `asdict` and JSON made of it."""
     metrics = {name: Metrics(**values[name]) for name in ("val_windows", "val_videos")}
     return EpochResult(**{**values, **metrics})

@@ -1,4 +1,4 @@
-"""What goes into a training in, the files of its run folder that say so out."""
+"""Lock a run folder, describe the training in it, and check what a resumed training reads."""
 
 import json
 import logging
@@ -24,11 +24,11 @@ from istvt.training.run.environment import describe_environment
 
 @contextmanager
 def writing(run: Path, *, room_bytes: int | None = None) -> Iterator[None]:
-    """Write files of a run in the block.
+    """Report failures to write the files of a run in the block.
 
     Args:
-        run: the folder.
-        room_bytes: what all of it takes, where that is known.
+        run: the run folder.
+        room_bytes: space that all files take, if known.
 
     Raises:
         RuntimeEnvironmentError: a file cannot be written.
@@ -41,7 +41,7 @@ def writing(run: Path, *, room_bytes: int | None = None) -> Iterator[None]:
             raise
         room = f" for up to {room_bytes / 1e6:,.0f} MB" if room_bytes else ""
         then = (
-            "nothing kept before is lost, go on with --resume"
+            "nothing saved before is lost, continue with --resume"
             if (run / LAST_FILE).exists()
             else "or name another folder, and start again"
         )
@@ -51,7 +51,7 @@ def writing(run: Path, *, room_bytes: int | None = None) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str | None:
-    """Say why a writer failed; None if it is another error."""
+    """Return why a write failed; None if this is another kind of error."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error, require("safetensors", extra="train").SafetensorError):
@@ -63,7 +63,7 @@ CURVE_FILE = "curve.png"
 TRAINING_FILE = "training.json"
 SAMPLE_BLENDS_FILE = "sample_blends.npz"
 SAMPLE_WINDOWS, SAMPLE_BLENDS = 16, 8
-KILLED_LET_GO_S = 10.0  # workers that read windows outlive a killed training by five
+KILLED_LET_GO_S = 10.0  # loader processes outlive a killed training by five seconds
 MAY_CHANGE_ON_RESUME = ("epochs", "budget_s", "patience", "workers", "checkpoint_every_s")
 
 log = logging.getLogger(__name__)
@@ -71,14 +71,14 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def held(run: Path, *, writes: bool) -> Iterator[None]:
-    """Keep other trainings out of the folder; one in which nothing is written goes again.
+    """Lock the folder against other trainings, and remove it if it is new and nothing was written.
 
     Args:
-        run: is made where it is missing.
-        writes: off, this process does nothing here: another one of its training does.
+        run: the run folder, created if missing.
+        writes: whether this process writes; another process of the same training does otherwise.
 
     Raises:
-        UsageError: another training is under way in it.
+        UsageError: another training is running in it.
         RuntimeEnvironmentError: it cannot be written.
     """
     if not writes:
@@ -91,28 +91,28 @@ def held(run: Path, *, writes: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # removed by somebody else: what ended the block matters
+            with suppress(OSError):  # already removed: the error that ended the block matters
                 if is_new and [path.name for path in run.iterdir()] == [LOCK_FILE]:
                     (run / LOCK_FILE).unlink()
                     run.rmdir()
 
 
 def check_is_free(run: Path) -> None:
-    """Keep a run from being overwritten.
+    """Check that the folder holds no run, so that none is overwritten.
 
     Raises:
-        UsageError: the folder holds one.
+        UsageError: the folder holds a run.
     """
     if (run / CONFIG_FILE).exists() or (run / LAST_FILE).exists():
         raise UsageError(f"{run} holds a run already: resume it, or name another folder")
 
 
 def check_is_same(run: Path, plan: Plan) -> None:
-    """See that a resumed training goes on as it began, before any data is read.
+    """Check, before any data is read, that a training resumes with the settings it began with.
 
     Raises:
-        UsageError: config, recipe, how the data is read or the number of processes differ; names
-            what.
+        UsageError: config, recipe, reading of the data or number of processes differ. The message
+            names the fields.
         ModelNotFoundError: there is nothing to resume.
     """
     before = read_plan(run)
@@ -128,16 +128,17 @@ def check_is_same(run: Path, plan: Plan) -> None:
         )
     if plan.processes != before.processes:
         raise UsageError(
-            f"{run} was trained by {before.processes} processes, and is to go on with "
-            f"{plan.processes}: a step would have other windows; start as many with torchrun"
+            f"{run} was trained by {before.processes} processes, and would resume with "
+            f"{plan.processes}: each step would see other windows; start as many as before with "
+            "torchrun"
         )
 
 
 def check_is_same_data(run: Path, folder: str, videos: Listed) -> None:
-    """See that the videos are those that the training began with; their folder may be another.
+    """Check that the videos are those the training began with; their folder may differ.
 
     Raises:
-        UsageError: videos came, went or changed.
+        UsageError: videos were added, removed or changed.
     """
     before, known = read_plan(run).data.folder, read_videos(run)
     if known is None:
@@ -145,7 +146,7 @@ def check_is_same_data(run: Path, folder: str, videos: Listed) -> None:
     changes = describe_changes(known, videos)
     if changes is not None:
         raise UsageError(
-            f"{run} was trained on {before}; of its videos, and those of {folder} now, {changes}: "
+            f"{run} was trained on {before}; its videos and those of {folder} differ, {changes}: "
             "resume with the same data, or train into another folder"
         )
     if before != folder:
@@ -161,18 +162,18 @@ def write_description(
     start: str | None,
     resume: bool,
 ) -> None:
-    """Write down what goes into the training, the videos left out among it.
+    """Write down everything that enters the training, and the videos skipped.
 
-    A resumed training keeps what was written of its first weights, and of the environments (with
-    revision and command) that it ran in before.
+    A resumed training keeps the record of its initial weights and of its earlier environments (with
+    revision and command).
 
     Args:
-        run: the folder.
-        plan: what it was asked to do.
-        splits: what there is.
-        more: facts that JSON can hold.
-        start: where the first weights came from; None were drawn.
-        resume: the training goes on.
+        run: the run folder.
+        plan: the plan of the training.
+        splits: the windows of each split.
+        more: further facts that JSON can hold.
+        start: origin of the initial weights; None if they were drawn at random.
+        resume: whether the training resumes.
     """
     before = _described(run) if resume else {}
     content = {
@@ -191,11 +192,11 @@ def write_description(
 
 
 def save_samples(run: Path, val: SplitWindows, fakes: Fakes) -> None:
-    """Keep one window of each of some validation videos.
+    """Save one window from each of several validation videos.
 
-    Of a training that blends its fakes, blends are kept with their masks as well: `faces`
-    `(m, T, S, S, 3)` uint8 and `masks` `(m, T, S, S)` float16, the share of the blended-in face in
-    each pixel, as ground truth for relevance.
+    If the training blends its fakes, blends are saved too, as ground truth for relevance: `faces`
+    `(m, T, S, S, 3)` uint8 and `masks` `(m, T, S, S)` float16. A mask holds the share of the
+    blended-in face in each pixel.
     """
     save_sample_windows(run, sample(val, fakes))
     if fakes == "real":
@@ -209,7 +210,7 @@ def save_samples(run: Path, val: SplitWindows, fakes: Fakes) -> None:
 
 
 def sample(val: SplitWindows, fakes: Fakes = "real") -> UInt8Array:
-    """Take one window of each of some videos, evenly over the split: `(m, T, S, S, 3)`."""
+    """Return one window from each of several videos, spread over the split: `(m, T, S, S, 3)`."""
     windows = WindowDataset(held_out_samples(val, 1, fakes=fakes))
     chosen = _evenly(len(windows), SAMPLE_WINDOWS)
     return np.stack([windows[i][0].numpy() for i in chosen])
@@ -222,7 +223,7 @@ def _described(run: Path) -> dict[str, Any]:
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
-    """Choose positions; both ends are in it, as the split is in order of its classes."""
+    """Choose evenly spaced positions, including both ends: the split is sorted by class."""
     chosen: list[int] = np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()
     return chosen
 
@@ -236,5 +237,5 @@ def _counts(windows: SplitWindows) -> dict[str, Any]:
 
 
 def _changes(before: object, now: object) -> list[str]:
-    """Name the fields in which two records of one kind differ."""
+    """Return the names of the fields in which two records of one type differ."""
     return [name for name, value in vars(now).items() if value != vars(before)[name]]

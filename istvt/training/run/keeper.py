@@ -1,4 +1,4 @@
-"""A training's state in, the run folder's files out, in an order that a kill cannot spoil."""
+"""Write a training's state to its run folder, in an order that survives a kill."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ from istvt.training.run.folder import writing
 from istvt.training.run.tracking import Tracker
 
 KEPT_FILES = (LAST_FILE, WEIGHTS_FILE, CONFIG_FILE, METRICS_FILE)
-SAFETENSORS_PATTERN = ".tmp??????"  # safetensors 0.8 writes a file of such a name and renames it
+SAFETENSORS_PATTERN = ".tmp??????"  # safetensors 0.8 writes to such a name, then renames it
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """How far a training is: the finished epochs, the one under way, and the seconds."""
+    """How far a training has come: finished epochs, position in the current one, and seconds."""
 
     epochs: tuple[EpochResult, ...]
     position: Position
@@ -34,7 +34,7 @@ class Progressed:
 
 
 class Keeper:
-    """Writes for the first process, and for the others does nothing."""
+    """Writes in the first process, and does nothing in the others."""
 
     def __init__(self, run: Path, plan: Plan, precision: FloatPrecision, *, writes: bool) -> None:
         self._run, self._plan, self._precision, self._writes = run, plan, precision, writes
@@ -42,7 +42,7 @@ class Keeper:
 
     @contextmanager
     def tracking(self, steps: int, *, is_validated: bool) -> Iterator[None]:
-        """Track numbers while the block runs, from some steps on, with or without validation."""
+        """Track scalars while the block runs, resuming after `steps`, validated or not."""
         if not self._writes:
             yield
             return
@@ -55,13 +55,13 @@ class Keeper:
                 self._tracker.close()
 
     def track(self, step: int, values: Mapping[str, float]) -> None:
-        """File numbers under a step."""
+        """Record scalars under a step."""
         if self._tracker is not None:
             with writing(self._run):
                 self._tracker.scalars(step, values)
 
     def checkpoint(self, state: TrainState, progressed: Progressed) -> None:
-        """Write what a resumed training needs."""
+        """Write everything that a resumed training needs."""
         if not self._writes:
             return
         facts = {
@@ -73,14 +73,14 @@ class Keeper:
         }
         with writing(self._run, room_bytes=_room_bytes(state)):
             if self._tracker is not None:
-                self._tracker.flush()  # a resumed training adds the steps after this one only
+                self._tracker.flush()  # a resumed training adds only later steps
             save_checkpoint(self._run / LAST_FILE, state, facts)
 
     def epoch(self, state: TrainState, progressed: Progressed) -> None:
         """Write what a finished epoch changed.
 
-        Its weights, where they are the best, get their name after the checkpoint that knows of the
-        epoch: killed before it, the training does the epoch again, maybe with other weights.
+        If its weights are the best, they are renamed only after the checkpoint that includes the
+        epoch. Killed before that, the training repeats the epoch, perhaps with other weights.
         """
         if not self._writes:
             return
@@ -94,7 +94,7 @@ class Keeper:
             write_metrics(self._run, epochs)
 
     def restore(self, state: TrainState) -> Progressed:
-        """Read the newest checkpoint into a state, and make the other files agree with it."""
+        """Load the newest checkpoint into a state, and bring the other files in line with it."""
         facts = read_facts(self._run / LAST_FILE)
         load_checkpoint(self._run / LAST_FILE, state)
         epochs = tuple(epoch_from(values) for values in facts["epochs"])
@@ -107,20 +107,20 @@ class Keeper:
         return Progressed(epochs, Position(**facts["position"]), facts["elapsed_s"])
 
     def _name_weights(self, epochs: tuple[EpochResult, ...]) -> None:
-        """Give the best epoch's weights their name, if they wait for it."""
+        """Rename the best epoch's weights to their final name, if they are pending."""
         pending = self._pending(epochs)
         if pending.exists():
             save_config(self._run / CONFIG_FILE, self._plan.config)
             pending.replace(self._run / WEIGHTS_FILE)
 
     def _pending(self, epochs: tuple[EpochResult, ...]) -> Path:
-        """Where the best epoch's weights lie until a checkpoint knows of it; `_sweep` finds it."""
+        """Return the path of the best epoch's weights before the rename; `_sweep` matches it."""
         best = best_of(epochs, self._plan.recipe.monitor)
         return self._run / f".weights-epoch{best.epoch}.safetensors"
 
 
 def restored_precision(run: Path) -> FloatPrecision:
-    """Read which number format the training in a run folder settled on."""
+    """Return the precision that the training in a run folder settled on."""
     precision: FloatPrecision = read_facts(run / LAST_FILE)["precision"]
     return precision
 
@@ -135,14 +135,14 @@ def _scalars(result: EpochResult) -> dict[str, float]:
 
 
 def _room_bytes(state: TrainState) -> int:
-    """Add up weights and checkpoint, of which the old and the new lie side by side for a while."""
+    """Return the bytes of weights and checkpoint, twice: old and new coexist for a moment."""
     weights = sum(tensor.nbytes for tensor in state.model.state_dict().values())
     moments = 2
     return 2 * weights * (1 + 1 + moments + (state.average is not None))
 
 
 def _sweep(run: Path) -> None:
-    """Remove what a kill left half written."""
+    """Remove files that a kill left half written."""
     ours = (name.rpartition(".") for name in KEPT_FILES)
     for pattern in (*(f".{stem}-*.{suffix}" for stem, _, suffix in ours), SAFETENSORS_PATTERN):
         for left in run.glob(pattern):

@@ -1,4 +1,4 @@
-"""How a model is trained: frozen literals."""
+"""Define training recipes as frozen literals."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ AugmentationName = Literal["none", "mild", "paper"]
 BlendName = Literal["plain", "subtle"]
 MONITORS: tuple[Monitor, ...] = ("auc", "video_auc", "average_precision", "eer", "loss")
 
-# What can be mistyped on the command line, beside the choices that it lists itself.
+# Fields that can be mistyped on the command line, apart from the choices that it lists itself.
 EXPECTED = {
     **dict.fromkeys(("lr", "budget_s", "checkpoint_every_s"), "a number above 0"),
     **dict.fromkeys(
@@ -29,45 +29,47 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """Everything that fixes a training besides the data and the model.
+    """Everything that determines a training apart from the data and the model.
 
     Attributes:
-        lr: the highest learning rate, reached when the warm-up ends.
-        weight_decay: of weight matrices and kernels; norms, biases, tokens and the position
-            embedding are spared.
-        warmup_steps: steps over which the rate rises linearly from near 0; a tenth of the
-            training at most.
-        schedule: after the warm-up the rate falls to 0 along a cosine, by steps, or stays.
-        milestones: finished epochs at which "step" multiplies the rate by `step_factor`.
-        step_every: the same after every so many epochs; one of the two is given.
-        epochs: passes over the training videos; None where `budget_s` ends it.
-        budget_s: wall-clock seconds for training and validation together, without reading the
-            videos; None where `epochs` ends it.
-        batch_size: windows a forward pass of one process, half real and half fake.
-        accumulate: forward passes whose gradients make one step; the windows of a step are
-            `batch_size` times this times the processes. Batch norm sees one pass of all processes.
-        windows_per_video: windows drawn from each video an epoch; validation takes as many, evenly
-            spread; None takes all.
-        fakes: fake videos of the data, blends made of its real ones, or both.
-        blended_share: of the fakes that "mixed" makes itself.
-        blend: a preset of `data/blend.py`, for self-blended fakes of the training; validation
-            always takes "subtle".
-        augmentation: a preset of `data/augment.py`; the same change on all frames of a window.
-        label_smoothing: the targets are this much of the way to 0.5.
-        ema_decay: of the moving average of the weights that is validated and kept; None keeps the
-            weights themselves.
-        precision: "auto" measures on a CPU with bf16 instructions which is faster, and takes bf16
-            or fp16 on a GPU.
-        max_grad_norm: gradients are scaled down to this norm; None leaves them.
-        checkpoint_activations: keep only what enters each block and compute its inside again for
-            the gradients: less memory, about a third more arithmetic in the blocks.
-        monitor: what chooses the best epoch and stops early, on the validation split: "auc",
-            "average_precision" and "eer" over windows, "video_auc" over videos, "loss" of windows.
-        patience: epochs without a better one after which the training ends; None never does.
+        lr: the highest learning rate, reached at the end of the warm-up.
+        weight_decay: applies to weight matrices and kernels, not to norms, biases, tokens or the
+            position embedding.
+        warmup_steps: steps over which the rate rises linearly from near 0; at most a tenth of the
+            training.
+        schedule: after the warm-up the rate falls to 0 along a cosine, falls by steps, or stays
+            constant.
+        milestones: numbers of finished epochs at which "step" multiplies the rate by `step_factor`.
+        step_every: like `milestones`, but at every multiple of this number. "step" needs exactly
+            one of the two.
+        epochs: passes over the training videos; None if `budget_s` ends the training.
+        budget_s: wall-clock seconds for training and validation together, excluding the reading of
+            videos; None if `epochs` ends the training.
+        batch_size: windows per forward pass of one process, half real and half fake.
+        accumulate: forward passes whose gradients make one step. A step sees `batch_size` windows,
+            times this, times the processes. Batch norm sees one pass of all processes.
+        windows_per_video: windows drawn from each video per epoch; None takes all. Validation takes
+            as many, evenly spread.
+        fakes: the data's fake videos, blends made of its real ones, or both.
+        blended_share: share of the fakes that "mixed" blends itself.
+        blend: a preset of `data/synthetic/blend.py` for self-blended training fakes; validation
+            always uses "subtle".
+        augmentation: a preset of `data/windows/augment.py`; all frames of a window change alike.
+        label_smoothing: moves the targets by this fraction towards 0.5.
+        ema_decay: decay of the moving average of the weights, which is validated and kept; None
+            keeps the weights themselves.
+        precision: "auto" measures which is faster on a CPU with bf16 instructions, and uses bf16 or
+            fp16 on a GPU.
+        max_grad_norm: gradients are scaled down to this norm; None does not scale them.
+        checkpoint_activations: keep only each block's input and recompute its inside for the
+            gradients. It saves memory for about a third more arithmetic in the blocks.
+        monitor: the metric on the validation split that chooses the best epoch and stops early.
+            "video_auc" is over videos; "auc", "average_precision", "eer" and "loss" over windows.
+        patience: epochs without improvement after which the training ends; None never ends it.
         deterministic: see `training/determinism.py`.
-        shuffle_labels: the leak test, see `training/leak.py`.
-        workers: loader processes of each training process.
-        checkpoint_every_s: seconds between checkpoints inside an epoch.
+        shuffle_labels: the leak test, see `training/material.py`.
+        workers: loader processes per training process.
+        checkpoint_every_s: seconds between checkpoints within an epoch.
     """
 
     optimizer: Literal["sgd", "adamw"]
@@ -102,9 +104,9 @@ class TrainRecipe:
     checkpoint_every_s: float = 600.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON knows lists only
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON has only lists
         if (self.epochs is None) == (self.budget_s is None):
-            raise UsageError("a recipe takes either epochs or budget_s, and not both")
+            raise UsageError("a recipe takes either epochs or budget_s, not both")
         _check_steps(self)
         for field, is_valid in _limits(self).items():
             if not is_valid:
@@ -117,10 +119,10 @@ def _check_steps(recipe: TrainRecipe) -> None:
     if given != (recipe.schedule == "step"):
         raise UsageError(
             f"schedule is {recipe.schedule!r}, milestones {recipe.milestones} and step_every "
-            f"{recipe.step_every}: 'step' takes one of the two, the others take neither"
+            f"{recipe.step_every}: 'step' takes one of the two, other schedules take neither"
         )
     if recipe.schedule == "step" and recipe.epochs is None:
-        raise UsageError("schedule 'step' counts epochs: give epochs in place of budget_s")
+        raise UsageError("schedule 'step' counts epochs: set epochs instead of budget_s")
 
 
 def _limits(recipe: TrainRecipe) -> dict[str, bool]:
@@ -152,7 +154,7 @@ def _limits(recipe: TrainRecipe) -> dict[str, bool]:
 
 
 # Zhao et al., ISTVT, IEEE TIFS 2023: SGD, 5e-4, warm-up, at most 100 epochs, best on validation.
-# Not stated there and chosen here: batch size, warm-up length, cosine, windows a video.
+# Not stated there and chosen here: batch size, warm-up length, cosine, windows per video.
 PAPER_RECIPE = TrainRecipe(
     optimizer="sgd",
     lr=5e-4,
@@ -163,7 +165,7 @@ PAPER_RECIPE = TrainRecipe(
     augmentation="paper",
 )
 
-# What is usual for transformers today; chosen here, not tuned.
+# Usual for transformers today; chosen here, not tuned.
 MODERN_RECIPE = TrainRecipe(
     optimizer="adamw",
     lr=3e-4,

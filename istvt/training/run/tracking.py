@@ -1,7 +1,7 @@
-"""Named numbers of a training by step in, TensorBoard events and lines of JSON out.
+"""Record a training's scalars by step, as TensorBoard events and as lines of JSON.
 
-The events are written here and now through tensorboardX's record writer: its `SummaryWriter` would
-put a thread and a queue between, and the machine's name into the file's.
+Events are written synchronously through tensorboardX's record writer. Its `SummaryWriter` would add
+a thread, a queue, and the machine's name in the file's name.
 """
 
 import json
@@ -18,22 +18,22 @@ from istvt.files import atomic_file
 SCALARS_FILE = "scalars.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 FLUSH_EVERY_S = 20.0
-VALIDATION = "val/"  # begins the names of what validation found
+VALIDATION = "val/"  # prefix of the scalars from validation
 
 
 class Tracker(ClosesOnExit):
-    """Writes what a run folder's `tensorboard/` and `scalars.jsonl` hold.
+    """Writes a run folder's `tensorboard/` and `scalars.jsonl`.
 
-    Every number is filed under the steps taken before it, those of validation too, so that a
-    resumed training can say which no longer count.
+    Every scalar, including those of validation, is recorded under the number of steps taken before
+    it. A resumed training can thus discard those that no longer count.
 
     Args:
         run: the run folder.
-        resumed_at: steps that the training goes on from. What was written of later ones, before a
-            kill, is dropped from the lines; TensorBoard is told to purge it.
-        is_validated: whether what was found by validation after these steps counts too; otherwise
-            it is dropped from the lines, for it will be found again.
-        flush_every_s: seconds after which what is written can be read.
+        resumed_at: step from which the training resumes. Later steps, written before a kill, are
+            dropped from the lines, and an event makes TensorBoard purge them.
+        is_validated: whether the validation after `resumed_at` counts too. Otherwise its lines are
+            dropped, because it will run again.
+        flush_every_s: seconds until readers can see what was written.
 
     Raises:
         MissingExtraError: tensorboardX is not installed.
@@ -55,7 +55,7 @@ class Tracker(ClosesOnExit):
         self._flushed = time.monotonic()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """File numbers such as `train/loss` under a step, counted from 1."""
+        """Record scalars such as `train/loss` under a step, counted from 1."""
         self._events.add(step, values)
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._lines.write(json.dumps({"step": step, **line}) + "\n")
@@ -63,13 +63,13 @@ class Tracker(ClosesOnExit):
             self.flush()
 
     def flush(self) -> None:
-        """Let readers see everything."""
+        """Make everything visible to readers."""
         self._lines.flush()
         self._events.flush()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what remains and close the files."""
         if not self._lines.closed:
             self.flush()
             self._lines.close()
@@ -77,9 +77,9 @@ class Tracker(ClosesOnExit):
 
 
 def read_scalars(run: Path) -> list[dict[str, Any]]:
-    """Read the lines back, each with its `step`; a number that was not finite is None.
+    """Read the lines back, each with its `step`; a non-finite scalar is None.
 
-    A line that a kill cut short ends the reading; where there is no file, there are none.
+    Reading stops at a line that a kill truncated. Without a file, there are no lines.
     """
     path = run / SCALARS_FILE
     found = []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from gpu_check.result import DeviceKind
+from gpu_check.subject import DeviceKind
 
 Work: TypeAlias = Callable[[], Any]
 

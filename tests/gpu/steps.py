@@ -8,6 +8,17 @@ from gpu_check.subject import Settings, make_windows
 from istvt.extras import require
 from istvt.records import FloatPrecision
 
+COMPARED_STEPS = 3
+ALLOWED_LOSS = 0.01  # on a CPU 0.002; a step that moves nothing is off by 0.02 each time
+
+
+def worst_difference(settings: Settings) -> float:
+    """Take steps of preset `tiny` in bf16 here and in fp32 on the CPU; compare their losses."""
+    tiny = replace(settings, preset_name="tiny")
+    here = make_step(tiny, batch=4)
+    there = make_step(replace(tiny, device="cpu"), batch=4, precision="fp32")
+    return max(abs(here() - there()) for _ in range(COMPARED_STEPS))
+
 
 def make_step(
     settings: Settings,

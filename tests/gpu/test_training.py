@@ -1,4 +1,4 @@
-"""Steps of a training in bf16: they learn as in fp32 on the CPU; their speed and memory."""
+"""Steps of a training in bf16: their losses are those of fp32 on the CPU; speed and memory."""
 
 import gc
 import math
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.gpu.steps import make_step
+from tests.gpu.steps import ALLOWED_LOSS, make_step, worst_difference
 
 WARM_UP_STEPS, AT_LEAST_STEPS = 2, 3
 
@@ -33,3 +33,10 @@ def test_speed_and_memory(settings, record_property, batch, checkpoints):
     record_property("peak_mib", torch.cuda.max_memory_allocated() / 2**20)
     record_property("dtype", "bf16")
     assert all(map(math.isfinite, losses))
+
+
+def test_losses_are_those_of_fp32_on_the_cpu(settings, record_property):
+    worst = worst_difference(settings)
+    record_property("value", worst)
+    record_property("dtype", "bf16")
+    assert worst <= ALLOWED_LOSS

@@ -1,6 +1,5 @@
 """Work counted from shapes; frames timed beside eager."""
 
-import math
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -9,13 +8,12 @@ import pytest
 import torch
 
 from gpu_check import latency, subject
-from gpu_check.clock import HostClock
+from gpu_check.clock import Clock
 from gpu_check.subject import Settings, check_logits, make_windows
 from gpu_check.table import Row
 from gpu_check.ways import make_stages
 from istvt.presets import PAPER, TINY
 from tests.fakes import FakeScorer
-from tests.gpu.steps import make_step
 from tests.models.istvt.small import SMALL, random_model
 
 SETTINGS = Settings(device="cpu", preset_name="tiny", work="", seconds=0.01)
@@ -65,7 +63,7 @@ def test_a_frame_is_the_newest_face_and_the_window(way):
     windows = torch.from_numpy(make_windows(SMALL, count=2))
     with torch.no_grad(), ExitStack() as stack:
         expected = model(windows)
-        stages = make_stages(way, model, batch=2, clock=HostClock(), stack=stack)
+        stages = make_stages(way, model, batch=2, clock=Clock(), stack=stack)
         for position in range(SMALL.num_frames):
             stages.pixels.copy_(windows[:, min(position, SMALL.num_frames - 2)])
             stages.features[:, position] = stages.encode()
@@ -159,13 +157,3 @@ def test_pytorch_without_our_kernels_is_none_of_ours(monkeypatch, is_fused, cont
     monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"times_eager": 2.0})
     row = latency.measure_scorer(SETTINGS, Row("scorers", "frame", "torch", "fp16", 1))
     assert (row.status, row.contender) == ("pass", contender)
-
-
-@pytest.mark.parametrize("checkpoints", [False, True])
-def test_steps_of_a_training_learn(monkeypatch, checkpoints):
-    pytest.importorskip("lightning_fabric")
-    monkeypatch.setattr(subject, "preset_named", lambda name: SMALL)
-    step = make_step(SETTINGS, batch=2, checkpoints=checkpoints)
-    losses = [step() for _ in range(3)]
-    assert all(map(math.isfinite, losses))
-    assert len(set(losses)) == 3

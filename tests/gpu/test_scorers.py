@@ -28,11 +28,11 @@ from tests.gpu.memory import ALLOWED_MIB, measure_growth
 
 def over(*subjects: Subject) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
-        "subject", subjects, ids=lambda subject: f"{subject.name} {subject.precision}"
+        "subject", subjects, ids=lambda one: f"{one.name} {one.precision}", scope="module"
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scorer(settings: Settings, subject: Subject):
     if SETTINGS_VARIABLE not in os.environ:  # else a row builds, or says why not
         prepare(settings, subject)

@@ -158,6 +158,14 @@ def test_what_is_wrong_or_of_another_type_is_not_fast():
     assert [target.status for target in judge(rows)] == ["not run"] * 4
 
 
+def test_what_is_wrong_hides_nothing_that_is_right():
+    rows = [frame("tensorrt", 30.0, status="fail"), frame("fused, graph", 3.1)]
+    rows += [compiled("compiled", 30.0, status="fail"), compiled("compiled, tuned", 2.0)]
+    _, eager, rival, _ = judge(rows)
+    assert (eager.value, eager.subject) == (3.1, "fused, graph")
+    assert rival.value == pytest.approx(1.55)
+
+
 def test_products_count_at_batch_8():
     rows = [
         frame("fused, graph", 3.0, percent=90.0),

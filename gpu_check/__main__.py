@@ -1,33 +1,30 @@
-"""`python -m gpu_check`: run all checks, print the table, write files.
+"""Check and measure on an NVIDIA GPU all that a CPU cannot show: `python -m gpu_check`.
 
-Needs numpy alone; what a check needs beside it and is not there makes it a row "not run".
+Needs numpy alone; a row that needs a package which is missing is "not run".
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TextIO
 
-from gpu_check.parts import PARTS, Part
-from gpu_check.report import JSON_FILE, MARKDOWN_FILE, Report, count_statuses
-from gpu_check.result import Result, Settings
-from gpu_check.run import (
-    OUT_OF_TIME,
-    STILL_BUILDING,
-    ask_machine,
-    run_parts,
-    skip_parts,
-)
+from gpu_check.jobs import run_jobs
+from gpu_check.plan import GPU_JOB, JOBS
+from gpu_check.subject import Settings
+from gpu_check.table import JSON_FILE, LOG_FILE, MARKDOWN_FILE, Row, Table, count_statuses
 from istvt.environment import PACKAGES, describe_environment
 from istvt.errors import ExitCode
 
 BUDGET_S = 540.0  # ten minutes less what surrounds the checks
-LINE_CHARS = 200  # of a note on the terminal
+LINE_CHARS = 200  # of a reason on the terminal
 MORE_PACKAGES = (
     *("triton", "tensorrt", "tensorrt-rtx", "cuda-bindings", "pycuda"),
     *("safetensors", "lightning-fabric"),
@@ -38,106 +35,84 @@ def main(arguments: Sequence[str] | None = None, *, out: TextIO = sys.stdout) ->
     """Run the check.
 
     Returns:
-        `GATE` where a check failed or a target was missed, `INCOMPLETE` where time ran out,
+        `GATE` where a row failed or a target was missed, `INCOMPLETE` where time ran out,
         `ENVIRONMENT` where there is no GPU.
     """
     start_s = time.monotonic()
     options = _parse(arguments)
-    parts = [part for part in PARTS if not options.parts or part.name in options.parts]
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / LOG_FILE).write_bytes(b"")
     try:
         with TemporaryDirectory(prefix="gpu-check-") as work:
-            return _run(options, parts, work, start_s=start_s, out=out)
+            return _run(options, work, end_s=start_s + options.budget_s, out=out)
     except KeyboardInterrupt:
         print(f"\nstopped; what was found is in {options.out}", file=out)
         return ExitCode.INTERRUPTED
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m gpu_check",
-        description="Check and measure on an NVIDIA GPU all that a CPU cannot show.",
-    )
-    names = [part.name for part in PARTS]
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(names)}; all")
-    parser.add_argument("--out", type=Path, default=Path("build/gpu-check"), help="folder")
+    parser = argparse.ArgumentParser(prog="python -m gpu_check", description=__doc__)
+    parts = list(dict.fromkeys(job.row.part for job in JOBS))
+    folder = Path(os.environ.get("OUT") or "gpu-check")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; all")
+    parser.add_argument("--out", type=Path, default=folder, help="folder; $OUT or gpu-check")
     parser.add_argument("--budget-s", type=float, default=BUDGET_S, help="seconds for everything")
     parser.add_argument("--seconds", type=float, default=0.5, help="of measuring, for each figure")
     parser.add_argument(
         "--rehearse", action="store_true", help="on the CPU with preset tiny: figures do not count"
     )
     options = parser.parse_args(arguments)
-    if unknown := set(options.parts) - set(names):
-        parser.error(f"no part is called {', '.join(sorted(unknown))}: expected {', '.join(names)}")
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}: expected {', '.join(parts)}")
     return options
 
 
-def _run(
-    options: argparse.Namespace, parts: list[Part], work: str, *, start_s: float, out: TextIO
-) -> ExitCode:
-    rehearse = options.rehearse
+def _run(options: argparse.Namespace, work: str, *, end_s: float, out: TextIO) -> ExitCode:
+    rehearses = options.rehearse
     settings = Settings(
-        device="cpu" if rehearse else "cuda",
-        preset_name="tiny" if rehearse else "paper",
+        device="cpu" if rehearses else "cuda",
+        preset_name="tiny" if rehearses else "paper",
         work=work,
         seconds=options.seconds,
     )
-    gpu = (
-        {"reason": "a rehearsal uses none"} if rehearse else ask_machine(settings, out=options.out)
-    )
-    report = Report(
-        environment=describe_environment((*PACKAGES, *MORE_PACKAGES)),
-        gpu=gpu,
-        preset_name=settings.preset_name,
-        rehearsal=rehearse,
-        budget_s=options.budget_s,
-        parts=parts,
-    )
-    has_none = "reason" in gpu and not rehearse
-    results = (
-        skip_parts(parts, gpu["reason"])
-        if has_none
-        else run_parts(parts, settings, out=options.out, budget_s=options.budget_s, since_s=start_s)
-    )
-    for result in results:
-        report.results.append(result)
-        report.write(options.out)
+    environment = describe_environment((*PACKAGES, *MORE_PACKAGES))
+    table = Table(environment, settings.preset_name, rehearses)
+    jobs = [job for job in JOBS if not options.parts or job.row.part in options.parts]
+    log = options.out.absolute() / LOG_FILE
+    gpu = replace(GPU_JOB.row, reason="a rehearsal uses none")
+    if not rehearses:
+        (gpu,) = run_jobs([GPU_JOB], settings, log=log, end_s=end_s)
+    has_none = gpu.status != "measured" and not rehearses
+    rows = run_jobs([] if has_none else jobs, settings, log=log, end_s=end_s)
+    missing = [replace(job.row, reason=gpu.reason) for job in jobs] if has_none else []
+    for row in chain([gpu], missing, rows):
+        table.rows.append(row)
+        table.write(options.out)
         if not has_none:
-            print(_line(result), file=out, flush=True)
-    _close(report, options.out, out)
-    return ExitCode.ENVIRONMENT if has_none else _judge(report)
+            print(_line(row), file=out, flush=True)
+    if has_none:
+        print(f"no GPU: {gpu.reason}", file=out)
+    for row in table.all_rows[: -len(table.rows)]:
+        print(_line(row), file=out)
+    print(f"{len(table.rows)} rows: {count_statuses(table.rows)}", file=out)
+    print(f"written: {options.out / MARKDOWN_FILE}, {JSON_FILE}, {LOG_FILE}", file=out)
+    return ExitCode.ENVIRONMENT if has_none else _judge(table.all_rows)
 
 
-def _line(result: Result) -> str:
-    note = f": {shorten(result.note, LINE_CHARS)}" if result.note else ""
-    where = f" [{result.log}]" if result.log and result.status == "fail" else ""
-    return (
-        f"{result.status:<9}{result.part:<10}{result.check} ({result.seconds:.1f} s){note}{where}"
-    )
+def _line(row: Row) -> str:
+    asked = "" if row.target is None else f", asked {row.target:g}"
+    value = "" if row.value is None else f" {row.value:.3g} {row.unit}{asked}"
+    batch = f"batch {row.batch}" if row.batch else ""
+    subject = " ".join(filter(None, (row.name, row.subject, row.dtype, batch)))
+    more = shorten("; ".join(filter(None, (row.reason, row.note))), LINE_CHARS)
+    return f"{row.status:<12}{row.part:<14}{subject}:{value} ({row.seconds:.1f} s) {more}".rstrip()
 
 
-def _close(report: Report, folder: Path, out: TextIO) -> None:
-    if "reason" in report.gpu:
-        print(f"no GPU: {report.gpu['reason']}", file=out)
-    for target in report.targets:
-        found = "-" if target.found is None else f"{target.found:.3g}"
-        print(
-            f"{target.status:<9}target    {target.name}: {found}, asked {target.least:g} "
-            f"({target.source})",
-            file=out,
-        )
-    print(f"{len(report.results)} checks: {count_statuses(report.results)}", file=out)
-    print(f"written: {folder / MARKDOWN_FILE}, {folder / JSON_FILE}", file=out)
-
-
-def _judge(report: Report) -> ExitCode:
-    statuses = [result.status for result in report.results]
-    statuses += [target.status for target in report.targets]
+def _judge(rows: Sequence[Row]) -> ExitCode:
+    statuses = {row.status for row in rows}
     if "fail" in statuses:
         return ExitCode.GATE
-    ran_out = any(
-        result.note.startswith((OUT_OF_TIME, STILL_BUILDING)) for result in report.results
-    )
-    return ExitCode.INCOMPLETE if ran_out else ExitCode.DONE
+    return ExitCode.INCOMPLETE if "out of time" in statuses else ExitCode.DONE
 
 
 if __name__ == "__main__":

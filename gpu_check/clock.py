@@ -1,12 +1,12 @@
-"""Work in, its times out: of kernels on the GPU's clock, of what a user waits for on the wall's."""
+"""Time kernels on the GPU's clock, and what a user waits for on the wall's."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from gpu_check.result import DeviceKind
+from gpu_check.subject import DeviceKind
 
 Work: TypeAlias = Callable[[], Any]
 
@@ -16,23 +16,25 @@ LONG_MS = 2.0  # of the GPU's time; what starts it, some 10 us, no longer counts
 LOOKS, SETTLED = 8, 0.05  # each a quarter of the time to measure in; settled is within so much
 
 
-class Clock(Protocol):
-    """Times work on one kind of device."""
+class Clock:
+    """Times work; this one on the CPU, to rehearse."""
 
     def record(self, work: Work) -> Work:
         """Turn work into something that queues all of it in one call and gives the same result."""
-        ...
+        return work
 
     def device_ms(self, work: Work) -> float:
         """Time work from its first kernel's start to its last one's end."""
-        ...
+        return self.wall_ms(work)
 
     def wall_ms(self, work: Work) -> float:
         """Time work from an idle device until it is idle again."""
-        ...
+        start_s = time.perf_counter()
+        work()
+        return 1e3 * (time.perf_counter() - start_s)
 
 
-class CudaClock:
+class CudaClock(Clock):
     """CUDA events and graphs."""
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class CudaClock:
         self._cuda = torch.cuda
 
     def record(self, work: Work) -> Work:
-        """See `Clock.record`; the result lies in the same memory after every call."""
+        """Record a CUDA graph; its result lies in the same memory after every call."""
         cuda = self._cuda
         side = cuda.Stream()
         side.wait_stream(cuda.current_stream())
@@ -60,7 +62,7 @@ class CudaClock:
         return replay
 
     def device_ms(self, work: Work) -> float:
-        """See `Clock.device_ms`."""
+        """Time with CUDA events."""
         start, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         work()
@@ -69,35 +71,17 @@ class CudaClock:
         return float(start.elapsed_time(end))
 
     def wall_ms(self, work: Work) -> float:
-        """See `Clock.wall_ms`."""
+        """Time from an idle GPU until it is idle again."""
         self._cuda.synchronize()
         start_s = time.perf_counter()
         work()
         self._cuda.synchronize()
-        return 1e3 * (time.perf_counter() - start_s)
-
-
-class HostClock:
-    """The CPU's time, to rehearse."""
-
-    def record(self, work: Work) -> Work:
-        """See `Clock.record`."""
-        return work
-
-    def device_ms(self, work: Work) -> float:
-        """See `Clock.device_ms`."""
-        return self.wall_ms(work)
-
-    def wall_ms(self, work: Work) -> float:
-        """See `Clock.wall_ms`."""
-        start_s = time.perf_counter()
-        work()
         return 1e3 * (time.perf_counter() - start_s)
 
 
 def make_clock(device: DeviceKind) -> Clock:
     """Give the clock of a device."""
-    return CudaClock() if device == "cuda" else HostClock()
+    return CudaClock() if device == "cuda" else Clock()
 
 
 def queue_several(work: Work, clock: Clock) -> tuple[Work, int]:

@@ -1,40 +1,28 @@
-"""The attention kernels as PyTorch launches them: are they right, and how near to a copy?"""
+"""Compare an attention kernel's time with that of a copy of the same bytes."""
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from gpu_check.check import Check
-from gpu_check.clock import (
-    Clock,
-    Work,
-    make_clock,
-    median_ratio,
-    queue_several,
-    take_turns,
-)
-from gpu_check.guarded import Case, formula_of, shape_of, worst_error
-from gpu_check.machine import require_bf16
-from gpu_check.rates import TORCH_NAMES, large_copy
-from gpu_check.result import Outcome, Settings
+from gpu_check.clock import Clock, Work, make_clock, median_ratio, queue_several, take_turns
+from gpu_check.subject import TORCH_NAMES, Settings, require_bf16
+from gpu_check.table import OF_COPY, Row
 from istvt.extras import require
 from istvt.kernels.spec import ITEM_BYTES, AttentionName, KernelSpec
+from istvt.presets import ModelPreset
 from istvt.records import FloatPrecision
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCHES = (1, 8)
 COPIES = ("copy", "large copy")
-
-# T+1, heads, head_dim, columns: beside the preset's own, the longest window and odd ones.
-SHAPES = ((17, 8, 64, 362), (10, 3, 24, 129), (7, 2, 128, 5))
-ODD_OFFSET_ITEMS = 1  # pointers that are not aligned take another variant of the kernel
-
+COPIED_BYTES = {"cuda": 1 << 30, "cpu": 1 << 24}  # well beyond any cache
 # All buffers of one kind together; no cache of a GPU holds so much.
 ROTATING_BYTES = {"cuda": 512 << 20, "cpu": 1 << 20}
+ROUNDINGS = 2.0  # of the largest value; the tests of the kernels allow less
 
 
 def launch(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
@@ -47,45 +35,26 @@ def launch(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
         mixed.copy_(formula_of(attention)(qkv.float()))
 
 
-def check_values(settings: Settings, *, attention: AttentionName, dtype: FloatPrecision) -> Outcome:
-    """Compare with the formula in fp64, between guards, aligned and not."""
-    require("torch", extra="gpu")
-    require_bf16(settings, dtype)
-    if settings.device == "cuda":
-        require("triton", extra="gpu")
-    sizes = [(shape_of(settings.preset), batch) for batch in BATCHES]  # those that are timed
-    sizes += [(shape, 2) for shape in SHAPES]
-    cases = [
-        Case(KernelSpec(attention, *shape[:3], dtype), batch, shape[3], offset)
-        for shape, batch in sizes
-        for offset in (0, ODD_OFFSET_ITEMS)
-    ]
-    start = partial(launch, attention)
-    errors = [worst_error(case, start, device=settings.device) for case in cases]
-    return Outcome({"calls": len(cases), "worst_of_allowed": max(errors)}, passed=max(errors) <= 1)
-
-
-def measure_speed(
-    settings: Settings, *, attention: AttentionName, dtype: FloatPrecision, batch: int
-) -> Outcome:
+def measure_kernel(settings: Settings, row: Row) -> Row:
     """Time the kernel, the formula, a copy of the same bytes, and a large one, in turns.
 
     Each is called on one buffer after the other, until caches cannot hold them, and all of that as
-    one CUDA graph, replayed until no time of launches counts. The kernel is held against the faster
-    of both copies: pieces of this size may be too small for all of the memory's rate.
+    one CUDA graph, replayed until no time of launches counts. The kernel is compared with the
+    faster of both copies: pieces of this size may be too small for all of the memory's rate. What
+    it computed while it was timed must be right.
     """
     torch = require("torch", extra="gpu")
-    require_bf16(settings, dtype)
+    attention, dtype = cast(AttentionName, row.subject), cast(FloatPrecision, row.dtype)
+    require_bf16(settings.device, dtype)
     if settings.device == "cuda":
         require("triton", extra="gpu")
-    num_rows, num_heads, head_dim, num_columns = shape_of(settings.preset)
-    spec = KernelSpec(attention, num_rows, num_heads, head_dim, dtype)
-    moved = moved_bytes(spec, batch, num_columns)
+    spec, num_columns = spec_of(settings.preset, attention, dtype)
+    moved = moved_bytes(spec, row.batch or 1, num_columns)
     count = max(2, math.ceil(ROTATING_BYTES[settings.device] / moved))
     kind = {"dtype": getattr(torch, TORCH_NAMES[dtype]), "device": settings.device}
-    rows = (count, batch, num_rows, num_columns)
-    qkv = torch.randn(*rows, 3, num_heads, head_dim, **kind)
-    mixed = torch.empty(*rows, num_heads * head_dim, **kind)
+    rows = (count, row.batch or 1, spec.num_rows, num_columns)
+    qkv = torch.randn(*rows, 3, spec.num_heads, spec.head_dim, **kind)
+    mixed = torch.full((*rows, spec.num_heads * spec.head_dim), torch.nan, **kind)
     source = torch.zeros(count, moved // 2, dtype=torch.uint8, device=settings.device)
     target = torch.zeros_like(source)
     clock = make_clock(settings.device)
@@ -97,20 +66,29 @@ def measure_speed(
     graphs = {name: (clock.record(work), count * moved) for name, work in works.items()}
     graphs["large copy"] = large_copy(settings)
     times_us = _time_bytes(graphs, moved, clock, seconds=settings.seconds)
-    medians_us = {name: statistics.median(found) for name, found in times_us.items()}
-    return Outcome(
-        {
-            "ours_us": medians_us["ours"],
-            "pytorch_us": medians_us["formula"],
-            "copy_us": medians_us["copy"],
-            "ours_gb_per_s": moved / medians_us["ours"] / 1e3,
-            "copy_gb_per_s": moved / medians_us["copy"] / 1e3,
-            "large_copy_gb_per_s": moved / medians_us["large copy"] / 1e3,
-            "of_copy_percent": 100
-            * min(median_ratio(times_us[name], times_us["ours"]) for name in COPIES),
-            "times_pytorch": median_ratio(times_us["formula"], times_us["ours"]),
-        }
+    worst = worst_error(attention, qkv[-1], mixed[-1])
+    return replace(
+        row,
+        status="pass" if worst <= 1 else "fail",
+        reason="" if worst <= 1 else f"values are off by {worst:.3g} times what is allowed",
+        value=100 * min(median_ratio(times_us[name], times_us["ours"]) for name in COPIES),
+        unit=OF_COPY,
+        contender="ours",
+        figures=_figures(times_us, moved) | {"worst_of_allowed": worst},
     )
+
+
+def _figures(times_us: Mapping[str, list[float]], moved: int) -> dict[str, float]:
+    medians_us = {name: statistics.median(found) for name, found in times_us.items()}
+    return {
+        "ours_us": medians_us["ours"],
+        "pytorch_us": medians_us["formula"],
+        "copy_us": medians_us["copy"],
+        "ours_gb_per_s": moved / medians_us["ours"] / 1e3,
+        "copy_gb_per_s": moved / medians_us["copy"] / 1e3,
+        "large_copy_gb_per_s": moved / medians_us["large copy"] / 1e3,
+        "times_pytorch": median_ratio(times_us["formula"], times_us["ours"]),
+    }
 
 
 def _time_bytes(
@@ -124,31 +102,46 @@ def _time_bytes(
     return {name: [1e3 * ms * shares[name] for ms in times_ms[name]] for name in works}
 
 
+def worst_error(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> float:
+    """Compare with the formula in fp64; give the largest error over what is allowed."""
+    import torch
+
+    expected = formula_of(attention)(qkv.cpu().double())
+    allowed = ROUNDINGS * torch.finfo(mixed.dtype).eps * float(expected.abs().max())
+    worst = float((mixed.cpu().double() - expected).abs().max())
+    return worst / allowed if worst == worst else math.inf
+
+
+def formula_of(attention: AttentionName) -> "Callable[[Tensor], Tensor]":
+    """Give the model's own way to compute an attention."""
+    from istvt.models.istvt.attention import attend_over_space, attend_over_time
+
+    return attend_over_time if attention == "temporal" else attend_over_space
+
+
+def spec_of(
+    preset: ModelPreset, attention: AttentionName, dtype: FloatPrecision
+) -> tuple[KernelSpec, int]:
+    """Give the kernel of a preset, and its number of columns."""
+    spec = KernelSpec(attention, preset.num_frames + 1, preset.num_heads, preset.head_dim, dtype)
+    return spec, preset.num_patches + 1
+
+
 def moved_bytes(spec: KernelSpec, batch: int, num_columns: int) -> int:
     """Count the bytes that must be read and written: three thirds of `qkv`, and one."""
     rows = batch * spec.num_rows * num_columns
     return 4 * rows * spec.num_heads * spec.head_dim * ITEM_BYTES[spec.dtype]
 
 
+def large_copy(settings: Settings) -> tuple[Work, int]:
+    """Give a copy that no cache holds, and the bytes that it reads and writes."""
+    torch = require("torch", extra="gpu")
+    num_bytes = COPIED_BYTES[settings.device]
+    source = torch.zeros(num_bytes, dtype=torch.uint8, device=settings.device)
+    target = torch.ones_like(source)
+    return lambda: target.copy_(source), 2 * num_bytes
+
+
 def _launch_each(attention: AttentionName, qkv: "Tensor", mixed: "Tensor") -> None:
     for pair in zip(qkv, mixed, strict=True):
         launch(attention, *pair)
-
-
-def _checks() -> dict[str, Check]:
-    attentions: tuple[AttentionName, ...] = ("temporal", "spatial")
-    types: tuple[FloatPrecision, ...] = ("fp16", "bf16", "fp32")
-    checks: dict[str, Check] = {}
-    for attention in attentions:
-        for dtype in types:
-            name = f"{attention} {dtype} values"
-            checks[name] = partial(check_values, attention=attention, dtype=dtype)
-    for attention in attentions:
-        for dtype in types[:2]:
-            for batch in BATCHES:
-                name = f"{attention} {dtype} batch {batch} speed"
-                checks[name] = partial(measure_speed, attention=attention, dtype=dtype, batch=batch)
-    return checks
-
-
-CHECKS = _checks()

@@ -1,4 +1,4 @@
-"""A model in, the two stages of a streamed frame out, in each way PyTorch can run them."""
+"""Run the two stages of a streamed frame in each way that PyTorch has."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +18,6 @@ WayName: TypeAlias = Literal[
     "eager", "compiled", "compiled, tuned", "fused", "fused, graph", "fused, compiled"
 ]
 OURS: tuple[WayName, ...] = ("fused", "fused, graph", "fused, compiled")
-COMPILED: tuple[WayName, ...] = ("compiled", "compiled, tuned")
 
 MODES: dict[WayName, str] = {
     "compiled": "reduce-overhead",

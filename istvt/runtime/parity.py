@@ -35,7 +35,7 @@ TOLERANCES = {
     "bf16": Tolerance(max_abs_logit=0.3, flip_fraction=0.005),
     "int8": Tolerance(max_abs_logit=1.0, flip_fraction=0.02),
 }
-# 2.5 to 6 times what right kernels are off by, of logits near 1: `gpu_check.model`
+# 2.5 to 6 times what right kernels are off by, of logits near 1: `gpu_check.subject`
 KERNEL_LIMITS = {"fp16": 0.03, "bf16": 0.1}
 RANDOM_PIXELS = "random pixels"
 PATCHES = 4  # along each side of a random face

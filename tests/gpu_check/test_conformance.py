@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from gpu_check.conformance import NUM_WINDOWS, broken_promises
 from gpu_check.subject import make_windows
 from istvt.presets import TINY
 from istvt.runtime.backends.choose import open_scorer
 from tests.fakes import FakeScorer
+from tests.gpu.conformance import NUM_WINDOWS, broken_promises
 
 
 @pytest.fixture(scope="module")

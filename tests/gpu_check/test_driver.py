@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from gpu_check.driver import DriverKernel
 from istvt.errors import BackendError, DeviceLostError
 from istvt.kernels.compile import CompiledKernel
 from istvt.kernels.ptx import Loads
 from istvt.kernels.spec import KernelSpec
+from tests.gpu.driver import DriverKernel
 
 KERNEL = CompiledKernel(
     spec=KernelSpec("temporal", 7, 8, 64, "fp16"),

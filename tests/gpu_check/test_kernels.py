@@ -1,52 +1,57 @@
 """Checks of the kernels must be able to fail; their arithmetic is that of the shapes."""
 
 import math
-from functools import partial
 
 import pytest
 
 from gpu_check import kernels
-from gpu_check.guarded import Case, formula_of, worst_error
-from gpu_check.result import Settings
+from gpu_check.kernels import formula_of
+from gpu_check.subject import Settings
+from gpu_check.table import Row
 from istvt.kernels.spec import KernelSpec
+from tests.kernels.worker import Case, check_outcome, run
 
 SETTINGS = Settings(device="cpu", preset_name="tiny", work="", seconds=0.01)
+ROW = Row("kernels", "speed", "temporal", "fp16", 8)
 
 
-def case(attention="temporal", dtype="fp16", *, offset=0):
-    return Case(KernelSpec(attention, 4, 2, 16, dtype), 2, 9, offset)
+def case(attention="temporal", dtype="float16"):
+    return Case(attention, 2, 4, 9, 2, 16, dtype)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 8])
-@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("attention", ["temporal", "spatial"])
 def test_the_formula_passes(attention, dtype, offset):
-    start = partial(kernels.launch, attention)
-    assert 0 < worst_error(case(attention, dtype, offset=offset), start, device="cpu") <= 1
+    subject = case(attention, dtype)
+    outcome = run(subject, guard_items=(1 << 16) + offset, start=kernels.launch)
+    check_outcome(subject, outcome)
+    assert (outcome.given != outcome.expected).any()
 
 
-def wrong_value(qkv, mixed):
+def wrong_value(attention, qkv, mixed):
     mixed.copy_(formula_of("temporal")(qkv.float()))
     mixed.view(-1)[-1] += 0.01
 
 
-def row_left_out(qkv, mixed):
+def row_left_out(attention, qkv, mixed):
     mixed[:, :-1] = formula_of("temporal")(qkv.float())[:, :-1]
 
 
-def one_item_too_many(qkv, mixed):
+def one_item_too_many(attention, qkv, mixed):
     mixed.copy_(formula_of("temporal")(qkv.float()))
     mixed.as_strided((1,), (1,), mixed.storage_offset() + mixed.numel())[0] = 0
 
 
-def one_item_before(qkv, mixed):
+def one_item_before(attention, qkv, mixed):
     mixed.copy_(formula_of("temporal")(qkv.float()))
     mixed.as_strided((1,), (1,), mixed.storage_offset() - 1)[0] = 0
 
 
-@pytest.mark.parametrize("launch", [wrong_value, row_left_out, one_item_too_many, one_item_before])
-def test_a_broken_kernel_does_not(launch):
-    assert worst_error(case(offset=1), launch, device="cpu") > 1
+@pytest.mark.parametrize("start", [wrong_value, row_left_out, one_item_too_many, one_item_before])
+def test_a_broken_kernel_does_not(start):
+    with pytest.raises(AssertionError):
+        check_outcome(case(), run(case(), guard_items=(1 << 16) + 1, start=start))
 
 
 def test_bytes_of_a_window():
@@ -70,9 +75,11 @@ def test_speed_figures_fit_each_other(monkeypatch, large_ms, percent):
         "take_turns",
         lambda works, time_ms, *, seconds: {name: [durations[name]] * 5 for name in works},
     )
-    monkeypatch.setattr(kernels, "queue_several", lambda work, clock: (work, 2))
-    figures = kernels.measure_speed(SETTINGS, attention="temporal", dtype="fp16", batch=8).figures
-    assert figures["of_copy_percent"] == pytest.approx(percent)
+    monkeypatch.setattr(kernels, "queue_several", lambda work, clock: (work(), (work, 2))[1])
+    row = kernels.measure_kernel(SETTINGS, ROW)
+    figures = row.figures
+    assert (row.value, row.unit) == (pytest.approx(percent), "% of the faster copy")
+    assert (row.status, row.contender) == ("pass", "ours")
     assert figures["times_pytorch"] == 3
     assert figures["copy_gb_per_s"] == pytest.approx(2 * figures["ours_gb_per_s"])
     moved = 1e3 * figures["ours_us"] * figures["ours_gb_per_s"]
@@ -80,14 +87,20 @@ def test_speed_figures_fit_each_other(monkeypatch, large_ms, percent):
     assert figures["large_copy_gb_per_s"] * large_ms == pytest.approx(figures["copy_gb_per_s"])
 
 
-def test_values_are_checked_at_the_batches_that_are_timed(monkeypatch):
-    seen = []
+def test_what_is_timed_is_compared(monkeypatch):
+    """A kernel that leaves the last value of the last buffer out is fast, and fails."""
 
-    def worst_error(case, launch, *, device):
-        seen.append((case.num_columns, case.batch))
-        return 0.5
+    def launch(attention, qkv, mixed):
+        mixed.copy_(formula_of(attention)(qkv.float()))
+        mixed.view(-1)[-1] += 0.01
 
-    monkeypatch.setattr(kernels, "worst_error", worst_error)
-    assert kernels.check_values(SETTINGS, attention="temporal", dtype="fp16").passed
-    columns = SETTINGS.preset.num_patches + 1
-    assert {batch for num_columns, batch in seen if num_columns == columns} >= set(kernels.BATCHES)
+    monkeypatch.setattr(kernels, "launch", launch)
+    row = kernels.measure_kernel(SETTINGS, ROW)
+    assert row.status == "fail"
+    assert "times what is allowed" in row.reason
+
+
+def test_nothing_written_is_no_small_error(monkeypatch):
+    monkeypatch.setattr(kernels, "launch", lambda attention, qkv, mixed: None)
+    row = kernels.measure_kernel(SETTINGS, ROW)
+    assert (row.status, row.figures["worst_of_allowed"]) == ("fail", math.inf)

@@ -3,13 +3,14 @@
 from contextlib import ExitStack
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from gpu_check import latency, profile, result, scorers, training
-from gpu_check.clock import HostClock
-from gpu_check.result import Settings
-from gpu_check.subject import make_windows
+from gpu_check import latency, subject
+from gpu_check.clock import Clock
+from gpu_check.subject import Settings, check_logits, make_windows
+from gpu_check.table import Row
 from gpu_check.ways import make_stages
 from istvt.presets import PAPER, TINY
 from tests.fakes import FakeScorer
@@ -43,7 +44,7 @@ def test_figures_fit_each_other(monkeypatch):
     )
     monkeypatch.setattr(latency, "product_rate", lambda settings, dtype: 100.0)
     monkeypatch.setattr(latency, "window_flop", lambda preset, batch: batch * 12e9)
-    works = dict.fromkeys(latency.STAGE_NAMES, lambda: None)
+    works = dict.fromkeys(latency.STAGES, lambda: None)
     figures = latency.measure_frames(SETTINGS, works, works, batch=8)
     assert figures == {
         "encoder_ms": 1.0,
@@ -62,7 +63,7 @@ def test_a_frame_is_the_newest_face_and_the_window(way):
     windows = torch.from_numpy(make_windows(SMALL, count=2))
     with torch.no_grad(), ExitStack() as stack:
         expected = model(windows)
-        stages = make_stages(way, model, batch=2, clock=HostClock(), stack=stack)
+        stages = make_stages(way, model, batch=2, clock=Clock(), stack=stack)
         for position in range(SMALL.num_frames):
             stages.pixels.copy_(windows[:, min(position, SMALL.num_frames - 2)])
             stages.features[:, position] = stages.encode()
@@ -70,7 +71,7 @@ def test_a_frame_is_the_newest_face_and_the_window(way):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("batch", latency.BATCHES)
+@pytest.mark.parametrize("batch", [1, 8])
 def test_a_way_that_says_something_else_fails(monkeypatch, tmp_path, batch):
     """What is timed is what is compared: a graph of batch 8 is another than that of batch 1."""
 
@@ -80,59 +81,79 @@ def test_a_way_that_says_something_else_fails(monkeypatch, tmp_path, batch):
             return stages
         return replace(stages, score=lambda: stages.score().flip(0))
 
-    monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
+    monkeypatch.setattr(subject, "preset_named", lambda name: SMALL)
     monkeypatch.setattr(latency, "make_stages", with_a_wrong_graph)
-    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"frame_ms": 1.0})
+    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"times_eager": 1.0})
     settings = replace(SETTINGS, work=str(tmp_path))
-    outcome = latency.measure_way(settings, way="fused, compiled", batch=batch)
-    assert outcome.passed == (batch == 1)
-    assert outcome.figures["frame_ms"] == 1.0
-
-
-def test_a_profile_names_the_longest_first():
-    text = profile.describe_shares({"softmax": 10.0, "gemm": 70.0, "norm": 20.0})
-    assert text == "70 % gemm; 20 % norm; 10 % softmax"
+    row = latency.measure_way(settings, Row("latency", "frame", "fused, compiled", "fp16", batch))
+    assert row.status == ("pass" if batch == 1 else "fail")
+    assert ("logits are off by" in row.reason) == (batch == 8)
+    assert (row.value, row.contender) == (1.0, "ours")
 
 
 @pytest.mark.parametrize(("way", "compiles"), [("fused, compiled", True), ("fused", False)])
 def test_compiling_is_told_while_it_lasts(monkeypatch, tmp_path, way, compiles):
     """What is stopped meanwhile took too long; a pass that hangs afterwards failed."""
-    seen = []
-    settings = replace(SETTINGS, work=str(tmp_path))
+    seen, told = [], [""]
 
     def stages_of(way, model, **named):
         stages = make_stages("eager", model, **named)
-        return replace(
-            stages, score=lambda: [seen.append(settings.stage_file.exists())] and stages.score()
-        )
+        return replace(stages, score=lambda: [seen.append(told[-1])] and stages.score())
 
-    monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
+    monkeypatch.setattr(subject, "preset_named", lambda name: SMALL)
+    monkeypatch.setattr(subject, "build_listeners", [told.append])
     monkeypatch.setattr(latency, "make_stages", stages_of)
-    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"frame_ms": 1.0})
-    latency.measure_way(settings, way=way, batch=8)
-    assert seen[0] == compiles
+    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"times_eager": 1.0})
+    settings = replace(SETTINGS, work=str(tmp_path))
+    latency.measure_way(settings, Row("latency", "frame", way, "fp16", 8))
+    assert bool(seen[0]) == compiles
     assert not seen[-1]
-
-
-def test_both_stages_are_profiled(monkeypatch):
-    monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
-    outcome = profile.profile_way(SETTINGS, way="fused", batch=1)
-    assert outcome.figures["window_kernels_ms"] > 0
-    encoder, window = outcome.note.splitlines()
-    assert "aten::mkldnn_convolution" in encoder or "aten::_slow_conv2d" in encoder
-    assert "istvt::temporal_attention" in window or "aten::" in window
 
 
 def test_a_scorers_frame_is_a_new_face_of_each_camera():
     scorer = FakeScorer(TINY)
-    works = scorers.scorer_works(scorer, 3)
+    works = latency.scorer_works(scorer, 3)
     scorer.encoded_batches.clear()
     assert works["frame"]().shape == works["window"]().shape == (3,)
     assert scorer.encoded_batches == [3]
     assert scorer.scored_batches == [3, 3]
 
 
-def test_steps_of_a_training(monkeypatch):
-    monkeypatch.setattr(result, "preset_named", lambda name: SMALL)
-    figures = training.measure_steps(SETTINGS, batch=2, checkpoints=True).figures
-    assert figures["windows_per_s"] == pytest.approx(2e3 / figures["step_ms"])
+@pytest.mark.parametrize(("wrong", "status"), [(0, "pass"), (1, "fail")])
+def test_a_scorer_that_replays_its_first_graph_is_not_right(monkeypatch, tmp_path, wrong, status):
+    """Each batch is scored again with other windows: as often as a graph needs to be in use."""
+    settings = replace(SETTINGS, work=str(tmp_path))
+    reference = np.linspace(-1, 1, 8, dtype=np.float32)
+    np.save(tmp_path / "reference.npy", reference)
+    windows = latency.make_windows(TINY)
+    known = {window.tobytes(): logit for window, logit in zip(windows, reference, strict=True)}
+
+    class Scorer(FakeScorer):
+        first = None
+
+        def encode(self, faces):
+            return [faces.tobytes()]
+
+        def score(self, windows):
+            logits = np.array([known[window[0]] for window in windows], dtype=np.float32)
+            if self.first is None:
+                self.first = logits
+            return self.first if wrong else logits
+
+    monkeypatch.setattr(latency, "open_subject", lambda *arguments: Scorer(TINY))
+    monkeypatch.setattr(latency, "scorer_works", lambda *arguments: {})
+    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"times_eager": 2.0})
+    row = latency.measure_scorer(settings, Row("scorers", "frame", "torch", "fp16", 8))
+    assert (row.status, row.value, row.contender) == (status, 2.0, "ours")
+
+
+@pytest.mark.parametrize(("is_fused", "contender"), [(True, "ours"), (False, "")])
+def test_pytorch_without_our_kernels_is_none_of_ours(monkeypatch, is_fused, contender):
+    scorer = FakeScorer(TINY)
+    scorer.is_fused = is_fused
+    right = check_logits(np.arange(3.0), np.arange(3.0), 1.0)
+    monkeypatch.setattr(latency, "open_subject", lambda *arguments: scorer)
+    monkeypatch.setattr(latency, "check_turns", lambda *arguments, batch: right)
+    monkeypatch.setattr(latency, "measure_frames", lambda *works, batch: {"times_eager": 2.0})
+    row = latency.measure_scorer(SETTINGS, Row("scorers", "frame", "torch", "fp16", 1))
+    assert (row.status, row.contender) == ("pass", contender)

@@ -5,12 +5,21 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from gpu_check.machine import require_bf16
-from gpu_check.model import allowed_error, check_parity, outcome_of
-from gpu_check.result import CannotRunError, Settings
-from gpu_check.subject import make_model, make_windows, reference_logits
+from gpu_check.subject import (
+    CannotRunError,
+    Settings,
+    allowed_error,
+    check_logits,
+    describe_parity,
+    is_right,
+    make_model,
+    make_windows,
+    reference_logits,
+    require_bf16,
+)
 from istvt.models.istvt.attention import attention_kernels, self_subtract
 from istvt.presets import TINY
+from tests.gpu.parity import check_way
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +29,11 @@ def settings(tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_right_ways_pass(settings, dtype):
-    outcome = check_parity(settings, way="fused", dtype=dtype)
-    assert outcome.passed
-    assert outcome.figures["windows"] == 8
-    assert 2 * outcome.figures["max_abs_logit"] < outcome.figures["allowed"]
+    parity = check_way(settings, way="fused", dtype=dtype)
+    assert is_right(parity)
+    assert describe_parity(parity) == ""
+    assert parity.windows == 8
+    assert 2 * parity.max_abs_logit < parity.tolerance.max_abs_logit
 
 
 def over_time(queries, keys, values, **options):
@@ -80,21 +90,23 @@ def test_wrong_kernels_do_not(settings, wrong):
     with torch.inference_mode(), attention_kernels(model, **wrong):
         found = model(torch.from_numpy(make_windows(TINY))).numpy()
     limit = allowed_error("fp16", "cuda")
-    assert not outcome_of(reference_logits(settings), found, limit).passed
+    parity = check_logits(reference_logits(settings), found, limit)
+    assert not is_right(parity)
+    assert "0.03 is allowed" in describe_parity(parity)
 
 
 def test_one_window_may_be_off_by_more_than_all_of_them():
     expected = np.linspace(-1, 1, 8, dtype=np.float32)
     once = expected + np.float32(0.02) * (np.arange(8) == 3)
-    assert outcome_of(expected, once, 0.03).passed
-    assert not outcome_of(expected, expected + np.float32(0.02), 0.03).passed
+    assert is_right(check_logits(expected, once, 0.03))
+    assert not is_right(check_logits(expected, expected + np.float32(0.02), 0.03))
 
 
 def test_a_model_blind_to_windows_fails():
     expected = np.array([-0.1, 0.0, 0.05], dtype=np.float32)
-    assert outcome_of(expected, expected + np.float32(0.01), 0.03).passed
-    assert not outcome_of(expected, np.zeros(3, dtype=np.float32), 1.0).passed
-    assert not outcome_of(expected, expected * np.float32("nan"), 1.0).passed
+    assert is_right(check_logits(expected, expected + np.float32(0.01), 0.03))
+    assert not is_right(check_logits(expected, np.zeros(3, dtype=np.float32), 1.0))
+    assert not is_right(check_logits(expected, expected * np.float32("nan"), 1.0))
 
 
 def test_fp32_is_held_to_more_than_tf32_could():
@@ -103,15 +115,14 @@ def test_fp32_is_held_to_more_than_tf32_could():
 
 
 @pytest.mark.parametrize(("capability", "has_bf16"), [((7, 5), False), ((8, 0), True)])
-def test_bf16_is_not_asked_of_a_gpu_without(settings, monkeypatch, capability, has_bf16):
+def test_bf16_is_not_asked_of_a_gpu_without(monkeypatch, capability, has_bf16):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    on_gpu = Settings(device="cuda", preset_name="tiny", work=settings.work)
-    require_bf16(on_gpu, "fp16")
-    require_bf16(settings, "bf16")
+    require_bf16("cuda", "fp16")
+    require_bf16("cpu", "bf16")
     if has_bf16:
-        require_bf16(on_gpu, "bf16")
+        require_bf16("cuda", "bf16")
     else:
         with pytest.raises(
             CannotRunError, match=r"needs compute capability 8\.0; this GPU has 7\.5"
         ):
-            require_bf16(on_gpu, "bf16")
+            require_bf16("cuda", "bf16")

@@ -18,6 +18,17 @@ GUARDS = [pytest.param(1 << 20, id="aligned"), pytest.param((1 << 20) + 1, id="u
 
 
 @pytest.mark.parametrize("guard_items", GUARDS)
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("attention", ["temporal", "spatial"])
+def test_values_of_the_batches_that_are_timed(
+    attention: str, dtype: str, batch: int, guard_items: int
+) -> None:
+    case = Case(attention, batch, 7, 362, 8, 64, dtype)
+    check_outcome(case, run(case, device="cuda", guard_items=guard_items))
+
+
+@pytest.mark.parametrize("guard_items", GUARDS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("attention", ["temporal", "spatial"])
 @pytest.mark.parametrize(

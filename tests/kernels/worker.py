@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -54,8 +55,21 @@ def interpret(case: Case) -> Outcome:
     return run(case, guard_items=GUARD)
 
 
-def run(case: Case, *, device: str = "cpu", guard_items: int) -> Outcome:
-    """Run a kernel between guards, onto a result full of NaN, and the formula in fp64."""
+def run(
+    case: Case,
+    *,
+    device: str = "cpu",
+    guard_items: int,
+    start: Callable[[Any, Tensor, Tensor], object] | None = None,
+) -> Outcome:
+    """Run a kernel between guards, onto a result full of NaN, and the formula in fp64.
+
+    Args:
+        case: what is computed.
+        device: where.
+        guard_items: before and behind each tensor.
+        start: is told attention, `qkv` and the result; our own launch where None.
+    """
     from istvt.kernels.launch import launch
     from istvt.models.istvt.attention import attend_over_space, attend_over_time
 
@@ -67,7 +81,7 @@ def run(case: Case, *, device: str = "cpu", guard_items: int) -> Outcome:
     shape = (*case.shape[:3], case.num_heads * case.head_dim)
     target, mixed = guarded(shape, dtype, SENTINEL, *around)
     mixed.fill_(torch.nan)
-    launch(case.attention, qkv, mixed)
+    (start or launch)(case.attention, qkv, mixed)
     attend = attend_over_time if case.attention == "temporal" else attend_over_space
     guards = torch.cat([target[:guard_items], target[-guard_items:]])
     return Outcome(

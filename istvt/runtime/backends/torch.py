@@ -1,7 +1,7 @@
 """Run a bundle's weights in PyTorch, the reference for all other backends."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ CUDNN = {"enabled": True, "allow_tf32": False}  # `flags` turns cuDNN off unless
 class TorchScorer(ClosingScorer):
     """The model in fp32 on the CPU; on a CUDA device in the bundle's precision, fused and captured.
 
+    Attributes:
+        is_fused: whether our kernels compute the attentions.
+
     Raises:
         MissingExtraError: PyTorch is not installed.
         BackendError: CUDA was requested and is missing, or cannot run the model.
@@ -47,7 +50,7 @@ class TorchScorer(ClosingScorer):
             torch.set_num_threads(threads)
         from istvt.models.load import load_model
 
-        self._fusion = ExitStack()
+        self._fusion, self.is_fused = ExitStack(), False
         precision: FloatPrecision = "fp32"
         with self._torch_errors():
             self._model = load_model(bundle.weights, bundle.config).to(self._device)
@@ -56,7 +59,9 @@ class TorchScorer(ClosingScorer):
                 precision = torch_precision(bundle.precision)
                 lower_model(torch, self._model, precision)
                 if precision != "fp32":
-                    self._fusion.enter_context(fused(self._model))
+                    fusion = fused(self._model)
+                    self.is_fused = not isinstance(fusion, nullcontext)
+                    self._fusion.enter_context(fusion)
                 self._score = WindowPasses(torch, self._model.score)
         self.info = bundle.scorer_info("torch", device=self._device, precision=precision)
         if self._device == "cuda":

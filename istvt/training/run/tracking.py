@@ -1,7 +1,8 @@
 """Record a training's scalars by step, as TensorBoard events and as lines of JSON.
 
-Events are written synchronously through tensorboardX's record writer. Its `SummaryWriter` would add
-a thread, a queue, and the machine's name in the file's name.
+Events are written at once through tensorboardX's record writer. Its `SummaryWriter` queues them
+for a thread: a flush returns before they are written. On a full disk the thread ends, and the queue
+blocks the training.
 """
 
 import json
@@ -47,7 +48,7 @@ class Tracker(ClosesOnExit):
         is_validated: bool = True,
         flush_every_s: float = FLUSH_EVERY_S,
     ) -> None:
-        self._events = _EventFile(run / TENSORBOARD_FOLDER, first_step=resumed_at + 1)
+        self._open_events(run / TENSORBOARD_FOLDER, first_step=resumed_at + 1)
         path = run / SCALARS_FILE
         _drop_after(path, resumed_at, is_validated=is_validated)
         self._lines = path.open("a")
@@ -56,7 +57,8 @@ class Tracker(ClosesOnExit):
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Record scalars such as `train/loss` under a step, counted from 1."""
-        self._events.add(step, values)
+        entries = [{"tag": tag, "simple_value": value} for tag, value in values.items()]
+        self._write_event(step=step, summary={"value": entries})
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._lines.write(json.dumps({"step": step, **line}) + "\n")
         if time.monotonic() - self._flushed >= self._flush_every_s:
@@ -74,6 +76,22 @@ class Tracker(ClosesOnExit):
             self.flush()
             self._lines.close()
             self._events.close()
+
+    def _open_events(self, folder: Path, *, first_step: int) -> None:
+        """Open one more file of events; a resumed training tells TensorBoard what to purge."""
+        self._proto = require("tensorboardX.proto.event_pb2", extra="train")
+        folder.mkdir(parents=True, exist_ok=True)
+        before = len(list(folder.glob("events.out.tfevents.*")))
+        # TensorBoard reads the files in the order of their names.
+        path = folder / f"events.out.tfevents.{int(time.time()):010d}.{before:04d}"
+        self._events = require("tensorboardX", extra="train").RecordWriter(str(path))
+        self._write_event(file_version="brain.Event:2")
+        if before:
+            self._write_event(step=first_step, session_log={"status": self._proto.SessionLog.START})
+
+    def _write_event(self, **content: Any) -> None:
+        event = self._proto.Event(wall_time=time.time(), **content)
+        self._events.write(event.SerializeToString())
 
 
 def read_scalars(run: Path) -> list[dict[str, Any]]:
@@ -100,33 +118,3 @@ def _drop_after(path: Path, step: int, *, is_validated: bool) -> None:
         kept = [line for line in read_scalars(path.parent) if counts(line)]
         with atomic_file(path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-
-
-class _EventFile:
-    """One file of TensorBoard events; a resumed training adds another."""
-
-    def __init__(self, folder: Path, *, first_step: int) -> None:
-        self._event = require("tensorboardX.proto.event_pb2", extra="train").Event
-        self._start = require("tensorboardX.proto.event_pb2", extra="train").SessionLog.START
-        folder.mkdir(parents=True, exist_ok=True)
-        before = len(list(folder.glob("events.out.tfevents.*")))
-        # TensorBoard reads the files in the order of their names.
-        name = f"events.out.tfevents.{int(time.time()):010d}.{before:04d}"
-        self._records = require("tensorboardX", extra="train").RecordWriter(str(folder / name))
-        self._write(file_version="brain.Event:2")
-        if before:
-            self._write(step=first_step, session_log={"status": self._start})
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        entries = [{"tag": tag, "simple_value": value} for tag, value in values.items()]
-        self._write(step=step, summary={"value": entries})
-
-    def flush(self) -> None:
-        self._records.flush()
-
-    def close(self) -> None:
-        self._records.close()
-
-    def _write(self, **content: Any) -> None:
-        event = self._event(wall_time=time.time(), **content)
-        self._records.write(event.SerializeToString())

@@ -1,4 +1,4 @@
-"""A scorer in, the promises of the protocol that it breaks out."""
+"""Name the promises of the `Scorer` protocol that a scorer breaks."""
 
 from collections.abc import Callable, Sequence
 

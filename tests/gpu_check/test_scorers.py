@@ -22,6 +22,7 @@ from istvt.export.engines.builder import BuiltEngine
 from istvt.files import sha256_of_bytes
 from istvt.presets import TINY
 from tests.fakes import FakeScorer
+from tests.random_models import random_model
 
 PLACE = Place(version="10.16.1", cuda="13", driver=13010, compute_capability=90)
 
@@ -143,7 +144,7 @@ def test_kernels_that_were_given_up_are_a_failure_where_triton_is(
         from istvt.runtime.backends.cuda import torch_model as torch_cuda
 
         monkeypatch.setattr(torch_cuda, "find_spec", lambda name: None)
-        torch_cuda.fused(None)  # warns as where Triton is missing
+        torch_cuda.fused(random_model(TINY))  # warns as where Triton is missing
         return FakeScorer(TINY)
 
     monkeypatch.setattr(scorers, "open_scorer", open_scorer)

@@ -48,3 +48,10 @@ def test_the_smallest_picture_leaves_one_pixel():
     assert MesoNet(smallest).eval().encode(torch.zeros(1, size, size, 3)).shape == (1, 16)
     with pytest.raises(UsageError, match="image_size is 31 px: the encoder needs at least 32 px"):
         MesoNet(MesoNetPreset("less", 31, num_frames=1))
+
+
+def test_a_mask_leaves_the_mean_of_the_frames_that_count():
+    model, features = small(), torch.randn(2, 4, 16)
+    mask = torch.tensor([[True, False, False, True], [False, True, False, False]])
+    kept = [features[0, [0, 3, 0, 3]], features[1, [1, 1, 1, 1]]]
+    torch.testing.assert_close(model.score(features, mask), model.score(torch.stack(kept)))

@@ -2,8 +2,9 @@
 
 Tensors are the weights, their average, the optimizer's moments and the random generators; the rest
 is JSON in the file's header. One file is replaced as a whole, so a kill leaves the old state or the
-new. In a training of several processes all have the same state, and the first one writes it: no
-step draws random numbers, and what each window goes through is fixed by its place in the epoch.
+new. In a training of several processes all have the same state, and the first one writes it: what
+a step draws, for dropout, all draw alike, and what each window goes through is fixed by its place
+in the epoch.
 """
 
 import json

@@ -131,8 +131,8 @@ def test_a_wrong_option_is_found_before_anything_long_begins(
 @pytest.mark.parametrize(
     ("option", "name", "told"),
     [
-        ("png", "x.foo", r"x\.foo names no format of pictures: end it in .*\.png"),
-        ("png", "x", "names no format"),
+        ("png", "x.foo", r"x\.foo is not a known picture format: use .*\.png"),
+        ("png", "x", "is not a known picture format"),
         ("png", "file/x.png", r"x\.png cannot be written \((Not a directory|File exists)\)"),
         ("json", "file/x.json", r"x\.json cannot be written"),
         ("json", "folder", r"folder cannot be written \(Is a directory\)"),

@@ -106,7 +106,7 @@ def test_a_named_model_that_is_not_there_is_an_error(
 
 
 def test_engines_need_a_bundle(asked: list[dict[str, object]]) -> None:
-    with pytest.raises(UsageError, match=r"tensorrt runs engines.*give --model a bundle"):
+    with pytest.raises(UsageError, match=r"tensorrt runs engines.*pass a bundle as --model"):
         measure.bench(preset="tiny", backend=["torch", "tensorrt"])
     with pytest.raises(ModelNotFoundError, match="no bundle here"):
         measure.bench(backend=["tensorrt_rtx"])

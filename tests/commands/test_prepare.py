@@ -58,10 +58,8 @@ def test_it_counts_and_names_what_comes_next(
         ["val", "real", "-", "3", "12", "1", "7", "2"],
         ["all", "5", "36", "3", "21", "2"],
     ]
-    assert (
-        f"2 of 5 videos give no window, or were not read to the end; all are in {out}/broken.csv:"
-        in (told.out)
-    )
+    broken = f"2 of 5 videos give no window, or were not read to the end; all are in {out}/broken"
+    assert f"{broken}.csv:" in told.out
     assert f"  {data}/val/real/none.mp4: no face in" in told.out
     fakes = "--fakes self-blended"  # there is none in val
     assert lines[-1] == f"  istvt train {out} --preset tiny --sample-fps 12.5 {fakes}"

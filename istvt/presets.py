@@ -121,8 +121,8 @@ LEAST_FACE_PX = 12  # the receptive field of the face detector's first network
 class CropRecipe:
     """How a face is cropped from a frame, in training and streaming alike.
 
-    Source: ISTVT's crop (Zhao et al., IEEE TIFS 2023): centred on the nose tip, 1.25 times the
-    larger side of the face's box, levelled by the eyes.
+    Source: Zhao et al., ISTVT, IEEE TIFS 2023: centred on the nose tip, 1.25 times the larger side
+    of the face's box, levelled by the eyes.
 
     Attributes:
         size_px: side of the square crop.

@@ -1,7 +1,7 @@
 """Time a naive implementation, which every other row is compared with.
 
-It is a first draft in PyTorch fp32. It encodes all T faces of a window again for each new frame,
-and ISTVT's last block computes all tokens although only one of them is read.
+It is a first draft in PyTorch fp32. It encodes all T faces of a window again for each new frame.
+ISTVT's last block computes all tokens, although only one is read.
 """
 
 import time

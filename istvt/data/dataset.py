@@ -115,8 +115,8 @@ def open_data(
         progress: called with ("faces in SPLIT", videos done, videos) while faces are cropped.
 
     Raises:
-        DataError: the layout is wrong, a split lacks a label that is read, a video is in two
-            splits, or the folder was prepared for another model.
+        DataError: the layout is wrong, a split lacks a needed label, a video is in two splits, or
+            the folder was prepared for another model.
         UsageError: the folder was prepared from another layout or compression than the requested.
     """
     recipe = FaceRecipe.of_model(config, max_frames=request.max_frames)

@@ -57,7 +57,7 @@ def export_run(
 
     Raises:
         ModelNotFoundError: `run` is not a run.
-        DataError: INT8 is asked for and there is nothing to calibrate on.
+        DataError: there are no windows to calibrate INT8 with.
         UsageError: `out` exists and is not a bundle.
         GateError: a graph's logits differ from the model's beyond the tolerance.
         EngineError: an engine cannot be built, or does not run on the GPU that built it.

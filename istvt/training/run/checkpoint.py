@@ -3,8 +3,8 @@
 The tensors are the weights, their average, the optimizer's moments and the random generators. The
 rest is JSON in the file's header; no pickle is read. The file is replaced as a whole, so a kill
 leaves the old state or the new. With several processes all have the same state, and the first one
-writes it: no step draws random numbers, and a window's augmentation depends only on its place in
-the epoch.
+writes it. This holds since no step draws random numbers, and a window's augmentation depends only
+on its place in the epoch.
 """
 
 import json
@@ -191,7 +191,7 @@ def read_plan(run: Path) -> Plan:
         )
     except (KeyError, TypeError) as error:
         raise WeightsError(
-            f"{run / LAST_FILE} is of another version of istvt ({error!r}): train anew"
+            f"{run / LAST_FILE} is from another version of istvt ({error!r}): train again"
         ) from error
 
 

@@ -3,7 +3,7 @@
     with istvt.open_model("model.istvt") as model:
         report = model.score("clip.mp4")
 
-`istvt.api` describes the functions that are offered here.
+`istvt.api` documents these functions.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Load the API when it is first asked for: `import istvt` stays quick."""
+    """Load the API on first use, so that `import istvt` stays quick."""
     if name in __all__:
         from istvt import api
 

@@ -1,4 +1,4 @@
-"""Put the parts together: open a model, score and stream; prepare, train, evaluate, export.
+"""Offer the toolkit to Python: open a model, score, stream, prepare, train, evaluate, export.
 
     import istvt
 
@@ -6,7 +6,7 @@
         report = model.score("clip.mp4")
         print(report.verdict.kind.value, report.verdict.reason)
 
-Nothing here prints; what is worth a warning goes to `logging`.
+Nothing here prints; warnings are logged.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,12 +45,12 @@ TRACKS_KEPT = 50  # of a live source; a month of them would fill the memory
 
 @dataclass(frozen=True)
 class Judging:
-    """How faces are found and judged.
+    """Sets how faces are found and judged.
 
     Attributes:
-        threshold: fake probability in the middle of the band; None takes the bundle's.
-        band: half-width around the threshold in which nothing is concluded.
-        min_face_px: smallest face to look for; None takes the model's.
+        threshold: fake probability in the middle of the band; None uses the bundle's.
+        band: half-width of the inconclusive band around the threshold.
+        min_face_px: smallest face to detect; None uses the model's.
     """
 
     threshold: float | None = None
@@ -72,10 +72,10 @@ def open_model(
     """Load a bundle into a runtime.
 
     Args:
-        path: the bundle's folder; None takes `$ISTVT_MODEL`, else the newest bundle here.
-        backend: torch, onnxruntime, openvino, tensorrt, ...; `auto` takes the first that works.
-        device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
-        threads: CPU threads for the model; all cores where None.
+        path: the bundle's folder; None uses `$ISTVT_MODEL`, else the newest bundle here.
+        backend: torch, onnxruntime, openvino, tensorrt, ...; `auto` uses the first that works.
+        device: `cpu`, `cuda`, or `auto` for CUDA if the backend has it.
+        threads: CPU threads for the model; None uses all cores.
         eager_kernels: have TensorRT-RTX compile a new batch size's kernels before running it, for
             benchmarks.
 
@@ -84,7 +84,7 @@ def open_model(
 
     Raises:
         ModelNotFoundError: there is no bundle.
-        BundleError: it is damaged.
+        BundleError: the bundle is damaged.
         UsageError: an unknown backend or device.
         RuntimeEnvironmentError: the named backend does not run here; with `auto`, none does.
     """
@@ -96,11 +96,11 @@ def open_model(
 
 
 class Model(ClosesOnExit):
-    """A bundle in a runtime, ready to judge; for one thread at a time.
+    """A bundle in a runtime, ready to judge; not thread-safe.
 
     Attributes:
-        bundle: what was opened.
-        scorer: the runtime that holds it.
+        bundle: the opened bundle.
+        scorer: the runtime that runs it.
     """
 
     def __init__(self, bundle: "Bundle", scorer: "Scorer") -> None:
@@ -109,7 +109,7 @@ class Model(ClosesOnExit):
 
     @property
     def info(self) -> "ScorerInfo":
-        """What runs where, and in which precision."""
+        """The backend, device and precision in use."""
         return self.scorer.info
 
     def score(
@@ -122,10 +122,10 @@ class Model(ClosesOnExit):
         """Judge one recording: a video, an image or a folder of images.
 
         Returns:
-            The report, with `.verdict` on the whole and `.tracks`, a verdict for each face's track.
+            The report: `.verdict` on the whole, and `.tracks` with a verdict on each face's track.
 
         Raises:
-            SourceError: it cannot be read at all; one that breaks off is reported as partial.
+            SourceError: it cannot be read at all; one that ends early is reported as partial.
         """
         (report,) = self.score_all([Path(source)], judging=judging, progress=progress)
         return report
@@ -137,7 +137,7 @@ class Model(ClosesOnExit):
         judging: Judging = DEFAULT_JUDGING,
         progress: Progress = ignore,
     ) -> "list[SessionReport]":
-        """Judge recordings one after another; one that cannot be read does not stop the rest.
+        """Judge recordings one after another; an unreadable one does not stop the rest.
 
         Args:
             sources: files and folders of images; `istvt.runtime.score.find_sources` lists videos
@@ -146,7 +146,7 @@ class Model(ClosesOnExit):
             progress: called with ("files", done, total) and (name, frames read, frames declared).
 
         Raises:
-            SourceError: there is one source only, and it cannot be read at all.
+            SourceError: the only source cannot be read at all.
         """
         from istvt.runtime.score import score_sources
 
@@ -167,13 +167,13 @@ class Model(ClosesOnExit):
         Args:
             source: a file, a folder of images, a URL, or the index of a camera.
             judging: how faces are found and judged.
-            max_frames: stop after so many.
+            max_frames: stop after this many frames.
 
         Yields:
-            For each frame its faces with their running verdicts, and the tracks that ended.
+            Each frame's faces with their running verdicts, and the tracks that ended.
 
         Raises:
-            SourceError: the source cannot be opened; one that breaks off ends the loop.
+            SourceError: the source cannot be opened; one that breaks later ends the loop.
         """
         with open_source(source) as opened:
             yield from self.session(opened, judging=judging, max_frames=max_frames)
@@ -187,17 +187,17 @@ class Model(ClosesOnExit):
         timers: "StageTimers | None" = None,
         times_encoder: bool = False,
     ) -> "Session":
-        """Prepare to judge an open source: iterate the session, or let it feed sinks.
+        """Create a session on an open source: iterate over it, or run it with sinks.
 
         Args:
-            source: stays the caller's to close.
+            source: closed by the caller.
             judging: how faces are found and judged.
-            max_frames: stop after so many.
-            timers: takes each stage's times.
+            max_frames: stop after this many frames.
+            timers: measure each stage.
             times_encoder: wait for the device after each `encode`, so that its time counts there.
 
         Raises:
-            UsageError: a threshold or band out of range.
+            UsageError: the threshold or band is out of range.
         """
         from istvt.runtime.hub import Hub
         from istvt.runtime.session import Session
@@ -242,7 +242,7 @@ class Model(ClosesOnExit):
         )
 
     def _detector(self, min_face_px: int) -> "MtcnnDetector":
-        """Load the bundle's own face detector once for each size."""
+        """Load the bundle's face detector, once for each smallest face."""
         from istvt.faces.mtcnn import MtcnnDetector
 
         if min_face_px not in self._detectors:
@@ -253,7 +253,7 @@ class Model(ClosesOnExit):
 
 
 def open_source(source: "str | Path | int") -> "Source":
-    """Open a file, a folder of images, a URL, or the camera of an index.
+    """Open a file, a folder of images, a URL, or a camera by its index.
 
     Raises:
         SourceError: it cannot be opened.
@@ -280,14 +280,14 @@ def prepare(
 
     Args:
         data: a folder in one of the layouts, or a CSV.
-        out: the prepared folder: new, or of an earlier call with this recipe and data.
-        recipe: which crops; `FaceRecipe.of_model(config)` gives what a model takes.
+        out: the prepared folder: new, or from an earlier call with this recipe and data.
+        recipe: which crops to make; `FaceRecipe.of_model(config)` fits a model.
         layout: how `data` is read; None recognises it.
-        workers: processes; None takes one for each core.
+        workers: processes; None starts one per core.
         progress: called with ("faces", videos done, videos).
 
     Raises:
-        DataError: the layout is unknown, a video is in two splits, or `out` holds something else.
+        DataError: the layout is unknown, a video is in two splits, or `out` holds other files.
     """
     from istvt.data.layouts.checks import refuse_copies
     from istvt.data.layouts.choose import LayoutOptions, read_layout
@@ -323,21 +323,21 @@ def evaluate(
     device: str | None = None,
     progress: Progress = ignore,
 ) -> "Report":
-    """Measure a run on a labelled split, with intervals, and look for videos it was trained on.
+    """Measure a run on a labelled split, with intervals, and search it for training videos.
 
     Args:
         request: the data set and how it is read.
-        run: its folder; None takes the newest under `runs/`.
+        run: its folder; None uses the newest under `runs/`.
         split: train, val or test.
-        scoring: which windows, and how they are scored; None takes all of the data's.
-        resamples: of the bootstrap intervals; 0 leaves them out.
-        device: a PyTorch device; None takes a GPU where there is one.
+        scoring: which windows to score, and how; None scores all of the data's.
+        resamples: for the bootstrap intervals; 0 omits these.
+        device: a PyTorch device; None uses a GPU if there is one.
         progress: called with ("faces in SPLIT" or "score SPLIT", done, total).
 
     Raises:
         ModelNotFoundError: there is no run.
         DataError: the layout is wrong, or a class is left without a window.
-        BackendError: the GPU is not there, fails, or its memory does not suffice.
+        BackendError: the GPU is missing, fails or runs out of memory.
     """
     from istvt.data.known import read_videos
     from istvt.evaluation import evaluate as evaluating
@@ -372,21 +372,21 @@ def export_bundle(
     engines: "EngineOptions | None" = None,
     progress: Progress = ignore,
 ) -> "Exported":
-    """Export a run to a bundle of checked ONNX graphs, with engines if asked for.
+    """Export a run as a bundle of checked ONNX graphs, with engines on request.
 
-    Not named `export`: `istvt.export` is the package that does the work.
+    It is not named `export`, since `istvt.export` is the package that does the work.
 
     Args:
-        run: its folder; None takes the newest under `runs/`.
+        run: its folder; None uses the newest under `runs/`.
         out: the bundle's folder, ending in `.istvt`; None puts it beside the run.
-        precision: of the graphs.
-        clips: folder of videos for the ranges of INT8; None takes the run's held-out windows.
-        engines: to build too; None builds none.
-        progress: called with each step as it starts.
+        precision: the graphs'.
+        clips: folder of videos to calibrate INT8 with; None uses the run's held-out windows.
+        engines: options of the TensorRT engines to build; None builds none.
+        progress: called as each step starts.
 
     Raises:
         ModelNotFoundError: there is no run.
-        GateError: a graph's logits differ from the model's; `out` stays as it was.
+        GateError: a graph's logits differ from the model's; `out` is unchanged.
         EngineError: an engine cannot be built.
     """
     from istvt.export.build import export_run

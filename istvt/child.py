@@ -23,7 +23,7 @@ class ChildEndedError(BackendError):
 
     Attributes:
         code: its exit code, or the signal that killed it as a negative number.
-        last_words: the last line that it wrote to standard error; empty where there is none.
+        last_words: the last line that it wrote to standard error; empty if there is none.
     """
 
     def __init__(self, code: int, last_words: str) -> None:
@@ -32,7 +32,7 @@ class ChildEndedError(BackendError):
 
     @property
     def ending(self) -> str:
-        """Say how it ended."""
+        """Return how the process ended."""
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
         return f"with exit code {self.code}"

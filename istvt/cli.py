@@ -1,4 +1,4 @@
-"""The command `istvt`: puts the commands together; heavy packages load when one runs."""
+"""Assemble the command `istvt`; heavy packages load only when a command needs them."""
 
 from typing import Annotated
 

@@ -1,6 +1,6 @@
-"""Choose what computes: cores, PyTorch devices, number formats; translate the errors of a GPU.
+"""Choose cores, PyTorch devices and number formats, and translate a GPU's errors into ours.
 
-PyTorch is imported where it is used: a device that runs engines has none.
+PyTorch is imported where it is used, since a device that only runs engines lacks it.
 """
 
 import os
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from istvt.records import FloatPrecision
 
-# Parts of the texts of cuGetErrorString, which every library passes on.
+# Excerpts from the texts of cuGetErrorString, which every library passes on.
 LOST_SIGNS = (
     *("illegal memory access", "illegal instruction", "misaligned address", "launch failure"),
     *("launch timed out", "device-side assert", "context is destroyed", "shared address space"),
@@ -27,22 +27,22 @@ LOST_SIGNS = (
 MEMORY_SIGNS = (
     *("out of memory", "outofmemory", "bad alloc", "failed to allocate memory", "alloc failed"),
 )
-# PyTorch's errors name one of these; NCCL alone speaks of the network between machines.
+# PyTorch's errors name one of these; an error that names only NCCL concerns the network.
 LIBRARIES = ("cuda", "cudnn", "cublas")
 
 
 def count_cores() -> int:
     """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # macOS and Windows have no such thing
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def find_device(name: str | None = None) -> "torch.device":
-    """Take the named device, or a GPU where there is one.
+    """Return the named device, else a GPU if there is one, else the CPU.
 
     Raises:
-        BackendError: the named device is not there.
+        BackendError: the named device is missing.
     """
     import torch
 
@@ -57,7 +57,7 @@ def find_device(name: str | None = None) -> "torch.device":
 
 
 def has_bf16() -> bool:
-    """Say whether this CPU multiplies bf16 matrices in hardware."""
+    """Return whether this CPU multiplies bf16 matrices in hardware."""
     import torch
 
     able = torch.cpu.get_capabilities()
@@ -65,7 +65,7 @@ def has_bf16() -> bool:
 
 
 def autocast(device: "torch.device", precision: "FloatPrecision") -> "torch.autocast":
-    """Give the context in which a forward pass runs."""
+    """Return the context in which a forward pass runs in this precision."""
     import torch
 
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -87,7 +87,7 @@ def true_fp32() -> Iterator[None]:
 
 
 def device_error(action: str, reason: str) -> BackendError:
-    """Translate what CUDA says went wrong into our error."""
+    """Translate a CUDA error message into our error."""
     text = f"{action} failed on the GPU: {reason}"
     lowered = reason.lower().replace("_", " ")
     if any(sign in lowered for sign in MEMORY_SIGNS):
@@ -96,15 +96,15 @@ def device_error(action: str, reason: str) -> BackendError:
         )
     if any(sign in lowered for sign in LOST_SIGNS):
         return DeviceLostError(
-            f"{text}; start istvt again, and if it comes back look at the driver (`istvt checks`)"
+            f"{text}; start istvt again; if the error returns, check the driver (`istvt checks`)"
         )
     return BackendError(text)
 
 
 def torch_error(error: Exception, action: str = "PyTorch") -> BackendError:
-    """Translate what PyTorch raises on a GPU into our error.
+    """Translate PyTorch's error on a GPU into ours.
 
-    Its advice on debugging is left out: it comes with every error, and names a device-side assert.
+    Its advice on debugging is left out: it follows every error, and names a device-side assert.
     """
     return device_error(action, str(error).partition("\nCUDA kernel errors might")[0])
 
@@ -114,13 +114,13 @@ def gpu_errors(action: str, *, less: str) -> Iterator[None]:
     """Translate PyTorch's GPU errors in the block; leave others alone.
 
     Args:
-        action: what is done.
-        less: what takes less memory.
+        action: what the block does.
+        less: advice that saves memory.
 
     Raises:
-        DeviceMemoryError: the memory does not suffice.
+        DeviceMemoryError: the GPU's memory is too small.
         DeviceLostError: the GPU or its driver stopped working.
-        BackendError: something else is wrong with it.
+        BackendError: another GPU error.
     """
     import torch
 

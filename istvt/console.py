@@ -22,7 +22,7 @@ SECONDS_A_LINE = 60.0  # without a terminal
 def stage_bars(*, unit: str | None = None) -> Iterator[Progress]:
     """Yield a callback `(stage, done, total)` that draws one bar per stage on standard error.
 
-    If standard error is no terminal, each stage prints a line when it starts, and then one per
+    If standard error is not a terminal, each stage prints a line when it starts, and then one per
     minute. A stage with a total of 0 prints a single line.
 
     Args:

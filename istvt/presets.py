@@ -1,4 +1,4 @@
-"""The named model sizes, and the crop and sampling that a trained model carries with it."""
+"""Define the named model sizes, and the crop and sampling stored with a trained model."""
 
 from dataclasses import asdict, dataclass, field, replace
 from math import inf, prod
@@ -12,13 +12,13 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What most of the toolkit needs to know of a model.
+    """The shapes and names of a model that most of the toolkit needs.
 
     Attributes:
-        name: of its preset.
+        name: the preset's.
         image_size: side of a face in px.
-        num_frames: T, the faces of a window.
-        feature_shape: of the features of one face.
+        num_frames: T, the number of faces in a window.
+        feature_shape: shape of one face's features.
     """
 
     name: str
@@ -29,20 +29,20 @@ class ModelSpec:
 
     @property
     def feature_size(self) -> int:
-        """Count the numbers in the features of one face."""
+        """Count the numbers in one face's features."""
         return prod(self.feature_shape)
 
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """Everything that fixes the shapes of ISTVT.
+    """All values that determine the shapes of ISTVT.
 
     Attributes:
         image_size: the crop's side in px.
         num_frames: T, the sampled faces of a window.
         embed_dim: channels of the encoder's output and width of every token.
         encoder_widths: channels after conv1, conv2, block1 and block2; block3 ends at `embed_dim`.
-        depth: transformer blocks.
+        depth: number of transformer blocks.
         mlp_ratio: width of the feed-forward layer over `embed_dim`.
     """
 
@@ -56,13 +56,13 @@ class ModelPreset:
     mlp_ratio: int = 4
     encoder_widths: tuple[int, int, int, int] = (32, 64, 128, 256)
     architecture: ClassVar[Architecture] = "istvt"
-    # conv1 leaves 3 px of 7, conv2 one, and the pools keep it: a grid of one patch
+    # conv1 reduces 7 px to 3, conv2 to 1, and the pools keep it: a grid of one patch
     min_image_size: ClassVar[int] = 7
     min_num_frames: ClassVar[int] = 2
 
     @property
     def spec(self) -> ModelSpec:
-        """What the rest of the toolkit needs; features are patches `(h*w, C)`."""
+        """The model's shapes for the rest of the toolkit; features are patches `(h*w, C)`."""
         shape = (self.num_patches, self.embed_dim)
         return ModelSpec(self.name, self.architecture, self.image_size, self.num_frames, shape)
 
@@ -88,7 +88,7 @@ class ModelPreset:
 
 @dataclass(frozen=True)
 class MesoNetPreset:
-    """Everything that fixes the shapes of MesoNet-4.
+    """All values that determine the shapes of MesoNet-4.
 
     Attributes:
         image_size: the crop's side in px.
@@ -101,12 +101,12 @@ class MesoNetPreset:
     num_frames: int
     embed_dim: int = 16
     architecture: ClassVar[Architecture] = "mesonet"
-    min_image_size: ClassVar[int] = 32  # the pools leave one pixel of 32
+    min_image_size: ClassVar[int] = 32  # the pools reduce 32 px to one
     min_num_frames: ClassVar[int] = 1
 
     @property
     def spec(self) -> ModelSpec:
-        """What the rest of the toolkit needs; features are vectors."""
+        """The model's shapes for the rest of the toolkit; features are vectors."""
         shape = (self.embed_dim,)
         return ModelSpec(self.name, self.architecture, self.image_size, self.num_frames, shape)
 
@@ -114,22 +114,22 @@ class MesoNetPreset:
 Preset: TypeAlias = ModelPreset | MesoNetPreset
 
 
-LEAST_FACE_PX = 12  # what one cell of the face detector's first network sees
+LEAST_FACE_PX = 12  # the receptive field of the face detector's first network
 
 
 @dataclass(frozen=True)
 class CropRecipe:
-    """How a face is cut out of a frame; the same in training and in streaming.
+    """How a face is cropped from a frame, in training and streaming alike.
 
-    Source: ISTVT's crop (Zhao et al., IEEE TIFS 2023): centred on the nose tip, 1.25 times the
-    larger side of the face's box, levelled by the eyes.
+    Source: Zhao et al., ISTVT, IEEE TIFS 2023: centred on the nose tip, 1.25 times the larger side
+    of the face's box, levelled by the eyes.
 
     Attributes:
         size_px: side of the square crop.
         scale: side of the cut square over the larger side of the face's box.
-        align: turn the face so that the line through the eyes is level.
-        min_face_px: side of the smallest face that is looked for; a smaller one fills too little
-            of the crop, and half of MTCNN's time would go into the search for those below 40 px.
+        align: rotate the face so that the line through the eyes is level.
+        min_face_px: side of the smallest face to detect. A smaller one fills too little of the
+            crop, and the search below 40 px would take half of MTCNN's time.
     """
 
     size_px: int
@@ -150,11 +150,11 @@ class CropRecipe:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video make a window; exactly one of the two is set.
+    """Which frames of a video are sampled; exactly one of the fields is set.
 
     Attributes:
-        frame_step: every k-th frame at the native rate (the paper: 1).
-        sample_fps: the frames nearest to a clock of that many ticks a second.
+        frame_step: sample every k-th frame at the native rate (the paper: 1).
+        sample_fps: sample the frames nearest to a clock of this many ticks per second.
     """
 
     frame_step: int | None = 1
@@ -162,7 +162,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if (self.frame_step is None) == (self.sample_fps is None):
-            raise UsageError("sampling takes either frame_step or sample_fps, and not both")
+            raise UsageError("sampling takes either frame_step or sample_fps, not both")
         if self.frame_step is not None and self.frame_step < 1:
             raise UsageError(f"frame_step is {self.frame_step}: it must be at least 1")
         if self.sample_fps is not None and not 0 < self.sample_fps <= 1000:
@@ -171,10 +171,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a trained model is, apart from its weights; stored in runs and bundles.
+    """A trained model without its weights; stored in runs and bundles.
 
     Attributes:
-        architecture: of the preset; files written before there was a second one lack it.
+        architecture: the preset's; files from before the second architecture lack it.
     """
 
     preset: Preset
@@ -191,16 +191,16 @@ class ModelConfig:
 
     @property
     def spec(self) -> ModelSpec:
-        """What most of the toolkit needs to know of the model."""
+        """The model's shapes and names."""
         return self.preset.spec
 
     def to_dict(self) -> dict[str, Any]:
-        """Turn into what JSON can hold."""
+        """Return a JSON-ready dict."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelConfig":
-        """Read what `to_dict` wrote, also after a round trip through JSON.
+        """Read the output of `to_dict`, also after a round trip through JSON.
 
         Raises:
             UsageError: the architecture is unknown, or a field is missing, unknown or out of range.
@@ -244,7 +244,7 @@ TINY = replace(
     encoder_widths=(16, 32, 64, 96),
 )
 
-# Afchar et al., MesoNet, WIFS 2018: 256 px. It judges single frames; T is chosen here as ISTVT's.
+# Afchar et al., MesoNet, WIFS 2018: 256 px. It judges single frames; T is our choice, as ISTVT's.
 MESONET = MesoNetPreset(name="mesonet", image_size=256, num_frames=6)
 
 ISTVT_PRESETS = (PAPER, EDGE, TINY)
@@ -252,10 +252,10 @@ PRESETS: tuple[Preset, ...] = (*ISTVT_PRESETS, MESONET)
 
 
 def preset_named(name: str) -> Preset:
-    """Look a preset up.
+    """Look up a preset by name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no preset has this name.
     """
     for preset in PRESETS:
         if preset.name == name:

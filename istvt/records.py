@@ -1,4 +1,4 @@
-"""The records that pass between parts: plain frozen values, no behaviour beyond small views."""
+"""Define the records that pass between rooms: frozen values without behaviour."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 def ignore(stage: str, done: int, total: int) -> None:
-    """Be the `Progress` of callers who want none."""
+    """Do nothing: the `Progress` of callers who want none."""
 
 
 Item = TypeVar("Item")
@@ -36,8 +36,8 @@ class Frame:
         time_s: seconds since the source's start (files) or since it was opened (live).
         source: the source's printable name, without user and password.
         captured_at: when a live source captured it, in Unix seconds; None in a file.
-        starts_anew: nothing before it can be continued: the source connected again, or its
-            pictures have a new size. `index` and `time_s` may have restarted.
+        starts_anew: nothing before this frame can be continued: the source reconnected, or its
+            pictures changed size. `index` and `time_s` may have restarted.
     """
 
     image: UInt8Array
@@ -55,9 +55,9 @@ class Face:
     Attributes:
         box_xyxy: `(4,)` float px in the frame.
         landmarks: `(5, 2)` float px: left eye, right eye, nose tip, left and right corner of the
-            mouth, left and right as seen in the picture.
+            mouth. Left and right are as seen in the picture.
         confidence: the detector's, 0 to 1.
-        crop: `(S, S, 3)` uint8 RGB, or None until it has been cut.
+        crop: `(S, S, 3)` uint8 RGB; None until the face is cropped.
     """
 
     box_xyxy: FloatArray
@@ -81,8 +81,8 @@ class Score:
 
     Attributes:
         logit: the model's output; above 0 leans to fake.
-        fake_probability: 0 to 1, after probability calibration where the bundle holds one.
-        calibrated: whether it does; if not, this is the plain sigmoid of the logit.
+        fake_probability: 0 to 1; calibrated, or the plain sigmoid of the logit.
+        calibrated: whether the bundle has a calibration that was applied.
     """
 
     logit: float
@@ -91,7 +91,7 @@ class Score:
 
 
 class VerdictKind(str, Enum):
-    """What is said of a track or a source."""
+    """The kinds of verdicts on a track or a source."""
 
     FAKE = "fake"
     REAL = "real"
@@ -101,12 +101,12 @@ class VerdictKind(str, Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said, of whom, over which span, and why.
+    """A verdict on a track or a source, with its time span and its reason.
 
     Attributes:
-        score: the mean over the windows; None where there was nothing to score.
-        track_id: None where it speaks of a whole source.
-        windows: how many were scored.
+        score: the mean over the windows; None if no window was scored.
+        track_id: None for a verdict on a whole source.
+        windows: the number of scored windows.
     """
 
     kind: VerdictKind
@@ -120,7 +120,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Where and when the evidence lies: two maps `(T, H, W)`, in the model's own units."""
+    """Two maps `(T, H, W)` of where and when the evidence is, in the model's own units."""
 
     spatial: FloatArray
     temporal: FloatArray

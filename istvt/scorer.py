@@ -1,6 +1,6 @@
-"""A bundle in, a scorer out: raw faces to features, windows of features to logits.
+"""Define the scorer: it maps raw faces to features, and windows of features to logits.
 
-One protocol for every runtime; the modules under `backends/` fill it.
+Every runtime implements this protocol, in the modules under `backends/`.
 """
 
 from abc import abstractmethod
@@ -17,16 +17,16 @@ from istvt.presets import ModelSpec
 from istvt.records import FloatArray, UInt8Array
 
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda"]
-Features: TypeAlias = Any  # one face's features, as and where the backend likes to keep them
+Features: TypeAlias = Any  # one face's features, in a form and place that the backend chooses
 
 
 @dataclass(frozen=True)
 class ScorerInfo:
-    """What runs where.
+    """What a scorer runs, and on which device.
 
     Attributes:
-        precision: of the arithmetic, as the backend runs it: fp32, fp16, bf16, int8.
-        bundle_digest: of the bundle that was loaded.
+        precision: of the backend's arithmetic: fp32, fp16, bf16, int8.
+        bundle_digest: the loaded bundle's.
     """
 
     backend: str
@@ -37,18 +37,18 @@ class ScorerInfo:
 
 
 class Scorer(Protocol):
-    """What every runtime offers; a context manager that frees its memory at the end.
+    """Encodes and scores in one runtime; a context manager that frees its memory at the end.
 
-    For one thread at a time.
+    Not thread-safe.
     """
 
     info: ScorerInfo
 
     def encode(self, faces: UInt8Array) -> list[Features]:
-        """Turn faces `(n, S, S, 3)` into features, one handle a face, kept on the device.
+        """Turn faces `(n, S, S, 3)` into features on the device, one handle per face.
 
         Raises:
-            UsageError: another shape or type.
+            UsageError: the faces have another shape or type.
         """
         ...
 
@@ -56,18 +56,18 @@ class Scorer(Protocol):
         """Turn windows of T handles each into `(m,)` logits.
 
         Raises:
-            UsageError: a window has not T handles.
+            UsageError: a window does not have T handles.
         """
         ...
 
     def synchronize(self) -> None:
-        """Return when all that was queued is done: `encode` may leave the device at work."""
+        """Wait for all queued work: `encode` may return before the device has finished."""
         ...
 
     def close(self) -> None:
         """Free the device's memory; the scorer cannot be used afterwards.
 
-        A second call does nothing, and each other one raises `BackendError` from then on.
+        A second call does nothing; all other methods raise `BackendError` from then on.
         """
         ...
 
@@ -82,13 +82,13 @@ class Scorer(Protocol):
 
 
 class ClosingScorer(ClosesOnExit):
-    """What scorers have in common: an end."""
+    """Closes a scorer once, and refuses calls afterwards; a base class."""
 
     _is_closed = False
 
     @abstractmethod
     def free(self) -> None:
-        """Free what is held; called once."""
+        """Free all memory; called once."""
 
     def close(self) -> None:
         """See `Scorer.close`."""
@@ -97,7 +97,7 @@ class ClosingScorer(ClosesOnExit):
             self.free()
 
     def check_open(self) -> None:
-        """Refuse to work on what is freed.
+        """Refuse to work on freed memory.
 
         Raises:
             BackendError: the scorer is closed.
@@ -107,7 +107,7 @@ class ClosingScorer(ClosesOnExit):
 
 
 def check_device(device: str) -> DeviceName:
-    """Refuse a name that is no device."""
+    """Return a device's name, or refuse an unknown one."""
     known = get_args(DeviceName)
     if device not in known:
         raise UsageError(f"no device is called {device!r}: choose one of {', '.join(known)}")
@@ -125,7 +125,7 @@ def check_faces(faces: UInt8Array, spec: ModelSpec) -> None:
 
 
 def check_windows(windows: Sequence[Sequence[Features]], spec: ModelSpec) -> None:
-    """Refuse windows of another length than the model's."""
+    """Refuse windows whose length is not the model's."""
     for window in windows:
         if len(window) != spec.num_frames:
             raise UsageError(
@@ -134,5 +134,5 @@ def check_windows(windows: Sequence[Sequence[Features]], spec: ModelSpec) -> Non
 
 
 def no_logits() -> FloatArray:
-    """Give what scoring no window gives."""
+    """Return the logits of zero windows."""
     return np.zeros(0, dtype=np.float32)

@@ -92,7 +92,7 @@ def test_a_missing_camera_lists_what_was_found(cli, tiny_bundle):
         (["--device", "tpu"], "is not one of 'auto', 'cpu', 'cuda'"),
         (["--threshold", "1.5"], "threshold is 1.5"),
         (["--threads", "0"], "Invalid value"),
-        ([], "give either --camera N or --source X"),
+        ([], "use either --camera N or --source X"),
     ],
 )
 def test_wrong_options_are_usage_errors(cli, tiny_bundle, clip, options, message):
@@ -161,7 +161,7 @@ def test_a_truncated_file_is_partial(cli, tiny_bundle, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--fp16", "--int8"], "exclude each other"), (["--clips", "."], "give both or neither")],
+    [(["--fp16", "--int8"], "exclude each other"), (["--clips", "."], "use both or neither")],
 )
 def test_export_refuses_options_that_do_not_go_together(cli, tiny_run, options, message):
     code, _, err = cli("export", "--model", tiny_run, *options)

@@ -1,1 +1,1 @@
-"""Scorers and sources in, latency tables and plots out."""
+"""Measure the latency of a bundle's backends, and show it in tables and charts."""

@@ -1,7 +1,7 @@
-"""Measure every backend of a bundle beside the naive way.
+"""Measure a bundle's backends and compare them with a naive implementation.
 
-All subjects are loaded at once and take turns, A B C A B C, so that a machine that slows down
-meanwhile slows all of them down.
+All subjects are loaded at once and take turns, A B C A B C. A machine that slows down meanwhile
+slows all of them down.
 """
 
 import datetime
@@ -30,14 +30,14 @@ QUICK_ROUNDS, QUICK_SECONDS = 2, 0.2
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What is measured, and for how long; checked before anything long begins.
+    """What to measure and for how long; checked when it is created.
 
     Attributes:
-        backends: of `BACKEND_NAMES`; those of `default_backends` where None.
+        backends: some of `BACKEND_NAMES`; None is `default_backends`.
         device: `cpu`, `cuda` or `auto`, for every row.
-        threads: CPU threads for the model; all cores where None.
+        threads: CPU threads for the model; None is all cores.
         rounds: turns of each row.
-        seconds: measuring time of each row over all rounds; a turn has at least two frames.
+        seconds: measuring time per row over all rounds; each turn measures at least two frames.
 
     Raises:
         UsageError: an unknown backend or device, or nothing to measure.
@@ -75,16 +75,16 @@ def run_bench(
     progress: Progress = ignore,
     start: Callable[[Job], Worker] = WorkerProcess,
 ) -> BenchReport:
-    """Measure the naive way and each backend, in processes of their own.
+    """Measure the naive implementation and each backend, each in its own process.
 
-    A backend that is not installed or fails is a row with the reason.
+    A backend that is not installed or fails gets a row with the reason.
 
     Args:
-        bundle: written to disk with its manifest; the processes open it themselves.
-        request: what is measured, and for how long.
-        random_weights: goes into the report.
-        progress: is told `(stage, done, total)`.
-        start: gives what measures a job.
+        bundle: on disk with its manifest, since each process opens it.
+        request: what to measure and for how long.
+        random_weights: recorded in the report.
+        progress: called with `(stage, done, total)`.
+        start: starts the worker for a job.
     """
     device, backends, rounds = check_device(request.device), request.backends, request.rounds
     if backends is None:
@@ -115,7 +115,7 @@ def run_bench(
 
 
 def default_backends(bundle: Bundle, *, device: DeviceName) -> tuple[str, ...]:
-    """List what is measured where nothing is named: some always, some where engines are built."""
+    """List the backends to measure by default: some always, some only if their engines exist."""
     return tuple(
         backend.name
         for backend in BACKENDS
@@ -132,7 +132,7 @@ def _has_engines(bundle: Bundle, backend: Backend) -> bool:
 
 @contextmanager
 def random_bundle(preset: Preset, *, progress: Progress = ignore) -> Iterator[Bundle]:
-    """Give a bundle of a preset with random weights; it is gone when the block ends.
+    """Write a bundle of a preset with random weights, and delete it when the block ends.
 
     Raises:
         MissingExtraError: PyTorch or onnx is not installed.
@@ -152,7 +152,7 @@ def random_bundle(preset: Preset, *, progress: Progress = ignore) -> Iterator[Bu
 
 
 class _Entry:
-    """One subject on its way through the rounds; after a failure it sits out."""
+    """Takes one subject through the rounds; a subject that fails skips the rest."""
 
     def __init__(self, job: Job, worker: Worker) -> None:
         self._name, self._worker = job.subject, worker

@@ -1,4 +1,4 @@
-"""A benchmark report in, a bar chart of whole-frame latencies out."""
+"""Draw a benchmark's whole-frame latencies as a bar chart."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ REASON_CHARS = 80
 
 
 def check_format(path: Path) -> None:
-    """Refuse a name that `draw` cannot write.
+    """Refuse a file name that `draw` cannot write.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -24,15 +24,15 @@ def check_format(path: Path) -> None:
     figure = require("matplotlib.figure", extra="train").Figure()
     known = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix.lower().removeprefix(".") not in known:
-        raise UsageError(f"{path} names no format of pictures: end it in .{', .'.join(known)}")
+        raise UsageError(f"{path} is not a known picture format: use .{', .'.join(known)}")
 
 
 def draw(report: BenchReport, path: Path) -> None:
-    """Write a picture: one bar a row, p50 with a whisker to p95, the naive way on top.
+    """Write a picture with one bar per row: p50 with a whisker to p95, the naive row on top.
 
     Args:
-        report: what to draw.
-        path: its suffix chooses the format, as matplotlib knows it.
+        report: to draw.
+        path: its suffix chooses one of matplotlib's formats.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -1,7 +1,7 @@
-"""Time the naive way to run a bundle, which every other row is compared with.
+"""Time a naive implementation, which every other row is compared with.
 
-PyTorch in fp32 as one writes it down first: all T faces of a window are encoded again for each new
-frame, and ISTVT's last block computes all tokens although one of them is read.
+It is a first draft in PyTorch fp32. It encodes all T faces of a window again for each new frame.
+ISTVT's last block computes all tokens, although only one is read.
 """
 
 import time
@@ -18,11 +18,11 @@ from istvt.scorer import DeviceName
 
 
 class NaiveFrame:
-    """One window of T faces through the whole model.
+    """Runs one window of T faces through the whole model.
 
     Raises:
         MissingExtraError: PyTorch is not installed.
-        BackendError: CUDA was asked for and is not there.
+        BackendError: CUDA was requested and is missing.
     """
 
     precision = "fp32"

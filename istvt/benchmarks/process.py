@@ -1,4 +1,4 @@
-"""The measuring side of a worker: requests in, answers or the reason why there is none out."""
+"""Start a worker process, send it requests and receive its answers."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ COMMAND = (sys.executable, "-m", "istvt.benchmarks.worker")
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a subject turned out to run on."""
+    """The device and precision that a subject runs on."""
 
     device: str
     precision: str
@@ -22,39 +22,39 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one subject did in one round."""
+    """One subject's measurements in one round."""
 
     times: tuple[FrameTime, ...]
     peak_rss_mib: float | None
 
 
 class Worker(Protocol):
-    """One subject, ready to be measured; what it cannot do raises `BackendError`."""
+    """Measures one subject; every method but `close` raises `BackendError` if it fails."""
 
     def load(self) -> Loaded:
         """Wait until it has loaded."""
         ...
 
     def warm_up(self) -> int:
-        """Run it until its time settles; give the number of calls."""
+        """Run it until its time settles, and return the number of calls."""
         ...
 
     def measure(self, seconds: float) -> Turn:
-        """Let it have a turn."""
+        """Measure it for one turn."""
         ...
 
     def close(self) -> None:
-        """End it; may be called twice."""
+        """End the worker; may be called twice."""
         ...
 
 
 class WorkerProcess:
-    """A subject in a process of its own.
+    """Measures a subject in its own process.
 
     Args:
-        job: what it measures; it starts to load at once.
+        job: names the subject; the process starts to load it at once.
         command: starts the process.
-        timeout_s: for an answer, beyond the time that was asked to be measured.
+        timeout_s: for an answer, beyond the requested measuring time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Turns in, one row per subject out, and what `istvt bench --json` writes."""
+"""Summarise each subject's turns in a row, and format the report for `istvt bench --json`."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ STAGES = ("encoder", "window", "frame")
 
 @dataclass(frozen=True)
 class Latency:
-    """How long one stage of one frame took, in ms, over all turns."""
+    """The duration of one stage of a frame, in ms, over all turns."""
 
     mean_ms: float
     p50_ms: float
@@ -29,19 +29,19 @@ class Latency:
 
 @dataclass(frozen=True)
 class Row:
-    """One subject.
+    """The figures of one subject.
 
     Attributes:
         name: `naive`, or the backend.
-        reason: why there are no figures; empty where there are.
-        calls: frames behind the figures; percentiles say little where they are few.
-        stages: by name, see `STAGES`; `frame` is encoder and window together.
+        reason: why there are no figures; empty if there are.
+        calls: measured frames; with few frames the percentiles mean little.
+        stages: by the names in `STAGES`; `frame` is encoder and window together.
         windows_per_s: over all measured frames.
-        peak_rss_mib: the most main memory that its process held, loading included; None where the
-            system does not say.
-        speedup: how many times less than the naive row a frame takes: the median over the rounds
-            of the ratio of the two medians within the round.
-        round_speedups: that ratio in every round in which both ran.
+        peak_rss_mib: the most main memory that its process held, including while loading; None if
+            the system does not report it.
+        speedup: the median of `round_speedups`.
+        round_speedups: the naive row's median frame time divided by this row's, in each round
+            in which both ran.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Row:
 
 @dataclass(frozen=True)
 class BenchModel:
-    """What was measured.
+    """The model that was measured.
 
     Attributes:
-        depth: transformer blocks; None where the model has none.
-        folder: the bundle; empty where it was made for the benchmark.
-        random_weights: the preset without training; speed does not depend on the weights.
+        depth: the number of transformer blocks; None if the model has none.
+        folder: the bundle; empty if it was made for the benchmark.
+        random_weights: whether the model is untrained; speed does not depend on the weights.
     """
 
     preset: str
@@ -96,7 +96,7 @@ class BenchReport:
 
     Attributes:
         seconds: measuring time per row, over all rounds.
-        threads: as asked for; None is all cores.
+        threads: as requested; None is all cores.
     """
 
     model: BenchModel
@@ -116,14 +116,14 @@ def row_of(
     turns: Sequence[Turn],
     naive: Sequence[Turn],
 ) -> Row:
-    """Sum up a subject that was measured in every round.
+    """Summarise a subject that was measured in every round.
 
     Args:
         name: the row's.
-        loaded: what it runs on.
+        loaded: the device and precision it runs on.
         warm_up_calls: before the first turn.
-        turns: its own, one a round.
-        naive: those of the naive row; empty where that one failed.
+        turns: the subject's own, one per round.
+        naive: the naive row's turns; empty if it failed.
     """
     times = [time for turn in turns for time in turn.times]
     ratios = round_speedups(turns, naive)
@@ -142,7 +142,7 @@ def row_of(
 
 
 def round_speedups(turns: Sequence[Turn], naive: Sequence[Turn]) -> tuple[float, ...]:
-    """Compare with the naive way round by round: a machine that drifts drifts for both."""
+    """Compare with the naive row round by round: a drift of the machine affects both."""
     return tuple(
         _median_frame_s(theirs) / _median_frame_s(ours)
         for ours, theirs in zip(turns, naive, strict=False)
@@ -150,7 +150,7 @@ def round_speedups(turns: Sequence[Turn], naive: Sequence[Turn]) -> tuple[float,
 
 
 def to_json(report: BenchReport) -> dict[str, Any]:
-    """Turn into what JSON can hold."""
+    """Return a JSON-ready dict."""
     return {"schema_version": SCHEMA_VERSION, **asdict(report)}
 
 

@@ -1,4 +1,4 @@
-"""A benchmark report in, text for the terminal out."""
+"""Format a benchmark report for the terminal."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ NAME_WIDTH = 13
 
 
 def format_report(report: BenchReport) -> str:
-    """Lay a report out: what, where, one line a row, then each stage's percentiles."""
+    """Format a report: model, machine, one line per row, then each stage's percentiles."""
     measured = [(row, row.stages) for row in report.rows if row.stages]
     width = max(NAME_WIDTH, *(len(row.name) + 1 for row in report.rows))
     lines = [
@@ -29,7 +29,7 @@ def format_report(report: BenchReport) -> str:
 
 
 def describe_model(model: BenchModel) -> str:
-    """Say what was measured."""
+    """Describe the model that was measured."""
     name = f"preset {model.preset}"
     folder = Path(model.folder).name
     what = f"{name} with random weights" if model.random_weights else f"{folder}, {name}"
@@ -40,7 +40,7 @@ def describe_model(model: BenchModel) -> str:
 
 
 def describe_machine(environment: Environment) -> str:
-    """Say where it was measured, in short."""
+    """Describe the machine in short."""
     cores = f"{environment.cores} of {environment.cores_of_machine} cores"
     return ", ".join([environment.cpu, cores, *environment.gpus])
 
@@ -85,7 +85,7 @@ def _notes(report: BenchReport) -> Iterable[str]:
     )
     faces = report.model.num_frames
     full = "" if report.model.depth is None else " and computes the last block in full"
-    yield f"naive: PyTorch fp32 that encodes all {faces} faces again for every window{full}."
+    yield f"naive: PyTorch fp32, which encodes all {faces} faces again for every window{full}."
     if (naive := naive_row(report)) is not None and naive.stages:
         rounds = f"{report.rounds} interleaved rounds"
         yield f"vs naive: how many times less a frame takes; median of the ratios of {rounds}."

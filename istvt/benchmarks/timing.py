@@ -1,4 +1,4 @@
-"""A callable that times its own frames in, settled and counted frame times out."""
+"""Warm up a subject and sample its frame times."""
 
 import time
 from collections import deque
@@ -13,13 +13,13 @@ from istvt.presets import ModelSpec
 from istvt.records import UInt8Array
 from istvt.scorer import Features, Scorer
 
-WARM_UP_CALLS, WARM_UP_S = 30, 6.0  # given up after either; a noisy machine never settles
+WARM_UP_CALLS, WARM_UP_S = 30, 6.0  # stop after either; a noisy machine never settles
 STEADY_CALLS, STEADY_TOLERANCE = 3, 0.1
 
 
 @dataclass(frozen=True)
 class FrameTime:
-    """How long one frame took, in its two parts."""
+    """The duration of one frame, in two stages."""
 
     encoder_s: float
     window_s: float
@@ -34,10 +34,10 @@ TimeFrame: TypeAlias = Callable[[], FrameTime]
 
 
 def warm_up(time_frame: TimeFrame) -> list[FrameTime]:
-    """Run frames until their time has settled, or for `WARM_UP_CALLS` or `WARM_UP_S`.
+    """Run frames until their time has settled, at most `WARM_UP_CALLS` calls or `WARM_UP_S`.
 
-    Settled means that the slowest of the last `STEADY_CALLS` took at most `STEADY_TOLERANCE` more
-    than the fastest. First calls are slow for many reasons: OpenVINO compiles for the shape it
+    Times have settled when the slowest of the last `STEADY_CALLS` exceeds the fastest by at most
+    `STEADY_TOLERANCE`. First calls are slow for many reasons: OpenVINO compiles for the shape it
     sees, allocators grow, caches fill.
     """
     times = [time_frame()]
@@ -49,16 +49,16 @@ def warm_up(time_frame: TimeFrame) -> list[FrameTime]:
 def sample(
     time_frame: TimeFrame, *, seconds: float, at_least: int, usual_s: float
 ) -> list[FrameTime]:
-    """Run frames for so many seconds.
+    """Run frames for a time and return their durations.
 
-    The first call after a pause finds cold caches. It is not counted, unless calls are so long
-    beside the turn that it would cost more than it distorts.
+    The first call after a pause finds cold caches. It is dropped, unless calls are so long that
+    dropping one would waste too much of the turn.
 
     Args:
-        time_frame: is called again and again.
-        seconds: time in which counted calls start.
-        at_least: counted calls, however long they take.
-        usual_s: of one call, as the warm-up found it.
+        time_frame: called repeatedly.
+        seconds: start no call after this much measured time.
+        at_least: fewest calls to measure, however long they take.
+        usual_s: the duration of one call, from the warm-up.
     """
     if usual_s < seconds / 10:
         time_frame()
@@ -69,7 +69,7 @@ def sample(
 
 
 def total_s(times: list[FrameTime]) -> float:
-    """Sum the frames up."""
+    """Add up the durations of frames."""
     return sum(time.frame_s for time in times)
 
 
@@ -82,7 +82,7 @@ Clock: TypeAlias = Callable[[], float]
 
 
 class StreamedFrame:
-    """One new face encoded and one window scored, the other faces' features kept."""
+    """Encodes one new face and scores one window, with the other faces' features kept."""
 
     def __init__(self, scorer: Scorer, *, clock: Clock = time.perf_counter) -> None:
         self.device, self.precision = scorer.info.device, scorer.info.precision
@@ -103,7 +103,7 @@ class StreamedFrame:
 
 
 def noise_faces(spec: ModelSpec) -> UInt8Array:
-    """Make one window's faces `(T, S, S, 3)`; what they show does not change the time."""
+    """Make one window's faces `(T, S, S, 3)` of noise; the content does not affect the time."""
     shape = (spec.num_frames, spec.image_size, spec.image_size, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 

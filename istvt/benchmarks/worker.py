@@ -1,7 +1,7 @@
-"""The measured side: one process for one subject; JSON lines in, JSON lines out.
+"""Measure one subject in its own process, on requests that arrive as JSON lines.
 
-Started by `istvt.benchmarks.process` as `python -m istvt.benchmarks.worker`. Ends with its input,
-so that none outlives the benchmark.
+`istvt.benchmarks.process` starts it as `python -m istvt.benchmarks.worker`. It ends with its input,
+so no worker outlives the benchmark.
 """
 
 import json
@@ -18,17 +18,17 @@ from istvt.errors import IstvtError
 from istvt.scorer import DeviceName
 
 NAIVE = "naive"
-AT_LEAST_CALLS = 2  # of a turn
+AT_LEAST_CALLS = 2  # per turn
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker measures.
+    """A worker's task.
 
     Attributes:
         subject: `naive`, or the name of a backend.
         bundle: its folder.
-        threads: CPU threads; all cores where None.
+        threads: CPU threads; None is all cores.
     """
 
     subject: str
@@ -38,7 +38,7 @@ class Job:
 
 
 class Subject(Protocol):
-    """What can be measured."""
+    """Something that can be measured."""
 
     device: str
     precision: str
@@ -49,7 +49,7 @@ class Subject(Protocol):
 
 
 def open_subject(job: Job) -> Subject:
-    """Load what is measured.
+    """Load a job's subject.
 
     Raises:
         IstvtError: it does not run here.
@@ -80,7 +80,7 @@ class Server:
         self._usual_s = 0.0
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what is asked: `load` first, then `warm_up`, then `measure` any number of times."""
+        """Execute a request: `load` first, then `warm_up`, then `measure` any number of times."""
         match request.pop("do"):
             case "load":
                 self._subject = open_subject(Job(**request))
@@ -105,7 +105,7 @@ class Server:
 
 
 def serve(requests: Iterable[str], replies: TextIO) -> None:
-    """Answer each line with one line; what is no `IstvtError` ends the process with its trace."""
+    """Answer each line with one line; an error other than `IstvtError` ends the process."""
     server = Server()
     for line in requests:
         try:
@@ -116,9 +116,9 @@ def serve(requests: Iterable[str], replies: TextIO) -> None:
 
 
 def peak_rss_mib() -> float | None:
-    """Give the most memory that this process has held; None where the system does not say.
+    """Return the most memory that this process has held; None if the system does not report it.
 
-    Linux hands `ru_maxrss` down from the parent through exec; `VmHWM` starts anew.
+    On Linux a process inherits `ru_maxrss` from its parent through exec; `VmHWM` starts at 0.
     """
     status = Path("/proc/self/status")
     if status.is_file():

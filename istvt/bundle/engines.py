@@ -25,7 +25,7 @@ WAYS: dict[str, tuple[AttentionName, ...]] = {  # of building a window's engine 
     "temporal plugin": ("temporal",),
     "both plugins": ("temporal", "spatial"),
 }
-LEAST_RTX_CAPABILITY = 80  # where none is named, TensorRT-RTX builds for 8.0 and later
+LEAST_RTX_CAPABILITY = 80  # TensorRT-RTX's own default is 8.0 and later
 
 
 @dataclass(frozen=True)

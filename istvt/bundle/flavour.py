@@ -18,7 +18,7 @@ Flavour: TypeAlias = Literal["rtx", "tensorrt"]
 MODULES: dict[Flavour, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 # The first whose parser reads `Attention` (release notes of TensorRT 10.14); we tried 1.7.
 LEAST_VERSIONS: dict[Flavour, tuple[int, int]] = {"rtx": (1, 7), "tensorrt": (10, 14)}
-# What TensorRT-RTX 1.7 supports, for where it cannot be asked because it is not loaded.
+# The GPUs that TensorRT-RTX 1.7 supports, for use while the library is not loaded.
 RTX_CAPABILITIES = (75, 80, 86, 89, 120, 121)
 TITLES: dict[Flavour, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 

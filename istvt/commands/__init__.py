@@ -1,1 +1,1 @@
-"""One module for each group of commands: options in, the parts called, results printed."""
+"""Implement the commands, one module each: parse options, call the library, print results."""

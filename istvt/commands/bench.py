@@ -39,7 +39,7 @@ def bench(
         typer.Option(help="Measure paper, edge or tiny with random weights, not a bundle."),
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Turns of each row, interleaved. Default: 5.")
+        int | None, typer.Option(min=1, help="Interleaved turns of each row. Default: 5.")
     ] = None,
     seconds: Annotated[
         float | None,
@@ -51,7 +51,7 @@ def bench(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A short look: 2 rounds, 0.2 s.")] = False,
 ) -> int:
-    """Measure every backend beside naive PyTorch: latency, windows a second, memory."""
+    """Compare every backend with naive PyTorch: latency, windows per second, memory."""
     from istvt.benchmarks import bench as benches
     from istvt.benchmarks.chart import check_format, draw
     from istvt.benchmarks.report import to_json
@@ -89,12 +89,12 @@ def bench(
 def _bundle_or_preset(
     model: Path | None, preset: str | None, needs_engines: list[str]
 ) -> Iterator[tuple[Bundle, bool]]:
-    """Give what to measure and whether its weights are random; print which and why."""
+    """Yield the bundle to measure and whether its weights are random; print the choice."""
     if model is not None and preset is not None:
-        raise UsageError("give either --model or --preset: a bundle has its own preset")
+        raise UsageError("use either --model or --preset: a bundle has its own preset")
     if preset is not None and needs_engines:
         raise UsageError(
-            f"{needs_engines[0]} runs engines, which a preset has none of: give --model a bundle"
+            f"{needs_engines[0]} runs engines, and a preset has none: pass a bundle as --model"
         )
     bundle = None if preset else _bundle_if_any(model, is_needed=bool(needs_engines))
     if bundle is not None:
@@ -121,7 +121,7 @@ def _bundle_if_any(model: Path | None, *, is_needed: bool) -> Bundle | None:
 
 
 def _exit_code(report: "BenchReport", *, named: list[str]) -> int:
-    """Fail where a backend that was named did not run, or none did."""
+    """Return a failure if a named backend did not run, or if none did."""
     failed = {row.name for row in report.rows if row.reason}
     is_failure = failed.intersection(named) or len(failed) == len(report.rows)
     return ExitCode.ENVIRONMENT if is_failure else ExitCode.DONE

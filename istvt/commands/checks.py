@@ -1,4 +1,4 @@
-"""`istvt checks`: find out what this machine has and what works on it."""
+"""`istvt checks`: inspect this machine and the packages on it."""
 
 from dataclasses import asdict
 
@@ -6,7 +6,7 @@ from istvt.commands.output import JsonOption, Output
 
 
 def checks(json: JsonOption = None) -> int:
-    """Show what this machine has, what works, and how to fix the rest."""
+    """Show this machine's hardware, which packages work, and how to fix the others."""
     from istvt.checks import exit_code, format_checks, run_checks
 
     output = Output(json)

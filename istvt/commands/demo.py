@@ -1,4 +1,4 @@
-"""`istvt demo`: run every step of the product once, and write a page about it."""
+"""`istvt demo`: run every step of the product once and write a page about it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +10,8 @@ from istvt.errors import ExitCode
 
 WARNING = (
     "This model is a toy, trained on {faces}: it learnt in about a minute, from random weights, "
-    "to tell animated portraits from blended copies of them. It knows nothing of real deepfakes "
-    "or of other people, so its verdicts mean nothing outside this demo."
+    "to distinguish animated portraits from blended copies of them. It knows nothing about real "
+    "deepfakes or other people, so its verdicts mean nothing outside this demo."
 )
 
 
@@ -21,10 +21,10 @@ def demo(
         Path | None,
         typer.Option(help="Folder of pictures with one face each. Default: scikit-image's."),
     ] = None,
-    train_s: Annotated[float, typer.Option(min=1, help="Seconds of training.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Fixes clips and weights.")] = 0,
+    train_s: Annotated[float, typer.Option(min=1, help="Training time in seconds.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Decides clips and weights.")] = 0,
 ) -> int:
-    """Make clips, train, export, stream, bench, and write one page; minutes on any CPU."""
+    """Make clips, train, export, stream, bench and write a page; takes minutes on any CPU."""
     from istvt.demo.page import write_page
     from istvt.demo.places import Places, clear
     from istvt.demo.sections import make_sections

@@ -21,36 +21,37 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            help="A folder that istvt prepare wrote, or videos in any layout that istvt train "
-            "takes."
+            help="A folder from istvt prepare, or videos in any layout that istvt train reads."
         ),
     ],
     model: options.ModelOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     fakes: Annotated[
         Literal["real", "self-blended"],
-        typer.Option(help="real: those of the data; self-blended: one made of each real window."),
+        typer.Option(help="real: the data's own; self-blended: one made from each real window."),
     ] = "real",
-    blend: Annotated[BlendName, typer.Option(help="The preset of self-blended fakes.")] = "subtle",
+    blend: Annotated[BlendName, typer.Option(help="Preset of self-blended fakes.")] = "subtle",
     windows_per_video: Annotated[
-        int | None, typer.Option(min=1, help="Evenly spread over each video. Default: all.")
+        int | None, typer.Option(min=1, help="Windows spread over each video. Default: all.")
     ] = None,
     json: JsonOption = None,
     scores: Annotated[
         Path | None, typer.Option(help="Write each video's score to this CSV; - is stdout.")
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=0, help="Of the 95 % intervals; 0 leaves them out.")
+        int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0 omits these.")
     ] = 1000,
     cache: options.CacheOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows a forward pass.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows per forward pass.")] = 16,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read windows.")] = 0,
-    precision: Annotated[FloatPrecision, typer.Option(help="Of the forward pass.")] = "fp32",
+    precision: Annotated[
+        FloatPrecision, typer.Option(help="Precision of the forward pass.")
+    ] = "fp32",
     device: options.TorchDeviceOption = None,
     *,
     layout: dict[str, Any],
 ) -> int:
-    """Measure a run on a labelled split, by window and by video, in all and by fake method."""
+    """Measure a run on a labelled split, by window and video, overall and by fake method."""
     from istvt.data.dataset import DataRequest
     from istvt.evaluation.overlap import format_overlap
     from istvt.evaluation.report import format_data, format_summary, to_csv, to_dict

@@ -33,7 +33,7 @@ def export(
     fp16: Annotated[bool, typer.Option("--fp16", help="Graphs in half precision.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Graphs in bfloat16.")] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Window graph in INT8; its ranges come from --clips.")
+        bool, typer.Option("--int8", help="Window graph in INT8, calibrated with --clips.")
     ] = False,
     clips: Annotated[
         Path | None,
@@ -48,7 +48,7 @@ def export(
         typer.Option(help="GPUs to build for, as 86,89,120 (rtx). Default: all from 8.0."),
     ] = None,
     max_batch: Annotated[
-        int, typer.Option(min=1, help="Windows of one pass; four times as many faces.")
+        int, typer.Option(min=1, help="Windows per pass; four times as many faces.")
     ] = 16,
     workspace_mb: Annotated[
         int | None, typer.Option(min=1, help="Limit of an engine's scratch memory.")
@@ -61,17 +61,17 @@ def export(
 ) -> int:
     """Write a bundle: ONNX graphs, compared with PyTorch before they are kept, and engines.
 
-    With a bundle as --model, only its engines are built again, for this machine, and compared with
-    its graphs.
+    With a bundle as --model, only its engines are rebuilt, for this machine, and compared with its
+    graphs.
     """
     precision = _precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8)
     if clips is not None and precision != "int8":
-        raise UsageError("--clips is for the ranges of --int8: give both or neither")
+        raise UsageError("--clips calibrates --int8: use both or neither")
     engines = _engine_options(engine, compute_capability, max_batch, workspace_mb, plugin)
     if model is not None and (model / locate.BUNDLE_FILE).is_file():
         if precision is not None or out is not None:
             raise UsageError(
-                f"{model} is a bundle, whose graphs are finished: give --engine alone, or a run"
+                f"{model} is a bundle, whose graphs are finished: pass only --engine, or a run"
             )
         return _build_in_bundle(model, engines, Output(json))
     run = locate.find_run(model)
@@ -108,7 +108,7 @@ def _build_in_bundle(folder: Path, engines: EngineOptions | None, output: Output
     if engines is None:
         raise UsageError(
             f"{folder} is a bundle, and there is no engine to build in it: pip install "
-            "'istvt[rtx]' or 'istvt[tensorrt]', then give --engine rtx or --engine tensorrt"
+            "'istvt[rtx]' or 'istvt[tensorrt]', then pass --engine rtx or --engine tensorrt"
         )
     from istvt.bundle.manifest import ENGINES_FOLDER, open_bundle
     from istvt.export.engines.parity import rebuild_engines
@@ -164,7 +164,7 @@ def _precision(*, fp32: bool, fp16: bool, bf16: bool, int8: bool) -> Precision |
         if is_given:
             given.append(name)  # type: ignore[arg-type]
     if len(given) > 1:
-        raise UsageError(f"--{' and --'.join(given)} exclude each other: give one")
+        raise UsageError(f"--{' and --'.join(given)} exclude each other: use one")
     return given[0] if given else None
 
 
@@ -184,7 +184,7 @@ def _engine_options(
         if targets or workspace_mb is not None or plugin == "on":
             raise UsageError(
                 "--compute-capability, --workspace-mb and --plugin are for engines, and none is "
-                "built: give --engine rtx or --engine tensorrt"
+                "built: pass --engine rtx or --engine tensorrt"
             )
         return None
     return EngineOptions(

@@ -1,4 +1,4 @@
-"""`istvt import-weights`: turn foreign weights into a run."""
+"""`istvt import-weights`: turn the authors' weights into a run."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The options that several commands share, and options made of a record's fields."""
+"""Define the options that several commands share, and make options from a record's fields."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ DATA, MODEL, RECIPE, MACHINE = "Data", "Model", "Recipe", "Machine"
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        help="Run folder or bundle. Without it: $ISTVT_MODEL, else the newest here or under runs/."
+        help="Run folder or bundle. Default: $ISTVT_MODEL, else the newest here or under runs/."
     ),
 ]
 BackendOption = Annotated[
@@ -32,7 +32,7 @@ ThresholdOption = Annotated[
     typer.Option(help="Fake probability in the middle of the band. Default: the bundle's."),
 ]
 BandOption = Annotated[
-    float, typer.Option(help="Half-width around the threshold where nothing is concluded.")
+    float, typer.Option(help="Half-width of the inconclusive band around the threshold.")
 ]
 MinFaceOption = Annotated[
     int | None,
@@ -52,12 +52,12 @@ CacheOption = Annotated[
 
 @dataclass(frozen=True)
 class Of:
-    """An option that stands for a field of a record.
+    """An option that sets a field of a record.
 
     Attributes:
         help: its line in the help.
         panel: the group that the help shows it in.
-        flag: its name, where that is not the field's.
+        flag: its name, if it differs from the field's.
     """
 
     help: str
@@ -69,10 +69,10 @@ class Of:
 LAYOUT = {
     "layout": Of("How the folder is laid out. Default: auto."),
     "compression": Of("FaceForensics++: raw, c23 or c40. Default: c23."),
-    "methods": Of("Take only fakes of this method; may be repeated.", flag="--method"),
+    "methods": Of("Use only fakes of this method; may be repeated.", flag="--method"),
     "shared_identities": Of(
-        "Celeb-DF: drop keeps people apart; keep takes the official test list, as published "
-        "figures do, with people of the training. Default: drop."
+        "Celeb-DF: drop keeps no person in two splits; keep uses the official test list, as "
+        "published figures do, which shares people with the training. Default: drop."
     ),
 }
 
@@ -80,10 +80,10 @@ LAYOUT = {
 def with_fields_of(
     record: type, options: Mapping[str, Of], *, into: str
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command one option for each named field of a frozen record.
+    """Add an option to a command for each named field of a frozen record.
 
-    The command takes those that were given as one dictionary, field to value, in its keyword
-    `into`. Types and choices come from the record's annotations.
+    The command receives the given options as a dictionary, from field to value, in its keyword
+    argument `into`. Types and choices come from the record's annotations.
     """
     hints = get_type_hints(record)
 
@@ -114,7 +114,7 @@ def with_fields_of(
 def _parameter(name: str, hint: Any, option: Of) -> Parameter:
     kind = _without_none(hint)
     flags = [option.flag] if option.flag else []
-    if kind is bool:  # given, it is on: a record's field is on by default nowhere
+    if kind is bool:  # a flag that turns the field on, since no field is on by default
         flags = [f"--{name.replace('_', '-')}"]
     if get_origin(kind) is tuple:
         kind = list[get_args(kind)[0]]  # type: ignore[misc]
@@ -125,7 +125,7 @@ def _parameter(name: str, hint: Any, option: Of) -> Parameter:
 
 
 def _without_none(hint: Any) -> Any:
-    """Take None out of a union."""
+    """Remove None from a union."""
     if get_origin(hint) is Literal:
         return hint
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]

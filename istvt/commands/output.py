@@ -1,4 +1,4 @@
-"""Print for people, and write JSON for programs, the same way in every command."""
+"""Print text for people and write JSON for programs, alike in every command."""
 
 import json
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ PIPE = Path("-")
 
 
 class Output:
-    """One command's output: text for people, and its result as JSON where that is asked for.
+    """One command's output: text for people, and the result as JSON if `--json` is set.
 
-    Text moves to standard error while standard output carries JSON.
+    Text is printed to standard error if standard output carries JSON.
 
     Args:
         json: the option's value.
-        others: further files that the command will write; checked before the long work.
+        others: further files that the command will write; checked at once.
 
     Raises:
         UsageError: a file cannot be written.
@@ -47,13 +47,13 @@ class Output:
         typer.echo(text, err=self.is_piped)
 
     def write(self, result: Any) -> None:
-        """Write the command's result where `--json` asked for it."""
+        """Write the command's result to the file of `--json`, if set."""
         if self._json is not None:
             write_text(self._json, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     @contextmanager
     def lines(self) -> Iterator[TextIO | None]:
-        """Open the target of `--json` for lines that are written as they come."""
+        """Open the target of `--json` for writing line by line; None if it is not set."""
         if self._json is None:
             yield None
         elif self.is_piped:
@@ -64,12 +64,12 @@ class Output:
 
 
 def note(text: str) -> None:
-    """Print what a person may want to know meanwhile."""
+    """Print a message about the work in progress to standard error."""
     typer.echo(text, err=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, and say so; `-` is standard output."""
+    """Write a file atomically and print its name; `-` is standard output."""
     if path == PIPE:
         typer.echo(text, nl=False)
         return
@@ -82,12 +82,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Say whether this is a pipe or a device, which is written and never replaced."""
+    """Return whether this is a pipe or a device, which is written but never replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def check_writable(path: Path) -> None:
-    """Refuse an output file before the work whose result it is to hold.
+    """Refuse an output file before the long work starts.
 
     Raises:
         UsageError: it is a folder, or cannot be written.
@@ -100,7 +100,7 @@ def check_writable(path: Path) -> None:
         path.open("ab").close()
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror}): name a place you may write to"
+            f"{path} cannot be written ({error.strerror}): choose a place you may write to"
         ) from error
     if not was_there:
         path.unlink()

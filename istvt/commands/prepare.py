@@ -1,4 +1,4 @@
-"""`istvt prepare`: crop the faces of a data set, once."""
+"""`istvt prepare`: crop the faces of a data set."""
 
 import shlex
 import time
@@ -36,27 +36,29 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write, or to resume.")],
     preset: Annotated[
-        str, typer.Option(help="The model to train: paper, edge or tiny; fixes the crops' size.")
+        str, typer.Option(help="Model to train: paper, edge or tiny; decides the crops' size.")
     ] = "paper",
     frame_step: Annotated[
         int | None, typer.Option(min=1, help="Sample every k-th frame. Default: 1.")
     ] = None,
     sample_fps: Annotated[
-        float | None, typer.Option(help="Sample at this rate, in place of --frame-step.")
+        float | None, typer.Option(help="Sample at this rate, instead of --frame-step.")
     ] = None,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Sampled frames read of each video. Default: all.")
+        int | None, typer.Option(min=1, help="Sampled frames to read per video. Default: all.")
     ] = None,
     windows_per_video: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Keep only the faces of so many windows, evenly spread. Default: all."
+            min=1, help="Keep only the faces of this many windows, evenly spread. Default: all."
         ),
     ] = None,
     jpeg: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100, help="Keep faces as JPEG of this quality (95), not as exact PNG."
+            min=1,
+            max=100,
+            help="Store faces as JPEG of this quality (such as 95), not lossless PNG.",
         ),
     ] = None,
     workers: Annotated[
@@ -73,7 +75,7 @@ def prepare(
     from istvt.data.prepared.prepare import prepare as prepare_all
 
     if frame_step is not None and sample_fps is not None:
-        raise UsageError("--frame-step and --sample-fps exclude each other: give one")
+        raise UsageError("--frame-step and --sample-fps exclude each other: use one")
     shape = preset_named(preset)
     recipe = FaceRecipe(
         crop=CropRecipe(shape.image_size),
@@ -97,7 +99,7 @@ def prepare(
         with stage_bars(unit="videos") as progress:
             prepared = prepare_all(manifest, out, recipe, workers=workers, progress=progress)
     except KeyboardInterrupt:
-        note(f"stopped: {out} keeps what is done; the same command resumes")
+        note(f"stopped: {out} keeps the finished videos; the same command resumes")
         raise
     _report(prepared, preset, output, seconds=time.monotonic() - started)
     return ExitCode.INCOMPLETE if prepared.skipped else ExitCode.DONE
@@ -113,7 +115,7 @@ def _report(prepared: "Prepared", preset: str, output: Output, *, seconds: float
     if prepared.skipped:
         output.say(
             f"\n{len(prepared.skipped)} of {len(prepared.entries)} videos give no window, or were "
-            f"read in part; all are in {prepared.folder / BROKEN_FILE}:"
+            f"not read to the end; all are in {prepared.folder / BROKEN_FILE}:"
         )
         for fault in prepared.skipped[:SHOWN]:
             output.say(f"  {fault.path}: {fault.reason}")
@@ -138,7 +140,7 @@ def _to_dict(prepared: "Prepared", parts: "Sequence[Part]") -> dict[str, Any]:
 
 
 def _next(prepared: "Prepared", preset: str) -> str:
-    """Say what can be done with those videos that give windows."""
+    """Return the next command for the videos that give windows, or what they lack."""
     from istvt.data.layouts.checks import lacking_labels
     from istvt.data.layouts.manifest import TRAINING_SPLITS
     from istvt.data.prepared.shards import window_starts
@@ -153,7 +155,7 @@ def _next(prepared: "Prepared", preset: str) -> str:
 
 
 def _untrainable(videos: "Sequence[Video]") -> str | None:
-    """Say why no training can be done, if so; fakes can be made, real videos cannot."""
+    """Return why training is impossible, if so; it can make fakes, but not real videos."""
     from istvt.data.layouts.checks import lacking_labels
     from istvt.data.layouts.manifest import TRAINING_SPLITS
 
@@ -161,7 +163,8 @@ def _untrainable(videos: "Sequence[Video]") -> str | None:
     if not lacking:
         return None
     return (
-        f"istvt train needs real videos in train and val, and there is none in {', '.join(lacking)}"
+        f"istvt train needs real videos in train and val, but there are none in "
+        f"{', '.join(lacking)}"
     )
 
 

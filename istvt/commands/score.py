@@ -26,7 +26,7 @@ def score(
         Path | None, typer.Option(help="Write a line for each file to this CSV; - is stdout.")
     ] = None,
 ) -> int:
-    """Judge recordings: a verdict for each face's track, and one for each file."""
+    """Judge recordings: print a verdict on each face's track and on each file."""
     from istvt.runtime.score import find_sources
     from istvt.runtime.sinks.report import exit_code, format_reports, to_csv, to_dicts
 

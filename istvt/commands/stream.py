@@ -35,19 +35,21 @@ def stream(
         Path | None, typer.Option(help="Write the picture with its overlay to this video.")
     ] = None,
     json: JsonOption = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many frames.")
+    ] = None,
     stats: Annotated[bool, typer.Option(help="Print each stage's timings at the end.")] = True,
 ) -> int:
-    """Judge a camera, a stream or a file while it runs; Ctrl-C ends it cleanly.
+    """Judge a camera, a stream or a file as it runs; Ctrl-C ends it cleanly.
 
-    With --json, each window and each verdict is a line as it comes.
+    With --json, each window and each verdict is written as a line at once.
     """
     from istvt.runtime.sinks.report import exit_code, format_session
     from istvt.runtime.stages import StageTimers, format_stages
 
     wanted: str | int | None = source if camera is None else camera
     if (camera is None) == (source is None) or wanted is None:
-        raise UsageError("give either --camera N or --source X")
+        raise UsageError("use either --camera N or --source X")
     output = Output(json)
     located = locate.find_bundle(model)
     note(f"model: {located.folder} ({located.reason})")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from istvt.training.stop import TrainingStopped
 
 LEAK_TEST = (
-    "labels are shuffled (--shuffle-labels): this tests for leaks, and the validation AUC of the "
-    "last epoch must come out near 0.5"
+    "labels are shuffled (--shuffle-labels): this tests for leaks, so the validation AUC of the "
+    "last epoch must be near 0.5"
 )
 
 
@@ -35,33 +35,33 @@ RecipeName = Literal["auto", "paper", "modern", "demo"]
 # Fields of `TrainRecipe`.
 FIELDS = {
     "fakes": Of(
-        "real: those of the data; self-blended: made of real videos while training, which needs "
-        "no others; mixed: both. Default: real."
+        "real: the data's own; self-blended: made from real videos while training, so the data "
+        "need no fakes; mixed: both. Default: real."
     ),
     "blended_share": Of("Share of self-blended fakes with --fakes mixed. Default: 0.5."),
-    "windows_per_video": Of("Windows of each video, an epoch."),
+    "windows_per_video": Of("Windows of each video per epoch."),
     "shuffle_labels": Of(
-        "Leak test: train on shuffled labels. The validation AUC must come out near 0.5."
+        "Leak test: train on shuffled labels. The validation AUC must be near 0.5."
     ),
     "epochs": Of("Passes over the videos.", RECIPE),
-    "budget_s": Of("Train for so many seconds, in place of epochs.", RECIPE),
+    "budget_s": Of("Train for this many seconds, instead of --epochs.", RECIPE),
     "lr": Of("Highest learning rate.", RECIPE),
-    "schedule": Of("Of the rate, after the warm-up.", RECIPE),
+    "schedule": Of("Schedule of the learning rate after the warm-up.", RECIPE),
     "step_every": Of("--schedule step: epochs until the rate falls to a tenth.", RECIPE),
-    "batch_size": Of("Windows a forward pass of each process, an even number.", RECIPE),
-    "accumulate": Of("Forward passes that make one step. Default: 1.", RECIPE),
-    "augmentation": Of("Random changes of training windows.", RECIPE),
+    "batch_size": Of("Windows per forward pass of each process, an even number.", RECIPE),
+    "accumulate": Of("Forward passes per step. Default: 1.", RECIPE),
+    "augmentation": Of("Random changes to training windows.", RECIPE),
     "blend": Of(
-        "Self-blended fakes that are plain to see, for a start, or subtle. Default: subtle.", RECIPE
+        "Self-blended fakes: plain (easy to see, to start with) or subtle. Default: subtle.", RECIPE
     ),
     "label_smoothing": Of("Move the targets towards 0.5 by this share.", RECIPE),
     "ema_decay": Of("Validate and keep a moving average of the weights.", RECIPE),
-    "monitor": Of("What the best epoch is chosen by.", RECIPE),
-    "patience": Of("End after so many epochs without a better one.", RECIPE),
-    "seed": Of("Fixes weights, order and augmentation. Default: 0.", RECIPE),
-    "precision": Of("Of the forward pass. Default: auto.", MACHINE),
-    "checkpoint_activations": Of("Less memory for about a third more arithmetic.", MACHINE),
-    "deterministic": Of("The same bits every time on a GPU; slower.", MACHINE),
+    "monitor": Of("The measure that chooses the best epoch.", RECIPE),
+    "patience": Of("Stop after this many epochs without a better one.", RECIPE),
+    "seed": Of("Decides weights, order and augmentation. Default: 0.", RECIPE),
+    "precision": Of("Precision of the forward pass. Default: auto.", MACHINE),
+    "checkpoint_activations": Of("Save memory for about a third more arithmetic.", MACHINE),
+    "deterministic": Of("Get the same bits every time on a GPU; slower.", MACHINE),
     "workers": Of("Loader processes of each process. Default: 0.", MACHINE),
     "checkpoint_every_s": Of("Seconds between checkpoints inside an epoch. Default: 600.", MACHINE),
 }
@@ -73,7 +73,7 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            help="A folder that istvt prepare wrote, or videos: FaceForensics++, Celeb-DF, DFDC, "
+            help="A folder from istvt prepare, or videos: FaceForensics++, Celeb-DF, DFDC, "
             "{train,val,test}/{real,fake}/*.mp4, or a CSV of path,label[,split,...]."
         ),
     ],
@@ -100,19 +100,19 @@ def train(
     ] = None,
     sample_fps: Annotated[
         float | None,
-        typer.Option(help="Sample at this rate, in place of --frame-step.", rich_help_panel=MODEL),
+        typer.Option(help="Sample at this rate, instead of --frame-step.", rich_help_panel=MODEL),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            help="First weights: a run's folder, or imagenet (encoder, through timm).",
+            help="Initial weights: a run's folder, or imagenet (encoder, from timm).",
             rich_help_panel=MODEL,
         ),
     ] = None,
     max_frames: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Sampled frames read of each video. Default: all.", rich_help_panel=DATA
+            min=1, help="Sampled frames to read per video. Default: all.", rich_help_panel=DATA
         ),
     ] = None,
     cache: options.CacheOption = None,
@@ -122,7 +122,7 @@ def train(
     layout: dict[str, Any],
     changes: dict[str, Any],
 ) -> int:
-    """Train a detector on labelled videos; keep the best epoch on the validation split.
+    """Train a detector on labelled videos and keep the epoch that validates best.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m istvt train DATA ...
     """
@@ -138,7 +138,7 @@ def train(
     config = _config(before, preset=preset, frame_step=frame_step, sample_fps=sample_fps)
     chosen = _recipe(before, recipe, config, changes)
     if "blended_share" in changes and chosen.fakes != "mixed":
-        raise UsageError("--blended-share says how --fakes mixed mixes: give both")
+        raise UsageError("--blended-share needs --fakes mixed: use both")
     if before and max_frames is None:
         max_frames = before.data.max_frames
     read_as = replace(before.data.layout if before else LayoutOptions(), **layout)
@@ -159,7 +159,7 @@ def train(
     except TrainingStopped as stopped:
         if is_first:
             note(_how_to_continue(stopped, data))
-        meet()  # torchrun stops the others when one has ended with such a code
+        meet()  # torchrun stops the others once one has ended with this code
         return ExitCode.INTERRUPTED
     if is_first:
         _print_result(result, output, is_leak_test=chosen.shuffle_labels)
@@ -170,7 +170,7 @@ def train(
 def _config(
     before: "Plan | None", *, preset: str | None, frame_step: int | None, sample_fps: float | None
 ) -> ModelConfig:
-    """Take what is given, and for the rest what the resumed run has, else the defaults."""
+    """Combine the options with the resumed run's configuration, else with the defaults."""
     config = before.config if before else ModelConfig(PAPER, CropRecipe(PAPER.image_size))
     if preset is not None:
         shape = preset_named(preset)
@@ -183,7 +183,7 @@ def _config(
 def _recipe(
     before: "Plan | None", name: RecipeName, config: ModelConfig, changes: dict[str, Any]
 ) -> TrainRecipe:
-    """Change what was given in the resumed run's recipe, or in the named one."""
+    """Apply the options to the resumed run's recipe, or to the named one."""
     match name:
         case "auto" if before:
             recipe = before.recipe
@@ -195,7 +195,7 @@ def _recipe(
             recipe = MODERN_RECIPE
         case "demo":
             recipe = DEMO_RECIPE
-    if "epochs" in changes or "budget_s" in changes:  # one takes the place of the other
+    if "epochs" in changes or "budget_s" in changes:  # one replaces the other
         changes = {"epochs": None, "budget_s": None, **changes}
     return replace(recipe, **changes)
 
@@ -236,7 +236,7 @@ def _print_result(result: "FitResult", output: Output, *, is_leak_test: bool) ->
     for skipped in result.skipped:
         note(f"skipped {skipped.path}: {skipped.reason}")
     output.write(_to_dict(result))
-    if is_leak_test:  # the best of many epochs lies above 0.5 by chance alone
+    if is_leak_test:  # the best of many epochs is above 0.5 by chance alone
         output.say(f"last epoch: {_describe(result.epochs[-1])}\n{LEAK_TEST}")
         return
     output.say(f"best epoch {result.best.epoch}: {_describe(result.best)}")

@@ -1,1 +1,1 @@
-"""Videos on disk in, labelled windows of face crops out."""
+"""Turn videos on disk into labelled windows of face crops."""

@@ -1,4 +1,4 @@
-"""Open a data set once, raw or prepared, and cut the faces of a split when it is asked for."""
+"""Open a raw or prepared data set, and crop the faces of a split on request."""
 
 import hashlib
 import json
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Where a data set is and how it is read.
+    """Names a data set and how it is read.
 
     Attributes:
         data: a prepared folder, or what `read_layout` reads.
-        layout: how a raw data set is read; of a prepared folder only its methods are chosen.
-        cache: where the faces of raw videos are kept; None takes a folder inside the data.
+        layout: how a raw data set is read; in a prepared folder it only chooses fake methods.
+        cache: where the faces of raw videos are kept; None uses a folder inside the data.
         max_frames: sampled frames read from each video; None reads all.
     """
 
@@ -43,16 +43,16 @@ class DataRequest:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A data set whose videos were listed once.
+    """A data set whose videos are listed.
 
     Attributes:
-        manifest: all that was listed, with its notes; splits that are not asked for may be in it.
-        recipe: what the faces are cut to.
-        num_frames: of a window.
+        manifest: all listed videos, with notes; it may contain splits that cannot be read.
+        recipe: how faces are cropped.
+        num_frames: the number of faces in a window.
         splits: those that can be read.
-        with_fakes: off, the data's fakes are not read.
-        prepared: the folder that was opened; None for raw videos.
-        progress: told ("faces in SPLIT", videos done, videos).
+        with_fakes: whether the data's fakes are read.
+        prepared: the opened folder; None for raw videos.
+        progress: called with ("faces in SPLIT", videos done, videos).
     """
 
     request: DataRequest
@@ -68,20 +68,20 @@ class DataSet:
         """List the windows of a split.
 
         Raises:
-            DataError: no video of the split, or of one of its labels that are read, gives a window.
+            DataError: the split, or one of its labels that are read, has no window.
             UsageError: the data set was not opened for this split.
         """
         return windows_in(self.faces(split), split, self.num_frames)
 
     def faces(self, split: str) -> Prepared:
-        """Give the faces of a split; those of raw videos are cut unless the cache has them.
+        """Return the faces of a split; those of raw videos are cropped unless they are cached.
 
         Raises:
             DataError: the cache cannot be written.
             UsageError: the data set was not opened for this split.
         """
         if split not in self.splits:
-            raise UsageError(f"{self.request.data} was opened for {', '.join(self.splits)} alone")
+            raise UsageError(f"{self.request.data} was opened only for {', '.join(self.splits)}")
         chosen = _of_splits(self.manifest, (split,), with_fakes=self.with_fakes)
         if self.prepared is not None:
             return _part_of(self.prepared, chosen)
@@ -108,16 +108,16 @@ def open_data(
 
     Args:
         request: where the data is and how it is read.
-        config: the model's; fixes T, crop and sampling.
-        splits: those that are needed; no other one is ever cut.
-        with_fakes: off, the data's fakes are not read, for they are made of the real videos.
-        keep_apart: of raw videos, list the other splits too, and refuse copies in two splits.
-        progress: told ("faces in SPLIT", videos done, videos) when faces are cut.
+        config: the model's; decides T, crop and sampling.
+        splits: the needed ones; no other split is ever cropped.
+        with_fakes: False skips the data's fakes, for callers who make them from real videos.
+        keep_apart: list the other splits of raw videos too, and refuse copies in two splits.
+        progress: called with ("faces in SPLIT", videos done, videos) while faces are cropped.
 
     Raises:
-        DataError: the layout is wrong, a split has no video of a label that is read, a video is in
-            two splits, or the folder was prepared for another model.
-        UsageError: the folder was prepared from another layout or compression than is asked for.
+        DataError: the layout is wrong, a split lacks a needed label, a video is in two splits, or
+            the folder was prepared for another model.
+        UsageError: the folder was prepared from another layout or compression than the requested.
     """
     recipe = FaceRecipe.of_model(config, max_frames=request.max_frames)
     prepared = open_prepared(request.data) if is_prepared(request.data) else None
@@ -127,7 +127,7 @@ def open_data(
         listed = SPLITS if keep_apart else splits
         manifest = read_layout(request.data, request.layout, splits=listed, needed=splits)
     asked = _of_splits(manifest, splits, with_fakes=True)
-    require_labels(asked, splits, with_fakes=with_fakes)  # before faces are cut for hours
+    require_labels(asked, splits, with_fakes=with_fakes)  # before hours of cropping
     if prepared is not None:
         _check_fit(prepared, recipe, config)
     else:
@@ -148,13 +148,13 @@ def open_data(
 
 
 def _cache_name(recipe: FaceRecipe, split: str) -> str:
-    """Keep each recipe apart, and each split, of which the others are never read."""
+    """Name the cache folder of one recipe and one split."""
     digest = hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
     return f"{split}-{recipe.crop.size_px}px-{digest[:8]}"
 
 
 def _check_fit(prepared: Prepared, wanted: FaceRecipe, config: ModelConfig) -> None:
-    """Refuse faces that are not what this model takes; the codec is nobody's concern."""
+    """Refuse faces that do not fit this model; the codec does not matter."""
     have = prepared.recipe
     wanted = replace(
         wanted,
@@ -163,7 +163,7 @@ def _check_fit(prepared: Prepared, wanted: FaceRecipe, config: ModelConfig) -> N
         windows_per_video=have.windows_per_video,
         max_frames=wanted.max_frames or have.max_frames,
     )
-    if have.windows_per_video is None:  # all faces are there, whatever T
+    if have.windows_per_video is None:  # all faces are kept, whatever T
         wanted = replace(wanted, num_frames=have.num_frames)
     if have != wanted:
         raise DataError(
@@ -174,7 +174,7 @@ def _check_fit(prepared: Prepared, wanted: FaceRecipe, config: ModelConfig) -> N
 
 
 def _options(config: ModelConfig, wanted: FaceRecipe) -> str:
-    """Give the options of `istvt prepare` for this model."""
+    """Return the options of `istvt prepare` for this model."""
     sampling = config.sampling
     options = [f"--preset {config.preset.name}"]
     if sampling.sample_fps is not None:
@@ -198,7 +198,7 @@ def _of_splits(manifest: Manifest, splits: tuple[str, ...], *, with_fakes: bool)
 
 
 def _check_reading(prepared: Prepared, options: LayoutOptions) -> None:
-    """Refuse options that would have read other videos than are prepared."""
+    """Refuse options that select other videos than the prepared ones."""
     manifest = prepared.manifest
     asked: dict[str, tuple[str | None, list[str]]] = {
         "layout": (options.layout if options.layout != "auto" else None, [manifest.layout])

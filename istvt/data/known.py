@@ -23,7 +23,7 @@ from istvt.files import atomic_file, sha256_of_head
 from istvt.records import Progress
 
 VIDEOS_FILE = "videos.jsonl"
-HEAD_BYTES = 1 << 16  # of compressed pictures: no two files of one size begin alike
+HEAD_BYTES = 1 << 16  # enough to distinguish compressed files of equal size
 READERS = 8
 
 

@@ -1,1 +1,1 @@
-"""The whole product once over: clips, training, export, stream, bench, and a page about it."""
+"""Run the whole product once, from clips to latency, and write a page about it."""

@@ -1,4 +1,4 @@
-"""What the demo left on disk in, one HTML page with its pictures inside out."""
+"""Write the demo's results as one HTML page with its pictures embedded."""
 
 import base64
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with text, figures, a table and terminal output under it, each optional."""
+    """A heading, followed by optional text, table, figures and terminal output."""
 
     title: str
     text: str = ""
@@ -42,7 +42,7 @@ class Section:
 
 
 def write_page(path: Path, *, title: str, warning: str, sections: Sequence[Section]) -> None:
-    """Write the page; it needs no other file and no network."""
+    """Write the page, which needs no other file and no network."""
     body = "\n".join(_section(section) for section in sections)
     with atomic_file(path) as temporary:
         temporary.write_text(

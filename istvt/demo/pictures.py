@@ -42,7 +42,7 @@ def draw_scores(
 
 
 def write_picture(path: Path, image: UInt8Array, *, width_px: int | None = None) -> None:
-    """Write an RGB image in the format that its name ends in, shrunk to a width if given."""
+    """Write an RGB image in the format of the file's suffix, resized to `width_px` if given."""
     cv2 = require("cv2", extra="cpu")
     if width_px is not None:
         height_px = round(image.shape[0] * width_px / image.shape[1])

@@ -1,4 +1,4 @@
-"""Name the demo's files, and clear what an earlier demo left."""
+"""Name the demo's files, and remove those of an earlier demo."""
 
 import shutil
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MARKER_FILE = ".istvt-demo"
 
 @dataclass(frozen=True)
 class Places:
-    """Where the demo puts things: all but the run and its bundle under one folder.
+    """The demo's files: all but the run and its bundle are in one folder.
 
     Attributes:
         run: under `runs/`, where `istvt export` looks for the newest run.
@@ -59,10 +59,10 @@ class Places:
 
 
 def clear(places: Places) -> None:
-    """Remove what an earlier demo left; nothing else is ever removed.
+    """Remove an earlier demo's files and nothing else.
 
     Raises:
-        UsageError: the folder holds something that no demo made.
+        UsageError: a folder holds files that no demo made.
     """
     if _holds_others(places.folder):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Turn what the demo's steps found into the sections of its page."""
+"""Turn the demo's results into the sections of its page."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ OVERVIEW_PX = 880
 
 
 def make_sections(places: Places, story: Story) -> list[Section]:
-    """Draw the pictures and gather all sections, in the order of the steps."""
+    """Draw the pictures and return all sections, in the order of the steps."""
     threshold = story.exported.bundle.policy.threshold
     clips = story.streamed.values()
     draw_scores(places.picture("scores"), clips, threshold=threshold, band=JUDGING.band)
@@ -29,8 +29,8 @@ def make_sections(places: Places, story: Story) -> list[Section]:
         _verdicts(places, story),
         Section(
             title="Latency",
-            text="Each backend beside the naive way: PyTorch in fp32, six frames encoded anew for "
-            "every window. Measured on this machine, in this run.",
+            text="Each backend beside a naive implementation: PyTorch in fp32, which encodes six "
+            "frames again for every window. Measured on this machine, in this run.",
             figures=(Figure(places.picture("bench"), "one streamed frame, p50 and p95"),),
             output=format_report(story.measured),
         ),
@@ -58,8 +58,8 @@ def _clips(places: Places, story: Story) -> Section:
 def _training(places: Places, story: Story) -> Section:
     return Section(
         title="Training",
-        text=f"Epochs from random weights: {len(story.trained.epochs)}. The best on the "
-        "validation clips was kept.",
+        text=f"Epochs from random weights: {len(story.trained.epochs)}. The epoch that did best "
+        "on the validation clips was kept.",
         figures=(Figure(places.run / CURVE_FILE, "loss and validation AUC by epoch"),),
         output=format_summary(story.tested.found, story.tested.summary),
     )
@@ -92,7 +92,7 @@ def _scores(story: Story) -> Section:
             rows.append((label, name, verdict, _shown(report)))
     return Section(
         title="All test clips",
-        text="What `istvt score` says of every clip that the training never saw.",
+        text="The verdict of `istvt score` on every clip that the training never saw.",
         table=tuple(rows),
     )
 
@@ -117,7 +117,7 @@ def _verdicts(places: Places, story: Story) -> Section:
         )
         picture = places.picture(f"overlay_{label}")
         write_picture(picture, strips[label])
-        figures.append(Figure(picture, f"what `istvt stream` drew over the {label} clip"))
+        figures.append(Figure(picture, f"the overlay of `istvt stream` on the {label} clip"))
     scores = Figure(places.picture("scores"), "points: single windows; lines: the running mean")
     return Section(
         title="Streaming two held-out clips",

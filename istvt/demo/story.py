@@ -30,7 +30,7 @@ JUDGING = api.Judging()
 
 @dataclass(frozen=True)
 class Teller:
-    """How the demo speaks: lines of text, and bars for long steps."""
+    """How the demo reports progress: lines of text, and bars for long steps."""
 
     say: Callable[[str], None]
     bars: Callable[[], AbstractContextManager[Progress]]
@@ -38,7 +38,7 @@ class Teller:
 
 @dataclass(frozen=True)
 class StreamedClip:
-    """One clip that was streamed.
+    """The results of streaming one clip.
 
     Attributes:
         label: real or fake.
@@ -52,12 +52,12 @@ class StreamedClip:
 
 @dataclass(frozen=True)
 class Story:
-    """What the steps found; `seconds` by step, in their order.
+    """The results of all steps; `seconds` holds each step's duration, in order.
 
     Attributes:
-        portraits: how many faces the clips were made of.
-        scored: reports on the test clips by label, the least fake first.
-        streamed: the clips in the middle of their label's scores, by label.
+        portraits: the number of faces that the clips were made of.
+        scored: by label, reports on the test clips, the least fake first.
+        streamed: by label, the clip in the middle of its label's scores.
     """
 
     portraits: int
@@ -72,7 +72,7 @@ class Story:
 
 @dataclass
 class _Steps:
-    """Announces each step with the command that does the same, and times it."""
+    """Prints each step's title and equivalent command, and times it."""
 
     say: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -91,11 +91,11 @@ def run_demo(
     """Run all steps.
 
     Args:
-        places: cleared.
-        portraits: a folder of pictures with one face each; None takes scikit-image's.
-        train_s: seconds of training.
-        seed: fixes clips and weights.
-        teller: how to speak meanwhile.
+        places: where to write; already cleared.
+        portraits: a folder of pictures with one face each; None uses scikit-image's.
+        train_s: training time in seconds.
+        seed: decides clips and weights.
+        teller: reports progress.
 
     Raises:
         DataError: a portrait shows no face, or no test clip could be scored.
@@ -137,12 +137,12 @@ def run_demo(
 
 
 def middle(reports: "list[SessionReport]") -> Path:
-    """Give the clip in the middle of its label's scores: neither the best nor the worst."""
+    """Return the clip in the middle of its label's scores: neither the best nor the worst."""
     return Path(reports[len(reports) // 2].source)
 
 
 def probability_of(report: "SessionReport") -> float | None:
-    """Give the fake probability of the whole; None where nothing could be scored."""
+    """Return a source's fake probability; None if nothing could be scored."""
     score = report.verdict.score
     return None if score is None else score.fake_probability
 
@@ -238,7 +238,7 @@ def _stream(model: api.Model, clip: Path, label: str, places: Places) -> Streame
 
 
 class _Points:
-    """A sink that keeps what the plot of the scores shows."""
+    """Collects the points of the score plot; a sink."""
 
     def __init__(self) -> None:
         self.windows: list[tuple[float, float, float]] = []

@@ -1,1 +1,1 @@
-"""Turn a model and a split into numbers: scores, metrics, intervals, reports."""
+"""Measure a model on a split: scores, metrics, intervals, reports."""

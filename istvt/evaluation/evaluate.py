@@ -26,12 +26,12 @@ __all__ = ["EvaluatedData", "Evaluation", "VideoScore", "evaluate", "evaluate_wi
 
 @dataclass(frozen=True)
 class VideoScore:
-    """What was made of one video.
+    """The score of one video.
 
     Attributes:
-        is_blended: its windows were blended with themselves, which makes a fake of it.
+        is_blended: whether its windows were blended with themselves, which makes it a fake.
         fake_probability: mean over its windows.
-        windows: how many were scored.
+        windows: the number of scored windows.
     """
 
     video: Video
@@ -46,20 +46,20 @@ class VideoScore:
 
     @property
     def method(self) -> str:
-        """How the fake was made; empty where it is real, or nobody says."""
+        """How the fake was made; empty if it is real or the method is unknown."""
         return "self-blended" if self.is_blended else self.video.method
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedData:
-    """What was measured on, so that figures can be compared with others.
+    """The measured data, so that figures can be compared with others.
 
     Attributes:
-        root: of the data set, where it was prepared.
-        layout: what it was read as.
-        compressions: of FaceForensics++.
-        methods: of its fakes that were scored, as far as they are named.
-        notes: what was left out, or is worth a warning.
+        root: the data set's folder when it was prepared.
+        layout: how it was read.
+        compressions: FaceForensics++'s; empty for others.
+        methods: of the scored fakes, if named.
+        notes: omitted videos and other warnings.
         digest: of the split's faces and labels, see `digest_of_entries`.
         videos: those that have windows.
     """
@@ -74,7 +74,7 @@ class EvaluatedData:
 
     @classmethod
     def of(cls, prepared: Prepared, windows: SplitWindows) -> "EvaluatedData":
-        """Put it together."""
+        """Describe the windows of a prepared split."""
         manifest = prepared.manifest
         faces = tuple(one.faces for one in windows.videos)
         videos = [one.video for one in faces]
@@ -92,15 +92,15 @@ class EvaluatedData:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured on a split.
+    """The measurements on a split.
 
     Attributes:
         loss: mean binary cross-entropy of the windows.
         windows, videos: the metrics; a video's score is the mean of its windows'.
-        scores: of each video that has windows.
+        scores: one for each video that has windows.
         video_of_window: `(n,)` positions in `scores`.
         fake_probabilities: `(n,)`, of the windows.
-        skipped: videos that gave none, or were read in part, with the reason.
+        skipped: videos that gave no windows or were not read to the end, with the reason.
     """
 
     split: str
@@ -126,17 +126,17 @@ def evaluate(
     """Score a split of a data set.
 
     Args:
-        request: a prepared folder, or raw videos, whose faces are then prepared first.
-        model: moved to the device and put into evaluation mode.
-        config: the model's; fixes crop, sampling and T.
+        request: a prepared folder, or raw videos, whose faces are prepared first.
+        model: moved to the device and set to evaluation mode.
+        config: the model's; decides crop, sampling and T.
         split: train, val or test.
         scoring: which windows are scored, and how.
-        device: None takes a GPU where there is one.
-        progress: told ("faces in SPLIT" or "score SPLIT", done, total).
+        device: None uses a GPU if there is one.
+        progress: called with ("faces in SPLIT" or "score SPLIT", done, total).
 
     Raises:
         DataError: the layout is wrong, or a class is left without a window.
-        BackendError: the GPU is not there, fails, or its memory does not suffice.
+        BackendError: the GPU is missing, fails or runs out of memory.
     """
     with_fakes = scoring.fakes != "self-blended"
     data = open_data(request, config, splits=(split,), with_fakes=with_fakes, progress=progress)
@@ -157,7 +157,7 @@ def evaluate_windows(
     team: Team | None = None,
     progress: Progress = ignore,
 ) -> Evaluation:
-    """Score windows that are already cut, each in one process of a team; see `evaluate`."""
+    """Score windows of a split, each in one process of a team; see `evaluate`."""
     samples = held_out_samples(windows, scoring.windows_per_video, fakes=scoring.fakes)
     stage = f"score {windows.split}"
     logits = score_logits(model, samples, scoring, team=team, stage=stage, progress=progress)
@@ -167,7 +167,7 @@ def evaluate_windows(
 def judge(
     samples: Sequence[Sample], logits: Doubles, *, split: str, skipped: tuple[Skipped, ...] = ()
 ) -> Evaluation:
-    """Measure logits `(n,)` against the samples they are of."""
+    """Compare logits `(n,)` with their samples' labels, by window and by video."""
     labels = np.array([sample.label for sample in samples])
     probabilities = sigmoid(logits)
     keys = [sample.video_key for sample in samples]
@@ -193,5 +193,5 @@ def judge(
 
 
 def cross_entropy(labels: NDArray[np.int64], logits: Doubles) -> float:
-    """Average the negative logarithm of the probability that each label was given."""
+    """Average the negative logarithm of the probability of each label."""
     return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))

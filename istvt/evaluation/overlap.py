@@ -61,7 +61,7 @@ def find_overlap(
 
 
 def format_overlap(overlap: Overlap | None, run: Path, *, videos: int) -> Iterator[str]:
-    """Describe in lines what a run knows of the `videos` evaluated; no lines if all is new."""
+    """Yield lines that describe the overlap with the `videos` evaluated; none if all are new."""
     if overlap is None:
         yield (
             f"{run} does not list the videos that it was trained on: it is unknown whether these "

@@ -1,4 +1,4 @@
-"""Score windows, each with one logit, in one process or shared by several."""
+"""Compute one logit per window, in one process or several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class Scoring:
     """How the windows of a split are chosen and scored.
 
     Attributes:
-        windows_per_video: evenly spread; None takes all.
-        fakes: "real" takes the data's; "self-blended" makes one of each real window.
-        blend: how self-blended fakes are made; None takes the subtle preset.
-        batch_size: windows a batch.
-        precision: of the forward pass.
+        windows_per_video: how many, evenly spread; None scores all.
+        fakes: "real" uses the data's; "self-blended" makes one from each real window.
+        blend: how self-blended fakes are made; None uses the subtle preset.
+        batch_size: windows per batch.
+        precision: the forward pass's.
         workers: processes that read windows; 0 reads in this one.
     """
 
@@ -41,24 +41,24 @@ DEFAULT = Scoring()
 
 
 class Team(Protocol):
-    """The processes that share a measurement out; each calls the same, and gets the same."""
+    """The processes that share a measurement; all make the same calls and get the same result."""
 
     def share(self, count: int) -> range:
-        """Give the positions of this process; each position is in one process's share."""
+        """Return the positions of this process; each position belongs to one process."""
 
     def gather(self, own: Doubles, count: int) -> Doubles:
-        """Put the numbers of all shares in order of their positions, `(count,)`."""
+        """Collect the numbers of all processes in order of position, `(count,)`."""
 
 
 class Alone:
-    """One process takes it all."""
+    """A team of one process."""
 
     def share(self, count: int) -> range:
-        """Give every position."""
+        """Return every position."""
         return range(count)
 
     def gather(self, own: Doubles, count: int) -> Doubles:
-        """Give back what is whole already."""
+        """Return the numbers, which are complete already."""
         return own
 
 
@@ -72,15 +72,15 @@ def score_logits(
     stage: str = "score",
     progress: Progress = ignore,
 ) -> Doubles:
-    """Give the logit of each window, `(n,)`; the model is left in evaluation mode.
+    """Return the logit of each window, `(n,)`, and leave the model in evaluation mode.
 
     Args:
-        model: itself, not a wrapper that would wait for the other processes at each batch.
-        samples: the same in every process.
-        scoring: how to read and score them; they are chosen already.
-        team: who shares the work; None does it alone.
-        stage: named to `progress`.
-        progress: told the stage and the windows done and to do in this process.
+        model: unwrapped, since a wrapper would wait for the other processes at each batch.
+        samples: the chosen windows, the same in every process.
+        scoring: how to read and score them.
+        team: the processes that share the work; None is this one.
+        stage: passed to `progress`.
+        progress: called with the stage, and this process's finished and total windows.
     """
     model.eval()
     device, members = next(model.parameters()).device, team or Alone()
@@ -91,7 +91,7 @@ def score_logits(
         num_workers=scoring.workers,
         worker_init_fn=init_worker,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # its seeds are not drawn from those of a training around it
+        generator=torch.Generator(),  # draws no seeds from a surrounding training
     )
     own = [torch.empty(0, dtype=torch.float64)]
     for done, (faces, _) in enumerate(loader, start=1):
@@ -102,5 +102,5 @@ def score_logits(
 
 
 def sigmoid(logits: Doubles) -> Doubles:
-    """Turn logits into fake probabilities; a large one overflows nothing."""
+    """Turn logits into fake probabilities without overflow."""
     return np.exp(-np.logaddexp(0.0, -logits))

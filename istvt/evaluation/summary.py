@@ -12,7 +12,7 @@ from istvt.evaluation.evaluate import Evaluation
 from istvt.evaluation.intervals import RESAMPLES, Interval, measure_intervals
 from istvt.evaluation.metrics import Doubles, Metrics, measure
 
-LEAST_PEOPLE = 10  # fewer groups say nothing about how results vary: videos are drawn instead
+LEAST_PEOPLE = 10  # fewer groups do not show how results vary, so videos are drawn instead
 
 Unit = Literal["people", "videos"]
 

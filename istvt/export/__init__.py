@@ -1,1 +1,1 @@
-"""A run in, a bundle of checked ONNX graphs out."""
+"""Export a run as a bundle of checked ONNX graphs."""

@@ -1,4 +1,4 @@
-"""A run in, a bundle out: graphs, precision, parity, metadata, in one atomic step."""
+"""Export a run as a bundle in one atomic step: graphs, precision, parity, metadata."""
 
 import datetime
 import hashlib
@@ -29,7 +29,7 @@ TOOLS = ("istvt", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export made."""
+    """The results of an export."""
 
     bundle: Bundle
     parity: tuple[ParityResult, ...]
@@ -45,22 +45,22 @@ def export_run(
     engines: EngineOptions | None = None,
     progress: Progress = ignore,
 ) -> Exported:
-    """Write the bundle of a run; `out` changes only when everything passed.
+    """Write the bundle of a run; `out` changes only if every check passes.
 
     Args:
         run: folder that `istvt train` or `istvt import-weights` wrote.
         out: the bundle's folder; its name ends in `.istvt`.
-        precision: of the graphs.
-        clips: folder of videos for the ranges of INT8; without it, the run's held-out windows.
-        engines: to build too; none where None.
-        progress: called with each step as it starts, and with how far an engine's build is.
+        precision: the graphs'.
+        clips: folder of videos to calibrate INT8 with; None uses the run's held-out windows.
+        engines: options of the TensorRT engines to build; None builds none.
+        progress: called as each step starts, and as an engine's build advances.
 
     Raises:
-        ModelNotFoundError: `run` is no run.
-        DataError: INT8 is asked for and there is nothing to calibrate on.
-        UsageError: `out` is something else than a bundle.
-        GateError: a graph does not say what the model says.
-        EngineError: an engine cannot be built, or not run on the GPU that it was built on.
+        ModelNotFoundError: `run` is not a run.
+        DataError: there are no windows to calibrate INT8 with.
+        UsageError: `out` exists and is not a bundle.
+        GateError: a graph's logits differ from the model's beyond the tolerance.
+        EngineError: an engine cannot be built, or does not run on the GPU that built it.
     """
     check_out(out)
     if engines is not None:
@@ -81,7 +81,7 @@ def export_run(
             draft = _convert(draft, precision, calibration, for_engines=engines is not None)
         if precision in ("fp16", "bf16") or (precision == "int8" and engines is not None):
             steps.run_rounded(draft)
-        if precision in ("fp16", "int8"):  # of bf16, the rounded step is all that it runs
+        if precision in ("fp16", "int8"):  # ONNX Runtime runs bf16 only rounded
             steps.run(draft, "onnxruntime")
         if find_spec("openvino"):
             steps.run(draft, "openvino", gates=False)
@@ -96,7 +96,7 @@ def export_run(
         )
         finished.write_manifest()
         for name in finished.files:
-            (folder / name).chmod(0o644)  # onnx gives weights to their writer alone
+            (folder / name).chmod(0o644)  # onnx lets only the owner read the weights
     bundle = replace(finished, folder=out)
     return Exported(bundle=bundle, parity=tuple(steps.results), engines=built)
 
@@ -108,7 +108,7 @@ def _convert(
     *,
     for_engines: bool,
 ) -> Bundle:
-    """Rewrite the graphs; around INT8 products, engines compute in fp16."""
+    """Rewrite the graphs in `precision`; engines compute in fp16 around INT8 products."""
     if precision == "fp16" or precision == "bf16":
         lower_graphs(draft, precision)
     elif calibration is not None:
@@ -124,7 +124,7 @@ def _build_engines(
     *,
     earlier: Path,
 ) -> CheckedEngines | None:
-    """Build from an earlier bundle's measurements."""
+    """Build engines, if any, with the timing caches of an earlier bundle."""
     if options is None:
         return None
     engines = bundles.ENGINES_FOLDER
@@ -148,13 +148,13 @@ def write_graphs(
 
 
 def check_out(out: Path) -> None:
-    """Refuse to write over anything that is not a bundle.
+    """Refuse to overwrite anything that is not a bundle.
 
     Raises:
-        UsageError: the name does not end in `.istvt`, or something else lies there.
+        UsageError: the name does not end in `.istvt`, or something else has it.
     """
     if out.suffix != ".istvt":
-        raise UsageError(f"{out} must end in .istvt: that is how bundles are found again")
+        raise UsageError(f"{out} must end in .istvt: bundles are found by this suffix")
     is_other_folder = (
         out.is_dir() and any(out.iterdir()) and not (out / bundles.MANIFEST_FILE).exists()
     )
@@ -175,14 +175,14 @@ def _windows_to_calibrate(run: Path, clips: Path | None, config: ModelConfig) ->
     faces = load_sample_windows(run)
     if faces is None or len(faces) == 0:
         raise DataError(
-            f"{run} holds no windows to take the ranges of INT8 from: give --clips FOLDER with "
-            "videos of faces, as the camera will see them"
+            f"{run} holds no windows to calibrate INT8 with: pass --clips FOLDER with videos of "
+            "faces, as the camera will see them"
         )
     return CalibrationWindows(faces, f"{len(faces)} held-out windows of the run")
 
 
 def _describe(calibration: CalibrationWindows | None) -> dict[str, str]:
-    """Say what the ranges came from, in a way that can be checked."""
+    """Record which windows gave the ranges, with a digest to verify them by."""
     if calibration is None:
         return {}
     digest = hashlib.sha256(calibration.faces.tobytes()).hexdigest()

@@ -1,8 +1,8 @@
 """Trace a trained model into its two ONNX graphs, `encoder.onnx` and `window.onnx`.
 
-- encoder: `faces (n, S, S, 3) uint8 -> features (n, *feature_shape)`; the normalisation is inside,
-  and folded into the weights together with the norms where the model can do so.
-- window: `features (m, T, *feature_shape) -> logits (m,)`; each of ISTVT's attentions is one
+- encoder: `faces (n, S, S, 3) uint8 -> features (n, *feature_shape)`. It includes the pixel
+  normalisation, which is folded into the weights together with the norms if the model can do so.
+- window: `features (m, T, *feature_shape) -> logits (m,)`. Each of ISTVT's attentions is one
   `istvt` node, except in the last block.
 """
 
@@ -28,7 +28,7 @@ from istvt.models.base import FoldsEncoder, HasAttention, VideoModel
 
 
 class EncoderGraph(nn.Module):
-    """The encoder as the host calls it, where the model has none of its own for export."""
+    """Calls `encode` of a model that has no folded encoder."""
 
     def __init__(self, model: VideoModel) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class EncoderGraph(nn.Module):
 
 
 class WindowGraph(nn.Module):
-    """The window's half as the host calls it, without a mask."""
+    """Calls `score` of a model without a mask."""
 
     def __init__(self, model: VideoModel) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class WindowGraph(nn.Module):
 
 
 def export_encoder(model: VideoModel, path: Path) -> None:
-    """Write `encoder.onnx`, weights inside."""
+    """Write `encoder.onnx` with the weights inside."""
     size = model.spec.image_size
     faces = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     graph = model.folded_encoder() if isinstance(model, FoldsEncoder) else EncoderGraph(model)
@@ -61,13 +61,13 @@ def export_encoder(model: VideoModel, path: Path) -> None:
 
 
 def export_window(model: VideoModel, path: Path, *, inlined: Path) -> None:
-    """Write `window.onnx`, its weights beside it in `window.onnx.data`.
+    """Write `window.onnx`, with its weights beside it in `window.onnx.data`.
 
     Args:
         model: in evaluation mode.
-        path: of the graph with our nodes and their bodies, where the model has attentions.
-        inlined: of a copy without our nodes, in the same folder, sharing the weights; for
-            runtimes that know no local functions.
+        path: for the graph, with our nodes and their bodies if the model has attentions.
+        inlined: for a copy without our nodes, in the same folder and with the same weights file;
+            for runtimes without local functions.
     """
     spec = model.spec
     features = torch.zeros(2, spec.num_frames, *spec.feature_shape)
@@ -120,7 +120,7 @@ def _forget_origin(model: Any) -> None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's advice on its own internals away from the user."""
+    """Hide the exporter's messages about its own internals from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

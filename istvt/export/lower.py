@@ -1,8 +1,8 @@
-"""An fp32 ONNX graph in, the same graph in fp16 or bf16 out.
+"""Convert an fp32 ONNX graph to fp16 or bf16.
 
-Inputs and outputs keep their types, so the host sees no change. The functions' bodies hold no type
-of their own and stay as they are. Every runtime finds its precision in the graph: TensorRT builds
-it strongly typed.
+Inputs and outputs keep their types, so the caller sees no change. The functions' bodies name no
+types and stay as they are. Every runtime reads its precision from the graph, which TensorRT builds
+strongly typed.
 """
 
 from collections.abc import Collection, Iterator
@@ -25,12 +25,12 @@ NUMPY_TYPES = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16
 def lower_graph(
     graph: onnx.ModelProto, precision: LowPrecision, *, keep: Collection[str] = ()
 ) -> onnx.ModelProto:
-    """Copy a graph with its fp32 tensors in a lower precision.
+    """Copy a graph and convert its fp32 tensors to a lower precision.
 
     Args:
         graph: with its weights loaded.
-        precision: of every floating-point tensor but inputs, outputs and those of `keep`.
-        keep: names of nodes that stay as they are; fp32 passes between two of them unrounded.
+        precision: of every floating-point tensor except inputs, outputs and those of `keep`.
+        keep: names of nodes that stay in fp32; values between two of them are not rounded.
 
     Raises:
         UsageError: a weight is too large for the precision.
@@ -49,9 +49,9 @@ def lower_graph(
 
 
 def tail_nodes(graph: onnx.ModelProto) -> list[str]:
-    """Name the nodes after the last residual sum: the head that gives a window's logit.
+    """Name the nodes after the last residual sum: the head that computes a window's logit.
 
-    Where nothing is summed but biases, the graph is all head.
+    A graph whose only sums are biases is all head.
     """
     nodes, weights = list(graph.graph.node), {tensor.name for tensor in graph.graph.initializer}
     sums = [node.op_type == "Add" and not weights & set(node.input) for node in nodes]
@@ -60,7 +60,7 @@ def tail_nodes(graph: onnx.ModelProto) -> list[str]:
 
 
 def lower_tensor(tensor: TensorProto, precision: LowPrecision) -> None:
-    """Round an fp32 tensor in place; one of another type stays."""
+    """Round an fp32 tensor in place; leave tensors of other types alone."""
     if tensor.data_type != TensorProto.FLOAT:
         return
     values = numpy_helper.to_array(tensor)
@@ -68,18 +68,18 @@ def lower_tensor(tensor: TensorProto, precision: LowPrecision) -> None:
         lowered: NDArray[np.generic] = values.astype(NUMPY_TYPES[precision])
     if not np.isfinite(lowered.astype(np.float32)).all():
         raise UsageError(
-            f"{tensor.name} holds {float(np.abs(values).max()):.3g}, which {precision} cannot: "
+            f"{tensor.name} holds {float(np.abs(values).max()):.3g}, too large for {precision}: "
             "export with --bf16, whose range is that of fp32, or --fp32"
         )
     tensor.CopyFrom(numpy_helper.from_array(lowered, tensor.name))
 
 
 class _Lowering:
-    """Follows the values of a graph through its nodes, in their order.
+    """Converts the nodes of a graph in order and tracks the forms of each value.
 
     Attributes:
-        low, full: of each floating-point value so far, the name of its lowered and its fp32 form;
-            a form that is missing is made by a cast where a node first asks for it.
+        low, full: the names of each floating-point value's lowered and fp32 forms. A missing form
+            is created by a cast when a node first needs it.
     """
 
     def __init__(

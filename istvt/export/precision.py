@@ -1,10 +1,10 @@
-"""Rewrite fp32 graphs in fp16, bf16 or INT8: precision is a property of the ONNX files.
+"""Rewrite a bundle's fp32 graphs in fp16, bf16 or INT8.
 
-Inputs and outputs keep their types, so the host sees no change. In fp16 and bf16 the head stays in
-fp32: it computes one token, and rounding the logit itself is what a large logit notices most.
-Norms, softmax and attention take low-precision tensors and compute in fp32 within (their ONNX
-definitions and the kernels say so); keeping casts to fp32 around them changed no logit. Sums of the
-residual in fp32 changed logits by 0.005 at most (docs/performance.md).
+Inputs and outputs keep their types, so the caller sees no change. In fp16 and bf16 the head stays
+in fp32: it computes one token, and rounding the logit itself would harm a large logit most. Norms,
+softmax and attention read low-precision tensors and compute in fp32 inside, by their ONNX
+definitions and in the kernels. Casts to fp32 around them changed no logit. Residual sums in fp32
+changed logits by 0.005 at most (docs/performance.md).
 """
 
 from pathlib import Path
@@ -36,12 +36,12 @@ def quantize_graphs(
 ) -> None:
     """Rewrite the bundle's window graph in INT8, in place.
 
-    The copy for OpenVINO has the same weights and the same values with unsigned activations.
+    The copy for OpenVINO shares the weights and computes the same with unsigned activations.
 
     Args:
         bundle: with fp32 graphs.
         faces: calibration windows `(m, T, S, S, 3)`.
-        around: of everything that is not INT8, for engines; fp32 where None.
+        around: the precision of everything that is not INT8, for engines; None is fp32.
     """
     with open_scorer(bundle, backend="onnxruntime", device="cpu") as scorer:
         features = [np.stack(scorer.encode(window))[None] for window in faces]
@@ -49,7 +49,7 @@ def quantize_graphs(
     quantize_window(bundle.window, quantized, features)
     _save_window(bundle, onnx.load(quantized))
     for left in (quantized, _weights_of(quantized)):
-        left.unlink(missing_ok=True)  # few weights lie in the graph itself
+        left.unlink(missing_ok=True)  # absent if the graph itself holds its few weights
     if around is not None:
         lower_graphs(bundle, around)
     inlined = onnx.load(bundle.inlined_window, load_external_data=False)
@@ -58,7 +58,7 @@ def quantize_graphs(
 
 
 def _save_window(bundle: Bundle, window: onnx.ModelProto) -> None:
-    """Replace the window's graph, its weights, and the copy without our nodes."""
+    """Replace the window graph, its weights and the copy without our nodes."""
     weights = _weights_of(bundle.window)
     weights.unlink(missing_ok=True)
     onnx.save(window, bundle.window, save_as_external_data=True, location=weights.name)

@@ -1,1 +1,1 @@
-"""Detectors in PyTorch: tensors only, no video."""
+"""Define and load detectors in PyTorch; they handle tensors only, no video."""

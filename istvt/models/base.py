@@ -1,8 +1,8 @@
-"""Define the detector contract: all that most of the toolkit needs of a model.
+"""Define the detector contract: what most of the toolkit needs from a model.
 
-A model is a per-frame encoder and a window head. It is a class and no `typing.Protocol`: training
-and saving need what every `nn.Module` has, and `forward` is written once. What only some models
-have is a capability, a protocol further down, which a model declares by having its methods.
+A model has a per-frame encoder and a window head. The contract is a class, not a `typing.Protocol`:
+training and saving need the methods of `nn.Module`, and `forward` is written once. Capabilities of
+only some models are protocols, below; a model declares one by having its methods.
 """
 
 from abc import ABC, abstractmethod
@@ -21,11 +21,11 @@ AttentionKernel: TypeAlias = Callable[[Tensor], Tensor]  # qkv to mixed values
 
 
 class VideoModel(nn.Module, ABC):
-    """A detector in the two halves that a sliding window wants.
+    """A detector in two halves, so that a sliding window encodes each frame once.
 
     Attributes:
-        preset: what fixes its shapes; of another type for each architecture.
-        spec: what most of the toolkit needs to know of it.
+        preset: fixes the model's shapes; each architecture has its own type.
+        spec: the shapes and names that most of the toolkit needs.
 
     Raises:
         UsageError: the preset holds a shape that the model cannot have.
@@ -57,8 +57,8 @@ class VideoModel(nn.Module, ABC):
 
         Args:
             features: `(m, T, *feature_shape)`.
-            mask: `(m, T)` bool, True for a frame that counts, at least one a window; None counts
-                all. Exported graphs take none.
+            mask: `(m, T)` bool, True for frames that count, at least one per window; None counts
+                all. Exported graphs take no mask.
 
         Returns:
             `(m,)` logits.
@@ -86,11 +86,11 @@ class VideoModel(nn.Module, ABC):
         """
         size = self.spec.image_size
         check_rows(faces, (size, size, 3), "faces", self.spec)
-        pixels = faces.to(dtype)  # first: TensorRT moves no uint8 about
+        pixels = faces.to(dtype)  # first, since TensorRT cannot permute uint8
         return pixels.permute(0, 3, 1, 2) * PIXEL_SCALE + PIXEL_OFFSET
 
     def check_features(self, features: Tensor) -> None:
-        """Refuse features of windows that `score` cannot take."""
+        """Refuse features whose shape `score` cannot take."""
         shape = (self.spec.num_frames, *self.spec.feature_shape)
         check_rows(features, shape, "features", self.spec)
 
@@ -106,15 +106,15 @@ def check_rows(given: Tensor, row_shape: tuple[int, ...], what: str, spec: Model
 
 @runtime_checkable
 class HasAttention(Protocol):
-    """A model with the two attentions that the toolkit has kernels and ONNX nodes for."""
+    """A model with the two attentions for which the toolkit has kernels and ONNX nodes."""
 
     def attention_kernels(
         self, *, temporal: AttentionKernel | None = None, spatial: AttentionKernel | None = None
     ) -> AbstractContextManager[None]:
-        """Put other kernels in the place of the model's own while the block runs."""
+        """Replace the model's kernels by others while the block runs."""
 
     def zero_qkv(self) -> Tensor:
-        """Make what a kernel gets for one window, of zeros, in the model's type and place."""
+        """Make a kernel's input for one window, all zeros, with the model's dtype and device."""
 
 
 @runtime_checkable
@@ -122,35 +122,35 @@ class FoldsEncoder(Protocol):
     """A model that can fold norms and the normalisation of pixels into its weights for export."""
 
     def folded_encoder(self) -> nn.Module:
-        """Copy what `encode` does, folded; the model stays as it is."""
+        """Return a folded copy of the encoder; the model is unchanged."""
 
 
 @runtime_checkable
 class HasFp32Head(Protocol):
-    """A model whose last layers stay in fp32 where the others are in half precision."""
+    """A model whose last layers stay in fp32 while the others run in half precision."""
 
     def keep_head_in_fp32(self) -> None:
-        """Put them back into fp32, in place, after the model was put into half precision."""
+        """Convert these layers back to fp32, in place, after the model became half precision."""
 
 
 @runtime_checkable
 class HasShortcut(Protocol):
-    """A model that leaves out what the logit does not need."""
+    """A model whose `score` skips work that the logit does not need."""
 
     def score_in_full(self, features: Tensor) -> Tensor:
-        """Do what `score` does without that shortcut; the result is the same."""
+        """Score without that shortcut; the result is the same."""
 
 
 @runtime_checkable
 class CheckpointsBlocks(Protocol):
-    """A model of blocks that can compute their inside again for the gradients."""
+    """A model whose blocks can recompute their activations for the gradients."""
 
     def checkpoint_blocks(self) -> None:
-        """Let every block keep only its input, in place; parameters, names and results stay."""
+        """Make every block keep only its input, in place; parameters and results do not change."""
 
 
 @runtime_checkable
 class SparesDecay(Protocol):
     """A model with parameters that weight decay would harm, besides biases and norms."""
 
-    no_weight_decay: frozenset[str]  # the last parts of their names
+    no_weight_decay: frozenset[str]  # the last segments of their names

@@ -35,7 +35,7 @@ def build_model(config: ModelConfig) -> VideoModel:
 
 
 def save_run(folder: Path, model: VideoModel, config: ModelConfig) -> None:
-    """Write the weights and what they need to be used; each file whole or not at all."""
+    """Write the weights and their configuration, each file atomically."""
     save_weights(folder / WEIGHTS_FILE, model)
     save_config(folder / CONFIG_FILE, config)
 
@@ -90,11 +90,11 @@ def load_model(path: Path, config: ModelConfig) -> VideoModel:
     """Build the model of a configuration and fill it from a safetensors file.
 
     Raises:
-        WeightsError: no such file, or names or shapes differ.
+        WeightsError: the file is missing, or names or shapes differ.
     """
     safetensors = require("safetensors.torch", extra="cpu")
     if not path.is_file():
-        raise WeightsError(f"{path} is missing: the model's weights belong there")
+        raise WeightsError(f"{path} is missing: it must hold the model's weights")
     model = build_model(config)
     try:
         model.load_state_dict(safetensors.load_file(path), strict=True)
@@ -104,13 +104,13 @@ def load_model(path: Path, config: ModelConfig) -> VideoModel:
 
 
 def save_sample_windows(folder: Path, faces: UInt8Array) -> None:
-    """Keep a few held-out windows `(m, T, S, S, 3)` in the run, for the parity check of exports."""
+    """Save a few held-out windows `(m, T, S, S, 3)` in the run, for the exports' parity check."""
     with atomic_file(folder / SAMPLE_WINDOWS_FILE) as temporary:
         np.savez_compressed(temporary, faces=faces)
 
 
 def load_sample_windows(folder: Path) -> UInt8Array | None:
-    """Read the run's held-out windows back; None where it has none.
+    """Read the run's held-out windows back; None if it has none.
 
     Raises:
         UsageError: the file is damaged.

@@ -1,8 +1,8 @@
-"""Score windows of faces with MesoNet-4, a network of 28,000 weights that judges single frames.
+"""Score windows of faces with MesoNet-4, a network of 28,000 weights for single frames.
 
 Source: Afchar et al., MesoNet: a Compact Facial Video Forgery Detection Network, IEEE WIFS 2018
-(arXiv:1809.00888). The ReLU comes before the batch norm, as in the authors' code. Pixels are
-normalised to [-1, 1] as everywhere in this toolkit; theirs are in [0, 1].
+(arXiv:1809.00888). The ReLU comes before the batch norm, as in the authors' code. Pixels are in
+[-1, 1], as everywhere in this toolkit; the authors' are in [0, 1].
 """
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from istvt.errors import UsageError
 from istvt.models.base import VideoModel
 from istvt.presets import MesoNetPreset
 
-# Of each convolution: channels, kernel, and the side of the pool behind it.
+# Each convolution's channels and kernel, and the side of the pool after it.
 LAYERS = ((8, 3, 2), (8, 5, 2), (16, 5, 2), (16, 5, 4))
 DROPOUT = 0.5
 
@@ -45,7 +45,7 @@ class MesoNet(VideoModel):
     def score(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `VideoModel.score`: the mean of the frames' logits.
 
-        The paper averages the frames' scores over a video, which are sigmoids of these logits.
+        The paper averages the sigmoids of these logits over a video.
         """
         self.check_features(features)
         frames = self.head(self.dropout(features.to(self.head.weight.dtype))).squeeze(-1)  # (m, T)

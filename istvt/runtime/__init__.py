@@ -1,1 +1,1 @@
-"""Faces in, verdicts out, on whatever runs the graphs; imports without torch."""
+"""Judge the faces of frames with any backend; imports without torch."""

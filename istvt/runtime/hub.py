@@ -11,18 +11,18 @@ from istvt.runtime.pipeline import FaceWindow, FrameResult, Pipeline
 from istvt.runtime.stages import StageTimers
 from istvt.scorer import Features, Scorer
 
-MAX_FACES_A_BATCH = 8  # bounds the memory that a crowd takes
+MAX_FACES_A_BATCH = 8  # bounds the memory that a crowd needs
 
 
 class Hub:
-    """Steps pipelines, each of its own camera, that share a scorer; for one thread at a time.
+    """Steps pipelines that share a scorer, one pipeline per camera; not thread-safe.
 
     Args:
         scorer: encodes and scores.
-        max_batch: crops or windows in one call of the scorer, at most.
-        timers: take the times of `encode` and `score`; a pipeline's own may be given.
-        times_encoder: wait for the device after each `encode`, for its time to be in that stage
-            and not in `score`; without it the device is not waited for.
+        max_batch: most crops or windows in one call of the scorer.
+        timers: measure `encode` and `score`; may be a pipeline's own.
+        times_encoder: wait for the device after each `encode`, so that its time counts there and
+            not in `score`.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Hub:
             Their results, in the same order.
 
         Raises:
-            UsageError: a pipeline has two frames; the second needs what the first brought.
+            UsageError: a pipeline has two frames; the second needs the first one's results.
         """
         if len({id(pipeline) for pipeline, _ in frames}) < len(frames):
-            raise UsageError("a pipeline has two frames in one step: give each its next one only")
+            raise UsageError("a pipeline has two frames in one step: pass only its next frame")
         seen = [(pipeline, pipeline.see(frame)) for pipeline, frame in frames]
         features = iter(self._encode([crop for _, one in seen for crop in one.crops]))
         taken = [

@@ -1,4 +1,4 @@
-"""Two scorers and the same windows in, the difference of their logits out."""
+"""Compare the logits of two scorers on the same windows."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,11 +18,11 @@ from istvt.scorer import Scorer
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a step may change; None where that measure does not gate.
+    """The largest change that a step may cause; None if a measure does not gate.
 
     Attributes:
-        max_abs_logit: the largest difference of a logit.
-        flip_fraction: windows on the other side of logit 0.
+        max_abs_logit: the largest difference between two logits.
+        flip_fraction: the fraction of windows whose logit changes sign.
     """
 
     max_abs_logit: float | None = None
@@ -35,7 +35,7 @@ TOLERANCES = {
     "bf16": Tolerance(max_abs_logit=0.3, flip_fraction=0.005),
     "int8": Tolerance(max_abs_logit=1.0, flip_fraction=0.02),
 }
-# 2.5 to 6 times what right kernels are off by, of logits near 1: `gpu_check.subject`
+# 2.5 to 6 times the error of correct kernels at logits near 1: `gpu_check.subject`
 KERNEL_LIMITS = {"fp16": 0.03, "bf16": 0.1}
 RANDOM_PIXELS = "random pixels"
 PATCHES = 4  # along each side of a random face
@@ -47,7 +47,7 @@ class SampleWindows:
 
     Attributes:
         faces: `(m, T, S, S, 3)` uint8.
-        origin: what they are, for the table: "held-out windows" or "random pixels".
+        origin: their source, for the table: "held-out windows" or "random pixels".
     """
 
     faces: UInt8Array
@@ -56,7 +56,7 @@ class SampleWindows:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """One step compared with the one before it."""
+    """The comparison of one step with the step before it."""
 
     reference: str
     candidate: str
@@ -69,7 +69,7 @@ class ParityResult:
 
     @property
     def passed(self) -> bool:
-        """Whether all logits are numbers and every measure that gates is within its tolerance."""
+        """Whether all logits are finite and every measure that gates is within its tolerance."""
         limit, flips = self.tolerance.max_abs_logit, self.tolerance.flip_fraction
         return (
             math.isfinite(self.max_abs_logit)
@@ -78,7 +78,7 @@ class ParityResult:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Turn into what JSON can hold."""
+        """Return a JSON-ready dict."""
         return {**asdict(self), "passed": self.passed}
 
 
@@ -112,14 +112,14 @@ def compare(
 
 
 def engine_tolerance(precision: str, reference: FloatArray) -> Tolerance:
-    """Say by how much engines may differ from their graphs.
+    """Return how far engines may differ from their graphs.
 
-    In half precision by less than a graph from the step before, for a wrong kernel may change
-    little: by the limit of right kernels, in proportion to the largest logit where that is above 1,
-    as rounding is, and never by more than a graph.
+    A wrong kernel may change little, so half precision has the limit of correct kernels. Rounding
+    grows with the logits, so the limit scales with the largest logit above 1. It never exceeds
+    the tolerance of a graph.
 
     Args:
-        precision: of the graphs.
+        precision: the graphs'.
         reference: the graphs' logits.
     """
     tolerance = TOLERANCES[precision]
@@ -131,9 +131,9 @@ def engine_tolerance(precision: str, reference: FloatArray) -> Tolerance:
 
 
 def random_windows(spec: ModelSpec, *, count: int = 8, seed: int = 0) -> SampleWindows:
-    """Make windows of coarse coloured patches under noise, for where there are no sample windows.
+    """Make windows of coarse coloured patches under noise, to use when no samples exist.
 
-    Pure noise would look alike everywhere to a model that averages over a picture.
+    Pure noise looks alike everywhere to a model that averages over a picture.
     """
     generator = np.random.default_rng(seed)
     size, cells = spec.image_size, (count, spec.num_frames, PATCHES, PATCHES, 3)
@@ -146,21 +146,21 @@ def random_windows(spec: ModelSpec, *, count: int = 8, seed: int = 0) -> SampleW
 
 
 def gate(results: Iterable[ParityResult]) -> None:
-    """Stop where a step is out of tolerance.
+    """Stop if a step is out of tolerance.
 
     Raises:
-        GateError: names the steps, what was measured and what is allowed.
+        GateError: names the failed steps, their measures and the allowed limits.
     """
     failed = [result for result in results if not result.passed]
     if failed:
         raise GateError(
-            "the export changed what the model says, and the old bundle was kept:\n"
+            "the export changed the model's output, so the old bundle was kept:\n"
             + format_parity(failed)
         )
 
 
 def format_parity(results: Sequence[ParityResult]) -> str:
-    """Lay results out as a table for the terminal."""
+    """Format results as a table for the terminal."""
     rows = [("step", "windows", "max |Δlogit|", "mean |Δlogit|", "flips", "allowed", "")]
     for result in results:
         rows.append(
@@ -194,9 +194,9 @@ Scored: TypeAlias = tuple[str, FloatArray]  # a name and its logits
 
 
 class ParitySteps:
-    """Scores the same windows after each step.
+    """Scores the same windows after each step and compares the logits.
 
-    Sides of logit 0 are told and not gated on random pixels: a model may put such a window there.
+    On random pixels sign changes are reported but do not gate: such a logit may lie near 0.
 
     Attributes:
         results: one for each step but the first.
@@ -209,18 +209,18 @@ class ParitySteps:
 
     @property
     def have_begun(self) -> bool:
-        """Whether there is something to compare the next step with."""
+        """Whether the next step has a step to be compared with."""
         return self._last is not None
 
     def run(self, draft: Bundle, backend: str, *, gates: bool = True) -> None:
-        """Compare what a backend says of the draft with the step before.
+        """Compare a backend's logits for the draft with those of the step before.
 
-        The next is compared with this one if it gates, else with the same as this one.
+        The next step is compared with this one if it gates, else with the same one as this.
 
         Args:
-            draft: as it is now.
-            backend: that runs it.
-            gates: False where the backend computes as the machine allows, not as the graphs say.
+            draft: the bundle in its current state.
+            backend: runs the draft.
+            gates: False if the backend's precision depends on the machine, not on the graphs.
         """
         with open_scorer(draft, backend=backend, device="cpu") as scorer:
             tolerance = TOLERANCES[scorer.info.precision] if gates else Tolerance()
@@ -235,7 +235,7 @@ class ParitySteps:
             self._compare(found, engine_tolerance(scorer.info.precision, logits), gates=True)
 
     def run_rounded(self, draft: Bundle) -> None:
-        """Compare the very graphs with each node's result rounded to its type, as a GPU does."""
+        """Compare the same graphs with each node's result rounded to its type, as a GPU does."""
         with OnnxRuntimeScorer(draft, device="cpu", rounds=True) as scorer:
             precision = scorer.info.precision
             found = self._score(f"onnxruntime {precision} rounded", scorer)

@@ -1,8 +1,8 @@
-"""Follow the faces of one source, and give each a running verdict.
+"""Follow the faces of one source and keep a running verdict on each.
 
 frame -> see: cut? faces, sampled? crops -> (encoder) -> take: windows -> (model) -> judge: verdicts
 
-What stands in brackets is the hub's, which serves many pipelines at once.
+The hub runs the steps in brackets, for many pipelines at once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,15 +27,15 @@ from istvt.video.sampling import FrameSampler
 
 @dataclass(frozen=True, eq=False)
 class TrackView:
-    """One face of one frame, with what is known of its track.
+    """One face of one frame, and the state of its track.
 
     Attributes:
         kind: the running verdict.
         probability: the running, smoothed fake probability; None before the first window.
-        window: the score of the window that ends on this frame, where one does.
+        window: the score of the window that ends on this frame, if any.
         filled: sampled faces since the last gap, at most `needed`.
-        needed: faces that make a window.
-        crops: the faces `(S, S, 3)` of `window`, oldest first, where the pipeline keeps crops.
+        needed: faces in a window.
+        crops: the faces `(S, S, 3)` of `window`, oldest first, if the pipeline keeps crops.
     """
 
     track_id: int
@@ -50,11 +50,11 @@ class TrackView:
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
-    """What sinks take: one frame with its tracks.
+    """One frame with its tracks, as sinks receive it.
 
     Attributes:
         ended: verdicts of the tracks that ended before this frame.
-        is_cut: the picture changed hard; every track before it has ended.
+        is_cut: whether the scene changed at this frame, which ends all earlier tracks.
     """
 
     frame: Frame
@@ -68,7 +68,7 @@ class Seen:
     """A frame before anything is scored.
 
     Attributes:
-        crops: `(n, S, S, 3)`, one for each of `faces`; none where the frame is not sampled.
+        crops: `(n, S, S, 3)`, one for each of `faces`; n is 0 if the frame is not sampled.
         ended: verdicts of the tracks that ended before this frame.
     """
 
@@ -92,7 +92,7 @@ FaceWindow: TypeAlias = Window[SampledFace]
 
 @dataclass
 class _Track:
-    """What is kept of one track: its last T faces and the sums of its judge."""
+    """One track's last T faces and its judge."""
 
     buffer: WindowBuffer[SampledFace]
     judge: TrackJudge
@@ -101,15 +101,15 @@ class _Track:
 class Pipeline:
     """Follows one source; for each frame call `see`, `take` and `judge` in turn, as a `Hub` does.
 
-    Memory is flat: a track keeps T faces at most, and is forgotten when it has ended.
+    Memory is constant: a track keeps at most T faces and is forgotten once it has ended.
 
     Args:
         tracker: finds faces.
-        config: of the model.
-        verdicts, scores: how scores become verdicts, and logits scores.
-        timers: take the stages' times.
-        keeps_crops: keep the crops of a track's last T faces beside their features, and hand out
-            those of each scored window.
+        config: the model's.
+        verdicts, scores: turn scores into verdicts, and logits into scores.
+        timers: measure the stages.
+        keeps_crops: keep the crops of a track's last T faces beside their features, and return
+            the crops of each scored window.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class Pipeline:
         self._tracks: dict[int, _Track] = {}
 
     def see(self, frame: Frame) -> Seen:
-        """Find the faces of the source's next frame, and crop them if it is sampled."""
-        if frame.starts_anew:  # its numbers and times may have begun anew too
+        """Find the faces in the source's next frame, and crop them if it is sampled."""
+        if frame.starts_anew:  # its index and time may have restarted too
             self._sampler, self._cuts = FrameSampler(self._config.sampling), CutDetector()
         with self.timers.time("cut"):
             is_cut = self._cuts.is_cut(frame.image)
@@ -145,7 +145,9 @@ class Pipeline:
         for face in faces:
             if face.track_id not in self._tracks:
                 self._tracks[face.track_id] = self._begin(face.track_id, frame)
-        is_sampled = self._sampler.takes(frame.index, frame.time_s)  # of every frame, faces or not
+        is_sampled = self._sampler.takes(
+            frame.index, frame.time_s
+        )  # called on every frame, even without faces
         return Seen(
             frame=frame,
             faces=tuple(faces),
@@ -164,7 +166,7 @@ class Pipeline:
         faces = seen.faces if len(seen.crops) else ()
         for face, crop, item in zip(faces, seen.crops, features, strict=True):
             track = self._tracks[face.track_id]
-            # a copy, for a row would keep the crops of all faces
+            # a copy, since a view would keep the crops of all faces alive
             sampled = SampledFace(item, crop.copy() if self._keeps_crops else None)
             window = track.buffer.push(sampled, index=frame.index, time_s=frame.time_s)
             track.judge.see(frame.time_s, gaps=track.buffer.gaps)
@@ -193,7 +195,7 @@ class Pipeline:
         )
 
     def finish(self) -> tuple[Verdict, ...]:
-        """End every track that still runs; the source is over."""
+        """End every track that still runs, since the source is over."""
         return tuple(self._end_all())
 
     def _crop(self, frame: Frame, faces: Sequence[TrackedFace]) -> UInt8Array:

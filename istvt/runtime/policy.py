@@ -1,4 +1,4 @@
-"""Logits of one track in, verdicts out: smoothed while it runs, the mean once it has ended."""
+"""Turn logits into verdicts: on a track while it runs and once it has ended, and on a source."""
 
 import logging
 import math
@@ -10,19 +10,19 @@ from istvt.records import Score, Verdict, VerdictKind
 
 logger = logging.getLogger(__name__)
 
-GAPS_NOTED_AT = 60  # sampled faces of a track, after which missing windows are spoken of
+GAPS_NOTED_AT = 60  # sampled faces of a track, after which missing windows are logged
 
 
 @dataclass(frozen=True)
 class VerdictPolicy:
-    """When a score becomes a verdict.
+    """Sets when a score becomes a verdict.
 
     Attributes:
         threshold: the fake probability in the middle of the band.
-        band: half-width around the threshold in which nothing is concluded.
-        hysteresis: how far beyond the threshold a running verdict must go before it is given up.
-        smoothing: weight of the past in the running mean, 0 to below 1.
-        min_windows: windows that a track needs before anything is concluded.
+        band: half-width of the band around the threshold that is inconclusive.
+        hysteresis: how far beyond the threshold a score must move to end a running verdict.
+        smoothing: weight of the past in the running mean, at least 0 and below 1.
+        min_windows: windows that a track needs before it gets a verdict.
     """
 
     threshold: float = 0.5
@@ -47,7 +47,7 @@ class VerdictPolicy:
             )
 
     def judge(self, probability: float) -> VerdictKind:
-        """Judge one probability without looking back."""
+        """Judge one probability on its own, without the verdict before it."""
         if probability >= self.threshold + self.band:
             return VerdictKind.FAKE
         if probability <= self.threshold - self.band:
@@ -55,7 +55,7 @@ class VerdictPolicy:
         return VerdictKind.INCONCLUSIVE
 
     def judge_again(self, probability: float, before: VerdictKind) -> VerdictKind:
-        """Judge with hysteresis: leaving fake or real takes more than reaching it did."""
+        """Judge with hysteresis: a verdict holds until `hysteresis` beyond the threshold."""
         if before is VerdictKind.FAKE and probability > self.threshold - self.hysteresis:
             return before
         if before is VerdictKind.REAL and probability < self.threshold + self.hysteresis:
@@ -64,7 +64,7 @@ class VerdictPolicy:
 
 
 def to_score(logit: float, policy: ScorePolicy) -> Score:
-    """Turn a logit into a probability, by the bundle's calibration where it has one."""
+    """Turn a logit into a probability, calibrated if the bundle has a temperature."""
     scaled = logit / (policy.temperature or 1.0)
     probability = 1 / (1 + math.exp(-scaled)) if scaled >= 0 else 1 - 1 / (1 + math.exp(scaled))
     return Score(
@@ -73,7 +73,7 @@ def to_score(logit: float, policy: ScorePolicy) -> Score:
 
 
 class TrackJudge:
-    """Follows one track's windows from the first to the last; keeps sums, not windows."""
+    """Judges one track from its windows, of which it keeps only sums."""
 
     def __init__(self, track_id: int, *, start_s: float, policy: VerdictPolicy) -> None:
         self.track_id = track_id
@@ -89,7 +89,7 @@ class TrackJudge:
         self._calibrated = False
 
     def see(self, time_s: float, *, gaps: int = 0) -> None:
-        """Note that the face was sampled at this time, after so many gaps in all."""
+        """Count a sampled face at this time; `gaps` counts the track's gaps until now."""
         self.frames += 1
         self.gaps = gaps
         self._end_s = time_s
@@ -97,11 +97,11 @@ class TrackJudge:
             logger.warning("track %d: %s", self.track_id, self._why_starved())
 
     def add_broken(self) -> None:
-        """Note a window whose score is not a number; it counts for nothing."""
+        """Count a window whose score is not a number; the verdict ignores it."""
         self.broken += 1
 
     def add(self, score: Score) -> VerdictKind:
-        """Take the score of the window that ends now; returns the running verdict."""
+        """Add the score of the window that ends now, and return the running verdict."""
         self.windows += 1
         self._calibrated = score.calibrated
         self._probability_sum += score.fake_probability
@@ -113,7 +113,7 @@ class TrackJudge:
         return self.kind
 
     def verdict(self) -> Verdict:
-        """Judge the track as a whole: by the mean over its windows, as the paper scores videos."""
+        """Judge the whole track by the mean over its windows, as the paper scores videos."""
         score = self._mean_score()
         if score is None or self.windows < self._policy.min_windows:
             kind = VerdictKind.INCONCLUSIVE
@@ -140,13 +140,13 @@ class TrackJudge:
         )
 
     def _is_starved(self) -> bool:
-        """Whether windows are missing because frames come too far apart."""
+        """Check whether windows are missing because frames come too far apart."""
         return self.windows == 0 and self.gaps > self.frames // 2
 
     def _why_starved(self) -> str:
         return (
             f"no window: {self.gaps} of {self.frames} sampled faces came too long after the one "
-            "before for a window of consecutive frames; take a faster backend or a smaller preset, "
+            "before for a window of consecutive frames; use a faster backend or a smaller preset, "
             "or train with a lower --sample-fps"
         )
 
@@ -161,7 +161,7 @@ class TrackJudge:
 
 
 class SourceJudge:
-    """Sums up the tracks of one source; keeps one verdict of each kind, however many come."""
+    """Judges one source from its tracks, of which it keeps only the strongest of each kind."""
 
     def __init__(self, policy: VerdictPolicy) -> None:
         self.tracks = 0
@@ -170,7 +170,7 @@ class SourceJudge:
         self._undecided = 0
 
     def add(self, verdict: Verdict) -> None:
-        """Take a track that has ended."""
+        """Add the verdict on a track that has ended."""
         self.tracks += 1
         if verdict.score is None or verdict.windows < self._policy.min_windows:
             self._undecided += 1
@@ -180,11 +180,11 @@ class SourceJudge:
             self._strongest[verdict.kind] = verdict
 
     def verdict(self, *, end_s: float, broken: str | None = None) -> Verdict:
-        """Judge the source: fake where one face is, real where all that could be judged are.
+        """Judge the source: fake if any face is fake, real if every face with a verdict is real.
 
         Args:
             end_s: when the source ended.
-            broken: why it was not read to its end; then nothing is concluded of the whole.
+            broken: why it was not read to its end, which makes the verdict inconclusive.
         """
         kind, strongest, reason = self._conclude()
         if broken is not None:

@@ -13,12 +13,12 @@ FRAMES_BETWEEN_NEWS = 10
 
 
 def find_sources(paths: Sequence[Path]) -> list[Path]:
-    """List the videos of folders, in order of their names, and whatever else was named.
+    """List the videos of folders, sorted by name, and every other path as it is.
 
-    A folder without videos stays as it is: it may be a folder of images.
+    A folder without videos is kept too: it may be a folder of images.
 
     Raises:
-        SourceNotFoundError: a path is not there.
+        SourceNotFoundError: a path does not exist.
     """
     found: list[Path] = []
     for path in paths:
@@ -37,15 +37,15 @@ def score_sources(
     *,
     progress: Progress = ignore,
 ) -> list[SessionReport]:
-    """Judge recordings one after another; one that cannot be read does not stop the rest.
+    """Judge recordings one after another; an unreadable one does not stop the rest.
 
     Args:
         paths: from `find_sources`.
-        make_session: gives a fresh session, with a fresh pipeline, for each recording.
-        progress: told ("files", done, total), and (name, frames read, frames declared).
+        make_session: returns a fresh session, with a fresh pipeline, for each recording.
+        progress: called with ("files", done, total) and (name, frames read, frames declared).
 
     Raises:
-        SourceError: there is one path only, and it cannot be read at all.
+        SourceError: the only path cannot be read at all.
     """
     reports: list[SessionReport] = []
     for done, path in enumerate(paths):
@@ -66,7 +66,7 @@ def score_sources(
 
 
 class _FrameCount(Sink):
-    """Reports how far a recording has been read."""
+    """Reports how many frames of a recording have been read."""
 
     def __init__(self, source: Source, progress: Progress) -> None:
         self._source, self._progress = source, progress

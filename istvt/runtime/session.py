@@ -1,4 +1,4 @@
-"""Run one source through a pipeline to a verdict on the whole."""
+"""Run one source through a pipeline and judge it as a whole."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,22 +13,22 @@ from istvt.runtime.pipeline import FrameResult, Pipeline
 from istvt.runtime.policy import SourceJudge, VerdictPolicy
 from istvt.video.source import Source
 
-LIVE_TRACKS_KEPT = 50  # verdicts; those of a month would fill the memory
+LIVE_TRACKS_KEPT = 50  # verdicts; a month of them would fill the memory
 
 
 @dataclass(frozen=True)
 class SessionReport:
-    """What came of one source.
+    """The outcome of one source.
 
     Attributes:
         verdict: on the whole source.
-        last_tracks: verdicts of the tracks that still ran at the end.
-        tracks: verdicts of the latest tracks, as many as the session keeps.
-        tracks_seen: how many tracks there were in all.
-        frames_dropped: pictures of a live source that came while another was being worked on.
+        last_tracks: verdicts on the tracks that were still running at the end.
+        tracks: verdicts on the latest tracks, as many as the session keeps.
+        tracks_seen: the number of all tracks.
+        frames_dropped: frames of a live source that arrived while another was being processed.
         is_live: whether the source was a camera or a stream.
-        partial: why the source was not read to its end; None where it was.
-        was_interrupted: the user stopped it.
+        partial: why the source was not read to its end; None if it was.
+        was_interrupted: whether the user stopped it.
     """
 
     source: str
@@ -45,34 +45,34 @@ class SessionReport:
 
 
 class Sink(Protocol):
-    """Takes what the pipeline says of each frame; subclasses may leave out `finish` and `close`."""
+    """Receives each frame's result; subclasses may leave out `finish` and `close`."""
 
     def take(self, result: FrameResult) -> bool:
-        """Take one frame; returns False to ask for the end."""
+        """Take one frame's result; return False to ask for the end."""
         ...
 
     def finish(self, report: SessionReport) -> None:
-        """Take the verdicts of the tracks that ran to the end, and that on the whole."""
+        """Take the report: the last tracks' verdicts and the verdict on the source."""
         return
 
     def close(self) -> None:
-        """Let go of files and windows; called whatever ended the session."""
+        """Release files and windows; called however the session ended."""
         return
 
 
 class Session:
-    """One source, once: iterate it for a result a frame, or let `run` feed sinks.
+    """Reads one source once: iterate over it to get each frame's result, or `run` it with sinks.
 
-    A source that breaks ends the loop; `report` says so. Leaving the loop stops the session, and
-    another loop continues it, until `report` is called. Source and scorer stay the caller's.
+    A source that breaks ends the loop, and `report` gives the reason. Leaving the loop pauses the
+    session; another loop resumes it, until `report` is called. The caller closes source and scorer.
 
     Args:
-        source, pipeline: a pipeline that has seen no other source.
+        source, pipeline: the pipeline must not have seen another source.
         hub: encodes and scores.
-        policy: of the verdict on the whole.
-        keep_tracks: how many verdicts of tracks to keep; None keeps all of a recording's, and the
-            latest 50 of a live source.
-        max_frames: stop after so many.
+        policy: judges the whole source.
+        keep_tracks: how many track verdicts to keep; None keeps all of a recording's and a live
+            source's latest 50.
+        max_frames: stop after this many frames.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Session:
         self._report: SessionReport | None = None
 
     def __iter__(self) -> Iterator[FrameResult]:
-        """Give the results of the frames not read yet."""
+        """Yield the results of the frames not read yet."""
         while self._report is None and self._source.frames_read != self._max_frames:
             frame = self._read()
             if frame is None:
@@ -111,9 +111,9 @@ class Session:
             yield result
 
     def run(self, sinks: Sequence[Sink] = ()) -> SessionReport:
-        """Run to the source's end, to `max_frames`, to a sink's wish or to Ctrl-C.
+        """Run until the source ends, `max_frames` is reached, a sink asks to stop, or Ctrl-C.
 
-        An error that is not the source's passes through, after the sinks have been closed.
+        An error other than the source's is raised after the sinks have been closed.
         """
         with ExitStack() as stack:
             for sink in sinks:
@@ -131,7 +131,7 @@ class Session:
         return report
 
     def report(self) -> SessionReport:
-        """End the tracks that still run and sum up; nothing is read afterwards."""
+        """End the tracks that still run and return the report; nothing is read afterwards."""
         if self._report is None:
             self._report = self._sum_up(self._pipeline.finish())
         return self._report
@@ -168,7 +168,7 @@ class Session:
             self._judge.add(verdict)
 
     def _stopped_early(self) -> str | None:
-        """Say so where a recording was left before its end; a live source has none."""
+        """Return a reason if a recording was left before its end; a live source has no end."""
         read, declared = self._source.frames_read, self._source.frames_declared
         if self._source.is_live or self._is_over or read == declared:
             return None

@@ -1,4 +1,4 @@
-"""Durations of named stages in, their percentiles out; memory is flat however long it runs."""
+"""Time named stages and summarise them as percentiles, in constant memory."""
 
 import time
 from collections import deque
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KEPT_SAMPLES = 4096  # the percentiles speak of the latest so many
+KEPT_SAMPLES = 4096  # per stage; the percentiles cover only these, the latest
 
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One stage's time over a run, in milliseconds a call; `share` is of all stages' time."""
+    """One stage's time over a run, in milliseconds per call; `share` is of all stages' time."""
 
     stage: str
     calls: int
@@ -26,7 +26,7 @@ class StageSummary:
 
 
 class StageTimers:
-    """One stopwatch a stage."""
+    """Measures each stage's calls."""
 
     def __init__(self) -> None:
         self._latest: dict[str, deque[float]] = {}
@@ -49,7 +49,7 @@ class StageTimers:
         self._total_s[stage] = self._total_s.get(stage, 0.0) + seconds
 
     def summary(self) -> list[StageSummary]:
-        """Sum up, in the order in which the stages first ran."""
+        """Summarise the stages, in the order in which they first ran."""
         everything_s = sum(self._total_s.values())
         return [self._summarise(stage, everything_s) for stage in self._latest]
 
@@ -69,13 +69,13 @@ class StageTimers:
 
 
 def percentiles_ms(seconds: "deque[float] | list[float]") -> tuple[float, float, float, float]:
-    """Give p50, p90, p95 and p99 in milliseconds."""
+    """Return p50, p90, p95 and p99 in milliseconds."""
     p50, p90, p95, p99 = np.percentile(np.asarray(seconds) * 1e3, [50, 90, 95, 99])
     return float(p50), float(p90), float(p95), float(p99)
 
 
 def format_stages(summary: list[StageSummary]) -> str:
-    """Lay a summary out for the terminal."""
+    """Format a summary as a table for the terminal."""
     lines = [f"{'stage':<10}{'calls':>8}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}{'share':>8}"]
     for row in summary:
         lines.append(

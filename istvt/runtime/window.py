@@ -1,4 +1,4 @@
-"""Sampled crops or features of one track in, sliding windows out; no window spans a gap."""
+"""Collect a track's sampled crops or features into sliding windows that span no gap."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,12 +10,12 @@ Item = TypeVar("Item")
 
 
 class WindowBuffer(Generic[Item]):
-    """Keeps a track's last T items and forgets them at every gap; `gaps` counts those.
+    """Keeps a track's last T items and forgets them at every gap; `gaps` counts the gaps.
 
     Args:
         num_frames: T.
-        is_gap: told two positions `(index, time_s)`, says whether they cannot share a window;
-            usually `FrameSampler.is_gap`.
+        is_gap: called with two positions `(index, time_s)`; returns True if they cannot share a
+            window. Usually `FrameSampler.is_gap`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class WindowBuffer(Generic[Item]):
         """Add one sampled frame's item.
 
         Returns:
-            The window that ends here, or None while fewer than T items follow the last gap.
+            The window that ends at this item, or None while fewer than T items follow a gap.
         """
         if self._items and self._is_gap(self._items[-1][1:], (index, time_s)):
             self._items.clear()
@@ -47,5 +47,5 @@ class WindowBuffer(Generic[Item]):
         return Window(track_id=self.track_id, items=items, times_s=times_s)
 
     def __len__(self) -> int:
-        """Give the number of items since the last gap, at most T."""
+        """Return the number of items since the last gap, at most T."""
         return len(self._items)

@@ -1,1 +1,1 @@
-"""Labelled windows in, a run folder with weights, curves and metrics out."""
+"""Train a model on labelled windows, and write weights, curves and metrics to a run folder."""

@@ -1,13 +1,19 @@
-"""Train on labelled videos into a run folder: best weights, resumable state, metrics and a curve.
+"""Train on labelled videos, and keep weights, state, metrics and a curve in a run folder.
 
-The run folder holds `config.json` and `weights.safetensors` (the best epoch by the recipe's
-monitor), `last.safetensors` (to resume from), `training.json` (what went in), `metrics.jsonl` (one
-line an epoch), `videos.jsonl` (what there was to learn and choose from, to know it again),
-`scalars.jsonl` and `tensorboard/` (one entry a step), `sample_windows.npz` (a few
-validation windows, for the parity check of exports), `sample_blends.npz` (a few self-blended ones
-with their masks, where the training makes such) and `curve.png`. Each file is replaced as a whole,
-so a training that is killed leaves its last checkpoint. Nothing is learnt or chosen on the test
-split: of its files only size and first bytes are compared with the others', to find copies.
+The run folder holds:
+
+- `config.json` and `weights.safetensors`: the best epoch by the recipe's monitor.
+- `last.safetensors`: the state to resume from.
+- `training.json`: a description of the training.
+- `metrics.jsonl`: one line per epoch.
+- `videos.jsonl`: the videos of train and val, to recognise them later.
+- `scalars.jsonl` and `tensorboard/`: one entry per step.
+- `sample_windows.npz`: a few validation windows, for the parity check of exports.
+- `sample_blends.npz`: a few self-blended windows with their masks, if the training makes them.
+- `curve.png`.
+
+Each file is replaced as a whole, so a killed training leaves its last checkpoint. Nothing is learnt
+or chosen on the test split: only the sizes and first bytes of its files are read, to find copies.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,7 +67,7 @@ from istvt.training.trainer import Trainer
 
 __all__ = ["CURVE_FILE", "EpochResult", "FitResult", "Training", "fit"]
 
-# Those that are needed late are asked for before anything is written, too.
+# All are checked before anything is written, even those needed late.
 PACKAGES = ("safetensors.torch", "lightning_fabric", "tensorboardX", "matplotlib.figure")
 TAKES_LESS = (
     "a smaller --batch-size (with --accumulate, a step has as many windows as before), "
@@ -71,12 +77,12 @@ TAKES_LESS = (
 
 @dataclass(frozen=True)
 class Training:
-    """What to train.
+    """The model to train, and how.
 
     Attributes:
         config: the model's shape, crop and sampling.
         recipe: how to train.
-        start: `imagenet` or a run's folder to take the first weights from; None draws them.
+        start: source of the initial weights, `imagenet` or a run's folder; None draws them.
         resume: continue from `last.safetensors` in the run folder.
     """
 
@@ -93,9 +99,9 @@ class FitResult:
     Attributes:
         run: the folder.
         best: the epoch whose weights are in `weights.safetensors`.
-        skipped: videos that gave no windows, or were read in part, with the reason.
-        shared_identities: people in train and val alike, as far as the data set, or the names of
-            FaceForensics++'s files, tell.
+        skipped: videos that gave no windows or were not read to the end, with the reason.
+        shared_identities: people in both train and val, as far as the data set or
+            FaceForensics++'s file names identify them.
     """
 
     run: Path
@@ -115,27 +121,29 @@ def fit(
     progress: Progress = ignore,
     on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> FitResult:
-    """Train a model from its first weights, or continue a training that was stopped.
+    """Train a model from its initial weights, or continue a stopped training.
 
-    Where torchrun started several processes, each calls this alike; the first one prepares the
-    data, writes the files and calls `progress` and `on_epoch`.
+    With torchrun, every process makes the same call; the first one prepares the data, writes the
+    files and calls `progress` and `on_epoch`.
 
     Args:
         request: the data set and how it is read.
         out: the run folder.
         training: what to train.
-        device: None takes a GPU where there is one.
-        progress: told ("faces in SPLIT" | "listing videos" | "epoch N" | "score val", done, total).
-        on_epoch: told each finished epoch.
+        device: None uses a GPU if there is one.
+        progress: called with ("faces in SPLIT" | "listing videos" | "epoch N" | "score val", done,
+            total).
+        on_epoch: called with each finished epoch.
 
     Raises:
-        UsageError: `out` holds a run or is in use, what is resumed was begun otherwise, processes
-            and launcher or GPUs do not fit, or the loss is no longer a number.
-        DataError: a split is wrong, a class of it is left without a window, a video is in two of
-            the three, or torchrun's processes read different windows.
+        UsageError: `out` holds a run or is in use, or the resumed training was started
+            differently. Or the processes do not fit the launcher or GPUs, or the loss is no
+            longer a number.
+        DataError: a split is wrong or lacks windows of a class, a video is in two splits, or
+            torchrun's processes read different windows.
         ModelNotFoundError: there is nothing to resume.
         RuntimeEnvironmentError: a package is missing, the run cannot be written, or the GPU fails.
-        TrainingStopped: a signal asked for it, and the state is kept; a KeyboardInterrupt.
+        TrainingStopped: a signal stopped it, and the state is kept. It is a KeyboardInterrupt.
     """
     _check_call(training)
     recipe, is_first = training.recipe, is_first_process()
@@ -168,7 +176,7 @@ def fit(
 
 
 def _check_call(training: Training) -> None:
-    """Refuse what no training can begin with, before anything is read or written."""
+    """Refuse an impossible call, before anything is read or written."""
     refuse_other_launchers()
     if training.resume and training.start is not None:
         raise UsageError(
@@ -179,7 +187,7 @@ def _check_call(training: Training) -> None:
 
 
 def _check_run(out: Path, request: DataRequest, training: Training) -> Plan:
-    """Give the plan, once it is known to fit the run folder."""
+    """Return the plan, after checking that it fits the run folder."""
     data = request.data
     facts = DataFacts(str(data.resolve()), request.max_frames, request.layout, codec_of(data))
     plan = Plan(training.config, training.recipe, facts, processes=count_processes())
@@ -202,11 +210,11 @@ def _open(request: DataRequest, training: Training, progress: Progress) -> DataS
 
 
 def _first_model(out: Path, training: Training, where: torch.device) -> tuple[VideoModel, Settled]:
-    """Make the model with its first weights, and settle the precision to train it in."""
+    """Build the model with its initial weights, and settle the precision to train it in."""
     torch.manual_seed(training.recipe.seed)
     model = build_model(training.config)
     if training.recipe.checkpoint_activations:
-        blocks_of(model)  # refuses before anything is read
+        blocks_of(model)  # to refuse a model without blocks early
     if training.start is not None:
         load_start(model, training.start)
     asked = restored_precision(out) if training.resume else training.recipe.precision
@@ -223,14 +231,14 @@ def _write_down(
     settled: Settled,
     progress: Progress,
 ) -> tuple[str, ...]:
-    """See that all processes, and a resumed training, have the same videos; describe the training.
+    """Check that all processes and a resumed training have the same videos, and describe it.
 
     Returns:
-        The people who are in train and val alike.
+        The people in both train and val.
 
     Raises:
         DataError: a process has other videos.
-        UsageError: the training began with others.
+        UsageError: the training was started with other videos.
     """
     videos = list_videos(splits, data.manifest.root)
     processes.refuse_different(digest_of(videos), f"the windows of {data.request.data}")
@@ -243,7 +251,7 @@ def _write_down(
         "device": str(processes.device),
         "precision": settled.precision,
     }
-    with processes.first_goes_first():  # of many videos the content takes minutes
+    with processes.first_goes_first():  # reading many videos takes minutes
         if processes.is_first:
             with writing(out):
                 start, resume = training.start, training.resume
@@ -262,7 +270,7 @@ def _run(
     on_epoch: Callable[[EpochResult], None] | None,
     draws: bool,
 ) -> None:
-    """Train to the end, or to where a signal stops it, and draw what there is by then."""
+    """Train until the end or a signal, and draw the curve of all finished epochs."""
     try:
         with stop_requests() as stop, trainer.running(stop, resume=resume):
             while not trainer.is_done():

@@ -68,7 +68,7 @@ class Stepper:
 
 
 def blocks_of(model: VideoModel) -> CheckpointsBlocks:
-    """Give a model whose activations can be checkpointed.
+    """Return the model as one whose activations can be checkpointed.
 
     Raises:
         UsageError: it has no such blocks.

@@ -1,4 +1,4 @@
-"""Run one training: epoch after epoch, each validated, checkpointed and stoppable."""
+"""Run one training: train, validate and checkpoint each epoch, and stop on request."""
 
 import time
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ from istvt.training.stop import StopRequest, TrainingStopped
 
 
 class Clock:
-    """Seconds of training and validation, with those before a resume.
+    """Measures the seconds of training and validation, including those before a resume.
 
-    Every process has its own; what they decide by is `now_s`, which they agree on after each step.
+    Every process has its own clock. Decisions use `now_s`, which all agree on after each step.
 
     Attributes:
-        now_s: as agreed last.
-        val_s: what the last validation took.
+        now_s: the time last agreed on.
+        val_s: the duration of the last validation.
     """
 
     def __init__(self, recipe: TrainRecipe, *, steps_per_epoch: int, setup_s: float = 0.0) -> None:
@@ -42,25 +42,25 @@ class Clock:
         self.now_s, self.val_s = setup_s, 0.0
 
     def read_s(self) -> float:
-        """Read this process's own."""
+        """Read this process's own time."""
         return self._before_s + time.perf_counter() - self._started
 
     def go_on_from(self, elapsed_s: float) -> None:
-        """Add what a training took before it was stopped."""
+        """Add the time that a training took before it was stopped."""
         self._before_s = elapsed_s
         self.now_s = self.read_s()
 
     def share_done(self, step: int) -> float:
-        """Give the finished share of the training, 0 to 1, before a step."""
+        """Return the share of the training that is finished before a step, 0 to 1."""
         recipe = self._recipe
         if recipe.epochs is not None:
             return step / (recipe.epochs * self._steps_per_epoch)
-        # Measuring the precision takes no step, and must not use up the warm-up.
+        # Settling the precision trains nothing, so it must not use up the warm-up.
         whole_s = max((recipe.budget_s or 0.0) - self._setup_s, 1e-3)
         return (self.now_s - self._setup_s) / whole_s
 
     def is_out_of_time(self) -> bool:
-        """Say whether only the next validation still fits, taking as long as the last one did."""
+        """Return whether only one validation still fits, if it takes as long as the last one."""
         budget_s = self._recipe.budget_s
         return budget_s is not None and self.now_s + self.val_s >= budget_s
 
@@ -69,16 +69,16 @@ __all__ = ["METRICS_FILE", "EpochResult", "Trainer"]
 
 
 class Trainer:
-    """One training in progress: what moves the model, where it is, and the epochs so far.
+    """One training in progress: its state, its position and its finished epochs.
 
     Args:
-        run: the folder, written by the first process alone.
-        plan: what the training was asked to do.
-        model: with its first weights, on the CPU.
+        run: the folder, written only by the first process.
+        plan: the requested training.
+        model: with its initial weights, on the CPU.
         train, val: the windows.
-        processes: that train together.
-        settled: the number format of the forward passes; what settling it took is training time.
-        progress: told ("epoch N" | "score val", done, total).
+        processes: those that train together.
+        settled: the number format of the forward passes; the time to settle it counts as training.
+        progress: called with ("epoch N" | "score val", done, total).
     """
 
     def __init__(
@@ -114,11 +114,11 @@ class Trainer:
 
     @contextmanager
     def running(self, stop: StopRequest, *, resume: bool) -> Iterator[None]:
-        """Begin, or go on from the newest checkpoint; what was tracked is whole after the block.
+        """Start, or resume from the newest checkpoint; the tracked values are complete afterwards.
 
         Args:
-            stop: asked after each step whether to end.
-            resume: go on.
+            stop: checked after each step.
+            resume: whether to resume.
         """
         self._stop = stop
         if resume:
@@ -127,13 +127,13 @@ class Trainer:
             self._clock.go_on_from(found.elapsed_s)
             self._kept_s = self._clock.read_s()
         else:
-            self._keep()  # killed in its first epoch, a training can be resumed too
+            self._keep()  # so that a training killed in its first epoch can be resumed too
         is_between_epochs = self._position.step == 0
         with self._keeper.tracking(self._steps_taken(), is_validated=is_between_epochs):
             yield
 
     def is_done(self) -> bool:
-        """Say whether epochs, seconds or patience are used up; a budget gets one epoch at least."""
+        """Return whether epochs, budget or patience are used up; a budget allows one epoch."""
         recipe = self.plan.recipe
         if is_stale(self.epochs, recipe.monitor, patience=recipe.patience):
             return True
@@ -142,10 +142,10 @@ class Trainer:
         return bool(self.epochs) and self._clock.is_out_of_time()
 
     def run_epoch(self) -> EpochResult:
-        """Train on one draw of windows, or on what the budget leaves of it, and validate.
+        """Train on one draw of windows, or as many as the budget allows, and validate.
 
         Raises:
-            TrainingStopped: a signal asked for it; the state is kept.
+            TrainingStopped: a signal stopped it; the state is kept.
             UsageError: the loss is no longer a number.
             RuntimeEnvironmentError: the run cannot be written.
         """
@@ -169,7 +169,7 @@ class Trainer:
         return result
 
     def _train(self) -> None:
-        """Take the steps of the epoch under way that are still to be taken."""
+        """Take the remaining steps of the current epoch."""
         self._state.model.train()
         samples = self._material.draw(self._position.epoch)
         plan = self._plan_batches(len(samples))
@@ -189,7 +189,7 @@ class Trainer:
 
     def _step(self, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> None:
         loss = self._stepper.step(batches)
-        # One exchange a step: all processes must stop, and end the epoch, at the same one.
+        # One exchange per step: all processes must stop and end the epoch at the same step.
         loss, is_asked, self._clock.now_s = self._processes.mean(
             loss, self._stop.is_set, self._clock.read_s()
         )
@@ -232,7 +232,7 @@ class Trainer:
 
     def _report_validation(self, stage: str, done: int, total: int) -> None:
         self._progress(stage, done, total)
-        if self._stop.is_set and self._processes.world == 1:  # others would wait for this one
+        if self._stop.is_set and self._processes.world == 1:  # other processes would wait
             self._stop_here()
 
     def _plan_batches(self, count: int) -> BatchPlan:

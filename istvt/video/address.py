@@ -11,7 +11,7 @@ _SCHEME = re.compile(r"^\s*([a-z][a-z0-9+.-]+):/{1,2}(.*)$", re.IGNORECASE | re.
 
 
 def scheme_of(spec: str) -> str | None:
-    """Return `rtsp` of `rtsp://...`; None if this is no URL."""
+    """Return `rtsp` of `rtsp://...`; None if this is not a URL."""
     match = _SCHEME.match(spec)
     return match[1].lower() if match else None
 

@@ -35,7 +35,7 @@ class CutDetector:
 
     Structure is the correlation of grey thumbnails, which light and exposure do not change. Colours
     settle doubtful cases. Empty frames are skipped, so that a white-out or a black frame within a
-    shot is no cut.
+    shot is not a cut.
     """
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ def open_video(path: Path, *, decode_threads: int | None = None) -> RecordedSour
         decode_threads: number of threads; None lets FFmpeg use one per core.
 
     Raises:
-        UnreadableSourceError: the file cannot be opened, is no video, or no frame decodes.
+        UnreadableSourceError: the file cannot be opened, is not a video, or no frame decodes.
     """
     if path.stat().st_size == 0:
         raise UnreadableSourceError(f"{path}: the file is empty (0 bytes); copy or record it again")

@@ -106,7 +106,7 @@ def test_a_named_model_that_is_not_there_is_an_error(
 
 
 def test_engines_need_a_bundle(asked: list[dict[str, object]]) -> None:
-    with pytest.raises(UsageError, match=r"tensorrt runs engines.*give --model a bundle"):
+    with pytest.raises(UsageError, match=r"tensorrt runs engines.*pass a bundle as --model"):
         measure.bench(preset="tiny", backend=["torch", "tensorrt"])
     with pytest.raises(ModelNotFoundError, match="no bundle here"):
         measure.bench(backend=["tensorrt_rtx"])
@@ -131,8 +131,8 @@ def test_a_wrong_option_is_found_before_anything_long_begins(
 @pytest.mark.parametrize(
     ("option", "name", "told"),
     [
-        ("png", "x.foo", r"x\.foo names no format of pictures: end it in .*\.png"),
-        ("png", "x", "names no format"),
+        ("png", "x.foo", r"x\.foo is not a known picture format: use .*\.png"),
+        ("png", "x", "is not a known picture format"),
         ("png", "file/x.png", r"x\.png cannot be written \((Not a directory|File exists)\)"),
         ("json", "file/x.json", r"x\.json cannot be written"),
         ("json", "folder", r"folder cannot be written \(Is a directory\)"),

@@ -58,9 +58,8 @@ def test_it_counts_and_names_what_comes_next(
         ["val", "real", "-", "3", "12", "1", "7", "2"],
         ["all", "5", "36", "3", "21", "2"],
     ]
-    assert f"2 of 5 videos give no window, or were read in part; all are in {out}/broken.csv:" in (
-        told.out
-    )
+    broken = f"2 of 5 videos give no window, or were not read to the end; all are in {out}/broken"
+    assert f"{broken}.csv:" in told.out
     assert f"  {data}/val/real/none.mp4: no face in" in told.out
     fakes = "--fakes self-blended"  # there is none in val
     assert lines[-1] == f"  istvt train {out} --preset tiny --sample-fps 12.5 {fakes}"
@@ -175,7 +174,7 @@ def test_a_signal_stops_it_at_once_and_the_next_call_goes_on(
     _, stderr = process.communicate(timeout=30)
     assert time.monotonic() - started < 5
     assert process.returncode == ExitCode.INTERRUPTED
-    assert f"stopped: {out} keeps what is done; the same command resumes" in stderr
+    assert f"stopped: {out} keeps the finished videos; the same command resumes" in stderr
     assert "Traceback" not in stderr
     left = [path for path in (out / "faces").rglob("*") if path.is_file()]
     assert left

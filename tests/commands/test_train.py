@@ -162,7 +162,7 @@ def test_a_leak_test_says_what_must_come_out(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(shuffle_labels=True)[1].shuffle_labels
-    assert "must come out near 0.5" in capsys.readouterr().err
+    assert "must be near 0.5" in capsys.readouterr().err
 
 
 def test_a_leak_test_is_judged_by_an_epoch_that_was_not_chosen(

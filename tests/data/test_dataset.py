@@ -273,7 +273,7 @@ def test_a_table_is_read_once(whole, listed):
 
 def test_a_split_that_was_not_asked_for_is_never_cut(whole):
     opened = open_data(DataRequest(whole), CONFIG, splits=("train", "val"), keep_apart=True)
-    with pytest.raises(UsageError, match="was opened for train, val alone"):
+    with pytest.raises(UsageError, match="was opened only for train, val"):
         opened.split("test")
     assert not (whole / CACHE_FOLDER).exists()
 

@@ -140,6 +140,6 @@ def test_int8_is_calibrated_compared_and_runs_everywhere(tiny_run, tmp_path):
 def test_int8_without_windows_asks_for_clips(tmp_path):
     run = tmp_path / "run"
     save_run(run, random_model(TINY), config_of(TINY))
-    with pytest.raises(DataError, match="give --clips"):
+    with pytest.raises(DataError, match="pass --clips"):
         export_run(run, tmp_path / "model.istvt", precision="int8")
     assert not (tmp_path / "model.istvt").exists()

@@ -1,1 +1,1 @@
-"""Read each known data set layout into a manifest of labelled videos."""
+"""Read known data set layouts into a manifest of labelled videos."""

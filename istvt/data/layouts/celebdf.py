@@ -164,7 +164,7 @@ def _split_people(
 def _split_officially(
     videos: Sequence[Video], listed: Collection[Path], seed: int, splits: Collection[str]
 ) -> tuple[list[Video], tuple[Note, ...]]:
-    """Use the list as test, and hold people out for val alone."""
+    """Use the official list as test, and hold out people only for val."""
     placed = [replace(v, split="test") for v in videos if v.identities and v.path in listed]
     unnamed, moved = _split_unnamed(videos, listed, seed)
     placed += unnamed

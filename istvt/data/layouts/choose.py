@@ -34,8 +34,8 @@ class LayoutOptions:
 
     Attributes:
         layout: `auto` recognises it by its folders.
-        compression: of FaceForensics++: raw, c23 or c40; None takes c23.
-        methods: the fakes to take; None takes all.
+        compression: of FaceForensics++: raw, c23 or c40; None uses c23.
+        methods: the fakes to take; None uses all.
         seed: decides the splits where the data set has none of its own.
         shared_identities: of Celeb-DF, see `layouts.celebdf`: `drop` keeps people apart, `keep`
             tests on the official list.
@@ -67,7 +67,7 @@ def read_layout(
     Args:
         data: a folder in one of the layouts, or a CSV.
         options: how to read it.
-        splits: which to list; None takes those found.
+        splits: which to list; None uses those found.
         needed: those of them that must hold a video; None is all of `splits`.
 
     Raises:

@@ -54,7 +54,7 @@ def read_ffpp(
     Args:
         data: the folder that holds `original_sequences`.
         compression: one of `COMPRESSIONS`.
-        methods: folders below `manipulated_sequences`; None takes all that exist.
+        methods: folders below `manipulated_sequences`; None uses all that exist.
         splits: the splits to read.
 
     Raises:

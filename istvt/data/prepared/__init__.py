@@ -1,1 +1,1 @@
-"""Turn videos once into shards of face crops, in a folder that later runs read."""
+"""Turn videos into shards of face crops, once, in a folder that later runs read."""

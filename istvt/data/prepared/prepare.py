@@ -49,7 +49,7 @@ def prepare(
         out: a new folder, or one that was prepared with this recipe from this data.
         recipe: what to crop.
         is_cache: the folder serves several choices of videos in turn: all shards stay in it.
-        workers: processes; None takes one per core.
+        workers: processes; None uses one per core.
         progress: called with ("faces", videos done, videos).
 
     Raises:

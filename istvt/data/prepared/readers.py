@@ -1,7 +1,7 @@
-"""Read videos in several processes, and write a shard of each or say why there is none.
+"""Read videos in several processes, and write a shard of each or report why not.
 
-A decoder's crash or a lack of memory ends one process, and costs the video that it was reading.
-Both ends of the conversation are here: the recipe is sent first, then one video after another.
+A decoder's crash or a lack of memory ends one process and loses only the video it was reading. This
+module holds both ends of the protocol: first comes the recipe, then one video after another.
 """
 
 import json
@@ -25,24 +25,24 @@ START = "import sys; sys.path[:] = {path!r}; from istvt.data.prepared.readers im
 def read_videos(
     jobs: Sequence[tuple[Path, Path]], recipe: FaceRecipe, *, workers: int
 ) -> Iterator[tuple[Path, str | None]]:
-    """Write the shard of each video; give each shard's path when its video is done with.
+    """Write the shard of each video, and yield each shard's path once its video is done.
 
-    Leaving the loop early kills what is being read.
+    Leaving the loop early kills the readers.
 
     Args:
-        jobs: videos, and where their shards go.
-        recipe: what to cut.
-        workers: processes, each with a thread for everything.
+        jobs: pairs of a video and its shard's path.
+        recipe: how faces are cropped.
+        workers: processes, each with a single thread.
 
     Yields:
         The shard's path, and why it was not written, or None.
 
     Raises:
-        UnwritableError: there is no place for a shard.
+        UnwritableError: a shard cannot be written.
         RuntimeEnvironmentError: processes end before they can read.
     """
     readers = [ReaderProcess(recipe) for _ in range(min(workers, len(jobs)))]
-    idle: LifoQueue[ReaderProcess] = LifoQueue()  # those that have started come first
+    idle: LifoQueue[ReaderProcess] = LifoQueue()  # reuse started ones first
     for reader in readers:
         idle.put(reader)
 
@@ -67,9 +67,9 @@ def read_videos(
 
 
 class ReaderProcess:
-    """Reads one video after another in a process, which starts with the first of them.
+    """Reads one video after another in a process, which starts with the first video.
 
-    Where it has died over a video, another one starts with the next.
+    If a video kills the process, another one starts with the next video.
     """
 
     def __init__(self, recipe: FaceRecipe) -> None:
@@ -101,14 +101,14 @@ class ReaderProcess:
         return cast("str | None", answer["reason"])
 
     def stop(self) -> None:
-        """Kill the process, from another thread perhaps; no other will start."""
+        """Kill the process and start no other; may be called from another thread."""
         with self._lock:
             self._is_stopped = True
             if self._child is not None:
                 self._child.kill()
 
     def close(self) -> None:
-        """Let go of everything, once no thread reads any more."""
+        """Release the process, once no thread reads any more."""
         self.stop()
         if self._child is not None:
             self._child.close()
@@ -141,18 +141,18 @@ class ReaderProcess:
 
 
 def _describe(error: ChildEndedError) -> str:
-    hint = ", as for lack of memory: try again with fewer --workers"
+    hint = ", perhaps for lack of memory: try again with fewer --workers"
     ending = error.ending + (hint if error.code == -signal.SIGKILL else "")
     return ending + (error.last_words and f": {error.last_words}")
 
 
 def main() -> None:
-    """Be the process that reads videos, until its input ends."""
+    """Read videos on requests from standard input, until it ends."""
     serve_standard_streams(serve)
 
 
 def serve(requests: Iterable[str], replies: TextIO) -> None:
-    """Take the recipe, say that it is ready, and answer each video with why there is no shard."""
+    """Read the recipe, report that this process is ready, and answer each video."""
     lines = iter(requests)
 
     def answer(content: dict[str, Any]) -> None:

@@ -139,7 +139,7 @@ def find_portraits(
     """Read portraits; each picture must hold exactly one face.
 
     Args:
-        folder: of pictures; None takes the portrait of an astronaut that comes with scikit-image
+        folder: of pictures; None uses the portrait of an astronaut that comes with scikit-image
             (NASA, public domain).
         detect: a face detector's function.
         size_px: side of the clips' pictures.

@@ -101,7 +101,7 @@ def windows_of(faces: VideoFaces, num_frames: int) -> VideoWindows:
 
 
 def spread(windows: SplitWindows, per_video: int | None) -> list[WindowRef]:
-    """Take up to `per_video` windows of each video, evenly spread; None takes all."""
+    """Take up to `per_video` windows of each video, evenly spread; None uses all."""
     return [
         video[position]
         for video in windows.videos

@@ -33,7 +33,7 @@ BLEND_DRAWS, CHANGE_DRAWS = 1, 2  # separate random numbers, so that neither aff
 
 @dataclass(frozen=True)
 class Sample:
-    """One window of an epoch, and what to make of it.
+    """One window of an epoch, and how to use it.
 
     Attributes:
         ref: the window to read.
@@ -74,7 +74,7 @@ def draw_epoch(
 
     Args:
         windows: of the training split.
-        per_video: None takes all.
+        per_video: None uses all.
         fakes: "real" takes the data's fakes; "self-blended" blends each from its pair's real
             window and ignores the data's fakes; "mixed" takes either.
         blended_share: the probability that a fake of "mixed" is self-blended.
@@ -111,7 +111,7 @@ def held_out_samples(
 
     Args:
         windows: of a split for validation or test.
-        per_video: None takes all.
+        per_video: None uses all.
         fakes: "real" and "mixed" take the data's fakes, the only ones that represent others. With
             "self-blended", each real window comes with a blend of it, as in an epoch, and no fakes
             of the data.

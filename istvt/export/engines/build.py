@@ -254,7 +254,7 @@ class _Work:
 
     def _on_gpu(self, measure: Callable[..., _T], record: EngineRecord, content: bytes) -> _T:
         if self._gpu is None:
-            raise EngineError("an engine cannot be tried without a GPU: give --plugin on or off")
+            raise EngineError("an engine cannot be tried without a GPU: pass --plugin on or off")
         trt = load_tensorrt(self._options.flavour)
         return measure(trt, record, content, self._gpu, self._bundle.config.spec)
 

@@ -44,7 +44,7 @@ class EngineOptions:
         compute_capabilities: to build for, 89 for 8.9; TensorRT-RTX only. If empty, TensorRT-RTX
             builds for all from 8.0, and TensorRT for this machine's GPU.
         max_window_batch: windows of one pass; the encoder takes four times as many faces.
-        workspace_mb: limit of the scratch memory; None takes the library's default.
+        workspace_mb: limit of the scratch memory; None uses the library's default.
         plugin: whether TensorRT's window engine uses our fused kernels. `auto` builds it without,
             with the temporal one, and with both, and keeps the fastest that agrees with the first.
     """

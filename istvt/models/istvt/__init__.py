@@ -1,1 +1,1 @@
-"""ISTVT in PyTorch: tensors in, tensors out; no files, no video."""
+"""Implement ISTVT in PyTorch, on tensors only: no files, no video."""

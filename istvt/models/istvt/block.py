@@ -38,7 +38,7 @@ class TransformerBlock(nn.Module):
     def forward_class_token(self, tokens: Tensor) -> Tensor:
         """Compute only token (0, 0) of the output: `(B, T+1, N, C)` to `(B, C)`.
 
-        Exact where nothing else of the output is used, that is in the last block.
+        Exact if nothing else of the output is used, as in the last block.
         """
         moved = self.temporal.forward_temporal_row(self.norm_temporal(tokens))
         token = self.spatial.forward_class_token(self.norm_spatial(moved)) + tokens[:, 0, 0]
@@ -46,7 +46,7 @@ class TransformerBlock(nn.Module):
 
 
 class CheckpointedBlock(TransformerBlock):
-    """A block that keeps only its input and computes its inside again for the gradients."""
+    """A block that keeps only its input and recomputes its activations for the gradients."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map `(B, T+1, N, C)` to the same shape."""
@@ -62,6 +62,6 @@ class CheckpointedBlock(TransformerBlock):
 
 
 def _checkpoint(function: object, tokens: Tensor) -> Tensor:
-    # A block draws no random numbers, so there is no generator to put back.
+    # A block draws no random numbers, so no generator state needs restoring.
     result: Tensor = checkpoint(function, tokens, use_reentrant=False, preserve_rng_state=False)
     return result

@@ -1,4 +1,4 @@
-"""Fold ISTVT's encoder for export: norms and pixel normalisation go into its convolutions."""
+"""Fold the norms and pixel normalisation of ISTVT's encoder into its convolutions, for export."""
 
 import copy
 
@@ -11,7 +11,7 @@ from istvt.models.istvt.xception import Block, EntryFlow, SeparableConv
 
 
 class FoldedEncoder(nn.Module):
-    """The encoder as the host calls it: raw pixels in, patch features out."""
+    """The exported encoder: maps raw pixels to patch features."""
 
     def __init__(self, encoder: EntryFlow) -> None:
         super().__init__()
@@ -19,7 +19,9 @@ class FoldedEncoder(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """Map `(n, S, S, 3)` uint8 to `(n, h*w, C)`."""
-        pixels = faces.to(self.encoder.conv1.weight.dtype)  # first: TensorRT moves no uint8 about
+        pixels = faces.to(
+            self.encoder.conv1.weight.dtype
+        )  # first, since TensorRT cannot permute uint8
         images = pixels.permute(0, 3, 1, 2)
         return self.encoder(images).flatten(2).transpose(1, 2)
 
@@ -27,8 +29,8 @@ class FoldedEncoder(nn.Module):
 def fold_encoder(encoder: EntryFlow) -> EntryFlow:
     """Copy the encoder with batch norms and pixel normalisation folded into its convolutions.
 
-    The copy takes pixels in 0 to 255. Exact up to rounding: conv1 has no padding, so the
-    normalisation's offset is the same at every position.
+    The copy takes pixels in 0 to 255. The result is exact up to rounding: conv1 has no padding, so
+    the normalisation's offset is the same at every position.
     """
     folded = copy.deepcopy(encoder).eval()
     folded.conv1 = _fold_pixels(fuse_conv_bn_eval(folded.conv1, folded.bn1))

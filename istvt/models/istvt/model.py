@@ -21,9 +21,9 @@ from istvt.presets import ModelPreset
 class TokenEmbedding(nn.Module):
     """Adds the two learnt class tokens and the position embedding.
 
-    Source: Zhao et al., ISTVT, IEEE TIFS 2023. The space token comes first in every frame, then
-    the position embedding is added, then the temporal row is put before the frames; that row has
-    no position embedding.
+    Source: Zhao et al., ISTVT, IEEE TIFS 2023. The space token is put first in every frame. Then
+    the position embedding is added. Last, the temporal row is put before the frames, without a
+    position embedding.
     """
 
     def __init__(self, preset: ModelPreset) -> None:
@@ -72,9 +72,9 @@ class ISTVT(VideoModel):
 
         Args:
             features: `(m, T, h*w, C)`.
-            mask: None; the position embedding and the differences of frames need all T.
-            last_block_in_full: compute every token of the last block, although only token (0, 0)
-                is read; the result is the same.
+            mask: None, since the position embedding and the frame differences need all T frames.
+            last_block_in_full: compute every token of the last block; the result is the same,
+                since only token (0, 0) is read.
         """
         self.check_features(features)
         if mask is not None:
@@ -116,7 +116,7 @@ class ISTVT(VideoModel):
     def checkpoint_blocks(self) -> None:
         """See `CheckpointsBlocks`.
 
-        The encoder is left alone: computed twice, its batch norm would count a batch twice.
+        The encoder is not checkpointed: recomputing it would update its batch norm twice.
         """
         for block in self.blocks:
             block.__class__ = CheckpointedBlock

@@ -22,7 +22,7 @@ class Wanted:
     """How to open a backend.
 
     Attributes:
-        threads: CPU threads for the model; None takes all cores.
+        threads: CPU threads for the model; None uses all cores.
         eager_kernels: let TensorRT-RTX compile the kernels of a new batch size before running it.
             Otherwise other kernels stand in meanwhile, and times and the last digits change later.
     """

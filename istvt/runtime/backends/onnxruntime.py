@@ -31,7 +31,7 @@ class OnnxRuntimeScorer(ArrayScorer):
     Args:
         bundle: what to run.
         device: `cpu` or `auto`.
-        threads: of the model; None takes all cores.
+        threads: of the model; None uses all cores.
         rounds: round each node's output to the graph's own type, as a GPU does. bf16 graphs
             always run so: this provider has few kernels for bf16.
 

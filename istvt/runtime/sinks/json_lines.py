@@ -1,4 +1,4 @@
-"""Write results as JSON, one object a line, for pipes, logs and other programs."""
+"""Write results as JSON, one object per line, for pipes, logs and other programs."""
 
 import json
 from collections.abc import Iterable
@@ -16,15 +16,15 @@ class JsonLines:
     """Writes a line for each scored window and each verdict, and flushes it.
 
     Lines have a `type`: "window", "verdict" (a track that ended) or "summary" (the source's end).
-    A live source's windows also have `captured_at`: when the last picture was captured, in Unix
-    seconds.
+    A live source's windows also have `captured_at`: the Unix time, in seconds, at which the last
+    picture was captured.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def take(self, result: FrameResult) -> bool:
-        """Write what one frame brought; returns False once nobody reads it any more."""
+        """Write one frame's windows and verdicts; return False once the reader is gone."""
         try:
             self._write_verdicts(result.ended)
             for track in result.tracks:
@@ -41,7 +41,7 @@ class JsonLines:
             self._write({"type": "summary", **report_to_dict(report)})
 
     def close(self) -> None:
-        """The stream belongs to the caller."""
+        """Do nothing: the caller closes the stream."""
 
     def _write_verdicts(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
@@ -53,7 +53,7 @@ class JsonLines:
 
 
 def report_to_dict(report: SessionReport) -> dict[str, Any]:
-    """Turn the report on a source into what JSON can hold."""
+    """Return the report on a source as a JSON-ready dict."""
     return {
         "schema_version": SCHEMA_VERSION,
         "source": report.source,
@@ -68,7 +68,7 @@ def report_to_dict(report: SessionReport) -> dict[str, Any]:
 
 
 def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
-    """Turn a verdict into what JSON can hold."""
+    """Return a verdict as a JSON-ready dict."""
     return {
         "verdict": verdict.kind.value,
         "track": verdict.track_id,

@@ -14,7 +14,7 @@ Rectangle: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom, px
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-COLOURS = {  # RGB; told apart by the word on the label too, not by the colour alone
+COLOURS = {  # RGB; the label names the verdict too, for those who cannot see the colour
     VerdictKind.FAKE: (222, 45, 38),
     VerdictKind.REAL: (35, 139, 69),
     VerdictKind.INCONCLUSIVE: (254, 178, 76),
@@ -50,7 +50,7 @@ def draw(result: FrameResult, *, footer: str = "") -> UInt8Array:
 
 
 def label_of(track: TrackView) -> str:
-    """Say what is known of a track, short enough for a label."""
+    """Describe a track's state, short enough for a label."""
     if track.probability is None:
         return f"#{track.track_id} waiting {track.filled}/{track.needed}"
     return f"#{track.track_id} {track.kind.value} {track.probability:.0%} fake"
@@ -75,7 +75,7 @@ class _Label:
         picture: UInt8Array,
         taken: Sequence[Rectangle],
     ) -> Rectangle:
-        """Draw above a box, else below it, else above again and higher, where no label is."""
+        """Draw where no other label is: above a box, else below it, else higher above it."""
         left, top = corner
         places = [(left, top - self.height), (left, below), (left, top - 2 * self.height)]
         inside = [self._inside(picture, place) for place in places]
@@ -83,7 +83,7 @@ class _Label:
         return self.draw(picture, (free or inside)[0][:2])
 
     def draw(self, picture: UInt8Array, corner: tuple[int, int]) -> Rectangle:
-        """Draw at a corner; returns the rectangle that was filled."""
+        """Draw at a corner and return the filled rectangle."""
         left, top, right, bottom = place = self._inside(picture, corner)
         cv2.rectangle(picture, (left, top), (right, bottom), self._colour, cv2.FILLED)
         origin = (left + self._padding, top + self._padding + self._ascent)
@@ -111,7 +111,7 @@ def _draw_box(picture: UInt8Array, track: TrackView, *, scale: float) -> None:
 def _draw_bar(
     picture: UInt8Array, edge: tuple[int, int, int], probability: float, colour: Colour
 ) -> None:
-    """Fill a bar beside the box from below, in the share of the fake probability."""
+    """Fill a bar beside the box from below, in proportion to the fake probability."""
     right, top, bottom = edge
     width = max(4, round(BAR_WIDTH_RATIO * min(picture.shape[:2])))
     left = right + width // 2

@@ -18,7 +18,7 @@ QUIT_KEYS = frozenset({ord("q"), 27})  # q, Esc
 
 
 class Display:
-    """One window; `q`, Esc or its close button asks to stop.
+    """Shows pictures in a window; `q`, Esc or its close button asks to stop.
 
     Raises:
         RuntimeEnvironmentError: there is no display, or this OpenCV has no windows.
@@ -32,31 +32,31 @@ class Display:
         except cv2.error as error:
             raise RuntimeEnvironmentError(
                 "this OpenCV was built without windows: pip install opencv-python "
-                "(not -headless), or use --save out.mp4 in place of --show"
+                "(not -headless), or use --save out.mp4 instead of --show"
             ) from error
 
     def show(self, picture: UInt8Array) -> bool:
-        """Show one picture; returns False once the user asked to stop."""
+        """Show one picture; return False once the user has asked to stop."""
         cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         is_quit = cv2.waitKey(1) & 0xFF in QUIT_KEYS
         return not is_quit and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
 
     def close(self) -> None:
-        """Take the window away."""
+        """Close the window."""
         cv2.destroyWindow(self._title)
 
 
 def _check_display() -> None:
-    """Refuse before OpenCV's window toolkit does, since that aborts the process."""
+    """Refuse before OpenCV's window toolkit does, because it aborts the process."""
     has_server = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform.startswith("linux") and not has_server:
         raise RuntimeEnvironmentError(
             "--show needs a display and neither DISPLAY nor WAYLAND_DISPLAY is set: "
-            "use --save out.mp4 in its place"
+            "use --save out.mp4 instead"
         )
 
 
-FALLBACK_FPS = 25.0  # of the file's header, where the source tells no rate; its times stay true
+FALLBACK_FPS = 25.0  # in the file's header, if the source has no rate; frame times stay exact
 
 
 class Pictures:
@@ -80,7 +80,7 @@ class Pictures:
         self._start_s = 0.0
 
     def take(self, result: FrameResult) -> bool:
-        """Draw, write and show one frame; returns False once the user closed the window."""
+        """Draw, write and show one frame; return False once the user has closed the window."""
         with self._timers.time("draw"):
             picture = draw(result, footer=f"{result.frame.time_s:8.2f} s  {self._footer}")
         if self._save is not None:
@@ -89,10 +89,10 @@ class Pictures:
         return self._display is None or self._display.show(picture)
 
     def finish(self, report: SessionReport) -> None:
-        """Everything has been drawn already."""
+        """Do nothing: every frame has been drawn already."""
 
     def close(self) -> None:
-        """Finish the file and take the window away."""
+        """Finish the file and close the window."""
         if self._writer is not None:
             self._writer.close()
         if self._display is not None:
@@ -103,6 +103,9 @@ class Pictures:
             size_wh = (picture.shape[1], picture.shape[0])
             self._writer = VideoWriter(path, fps=self._fps, size_wh=size_wh)
             self._start_s = time_s
-        if (picture.shape[1], picture.shape[0]) != self._writer.size_wh:  # a stream may change it
+        if (
+            picture.shape[1],
+            picture.shape[0],
+        ) != self._writer.size_wh:  # a stream may change its size
             picture = cv2.resize(picture, self._writer.size_wh, interpolation=cv2.INTER_AREA)
         self._writer.write(picture, time_s=time_s - self._start_s)

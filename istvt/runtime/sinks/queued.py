@@ -1,4 +1,4 @@
-"""Keep a slow, hanging or failing sink from slowing or ending what it watches."""
+"""Keep a slow, hanging or failing sink from slowing or ending a session."""
 
 import logging
 from collections import deque
@@ -16,21 +16,21 @@ CLOSE_TIMEOUT_S = 3.0
 
 
 class QueuedSink:
-    """Runs a sink in a thread of its own, behind a bounded queue.
+    """Runs a sink in its own thread, behind a bounded queue.
 
-    A full queue drops its oldest result, as live sources do: the sink lags by `size` results at
-    most and catches up with the newest. A sink that raises gets no further result, but is closed.
-    All calls come from one thread, so a sink that owns a window must not be queued.
+    A full queue drops its oldest result, as live sources do, so the sink lags by at most `size`
+    results. A sink that raises receives no further result, but is closed. Do not queue a sink
+    that owns a window: its calls come from the queue's thread.
 
     Args:
-        sink: gets `take`, `finish` and `close`.
-        size: results that wait at most.
+        sink: called from the thread.
+        size: most results that wait.
         close_timeout_s: how long `close` waits for the sink.
 
     Attributes:
-        dropped: results that the sink did not get.
+        dropped: results that the sink did not receive.
         failed: calls that raised.
-        last_error: what the last of them said.
+        last_error: the type and message of the last error.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class QueuedSink:
         self._thread.start()
 
     def take(self, result: FrameResult) -> bool:
-        """Queue one result; returns False once the sink has asked for the end."""
+        """Queue one result; return False once the sink has asked for the end."""
         with self._changed:
             self._waiting.append(result)
             if self.failed or self._is_closing:
@@ -58,11 +58,11 @@ class QueuedSink:
             return not self._wants_end
 
     def finish(self, report: SessionReport) -> None:
-        """Keep the report; the sink gets it after all results, while `close` waits."""
+        """Keep the report; the sink receives it after all results, while `close` waits."""
         self._report = report
 
     def close(self) -> None:
-        """Let the sink take what waits and close; give up after `close_timeout_s`."""
+        """Wait until the sink has taken all results and closed; give up after `close_timeout_s`."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
@@ -70,7 +70,7 @@ class QueuedSink:
         with self._changed:
             if self._thread.is_alive():
                 logger.warning(
-                    "sink %s did not close within %g s: %d results that waited are lost",
+                    "sink %s did not close within %g s: %d waiting results are lost",
                     self._name,
                     self._close_timeout_s,
                     len(self._waiting),
@@ -86,7 +86,7 @@ class QueuedSink:
         self._call(self._sink.close)
 
     def _next(self) -> FrameResult | None:
-        """Wait for a result; None where none waits and none will come."""
+        """Wait for the next result; return None once the queue is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
             return self._waiting.popleft() if self._waiting else None

@@ -1,4 +1,4 @@
-"""Lay session reports out as tables for the terminal, JSON or CSV."""
+"""Format session reports for the terminal, JSON or CSV."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ CSV_FIELDS = (
 
 
 def exit_code(reports: Sequence[SessionReport]) -> ExitCode:
-    """Say done only where every source was read and judged."""
+    """Return the exit code: `DONE` only if every source was read and judged."""
     if any(report.was_interrupted for report in reports):
         return ExitCode.INTERRUPTED
     if all(report.frames_read == 0 or (report.is_live and report.partial) for report in reports):
@@ -37,7 +37,7 @@ def exit_code(reports: Sequence[SessionReport]) -> ExitCode:
 
 
 def format_session(report: SessionReport) -> str:
-    """Lay one source out: a line for the whole, a line for each track kept."""
+    """Format one source: two lines for the whole, then a line for each track kept."""
     read = f"{report.frames_read}"
     if report.frames_declared is not None:
         read += f" of {report.frames_declared}"
@@ -52,7 +52,7 @@ def format_session(report: SessionReport) -> str:
 
 
 def format_table(reports: Sequence[SessionReport]) -> str:
-    """Lay many sources out, a line each."""
+    """Format many sources, a line for each."""
     width = max((len(report.source) for report in reports), default=6)
     lines = [f"{'source':<{width}}  {'verdict':<13}{'fake':>7}{'windows':>9}{'tracks':>8}  frames"]
     for report in reports:
@@ -67,12 +67,12 @@ def format_table(reports: Sequence[SessionReport]) -> str:
 
 
 def format_reports(reports: Sequence[SessionReport]) -> str:
-    """Lay one source out with its tracks, or many with a line each."""
+    """Format one source with its tracks, or many with a line for each."""
     return format_session(reports[0]) if len(reports) == 1 else format_table(reports)
 
 
 def to_dicts(reports: Sequence[SessionReport]) -> list[dict[str, Any]]:
-    """Return one object for each source, its tracks inside, for JSON."""
+    """Return a JSON-ready dict for each source, with its tracks inside."""
     return [
         {
             **report_to_dict(report),
@@ -83,7 +83,7 @@ def to_dicts(reports: Sequence[SessionReport]) -> list[dict[str, Any]]:
 
 
 def to_csv(reports: Sequence[SessionReport]) -> str:
-    """Give a CSV table with a header and one row a source."""
+    """Return a CSV table with a header and one row per source."""
     text = io.StringIO()
     table = csv.DictWriter(text, CSV_FIELDS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()

@@ -1,4 +1,4 @@
-"""Show progress on the terminal, in a line that a person can follow."""
+"""Show a stream's progress on the terminal, in one line."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ WIDTH = 100
 
 
 class StatusLine:
-    """On a terminal one line that changes; elsewhere a line for each track that ends."""
+    """Updates one line on a terminal; elsewhere writes a line for each track that ends."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -24,7 +24,7 @@ class StatusLine:
         self._frames = 0
 
     def take(self, result: FrameResult) -> bool:
-        """Show where the stream is and what is said of the faces in sight."""
+        """Show the stream's time, its frame rate and the state of each visible face."""
         self._frames += 1
         now_s = self._clock()
         if self._is_terminal and now_s - self._shown_s >= REFRESH_S:
@@ -41,10 +41,10 @@ class StatusLine:
         return True
 
     def finish(self, report: SessionReport) -> None:
-        """Clear the line; the report follows it."""
+        """Do nothing: the report follows."""
 
     def close(self) -> None:
-        """Leave the terminal clean."""
+        """Clear the line."""
         if self._is_terminal:
             self._stream.write("\r" + " " * WIDTH + "\r")
             self._stream.flush()

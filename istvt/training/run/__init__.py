@@ -1,1 +1,1 @@
-"""Keep a training on disk: recipe, checkpoints, metrics, curve."""
+"""Keep a training on disk: its recipe, checkpoints, metrics and curve."""

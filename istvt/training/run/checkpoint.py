@@ -1,10 +1,10 @@
-"""The state that a training resumes from, in one safetensors file: no pickle is read.
+"""Save and restore the state that a training resumes from, in one safetensors file.
 
-Tensors are the weights, their average, the optimizer's moments and the random generators; the rest
-is JSON in the file's header. One file is replaced as a whole, so a kill leaves the old state or the
-new. In a training of several processes all have the same state, and the first one writes it: what
-a step draws, for dropout, all draw alike, and what each window goes through is fixed by its place
-in the epoch.
+The tensors are the weights, their average, the optimizer's moments and the random generators. The
+rest is JSON in the file's header; no pickle is read. The file is replaced as a whole, so a kill
+leaves the old state or the new. With several processes all have the same state, and the first one
+writes it. This holds since all processes draw the same dropout, and a window's augmentation depends
+only on its place in the epoch.
 """
 
 import json
@@ -30,11 +30,11 @@ from istvt.training.run.recipe import TrainRecipe
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Where the data is and how it is read; which videos they are is in `known`.
+    """Where the data is and how it is read; `known` lists its videos.
 
     Attributes:
-        folder: resolved; it may be moved.
-        max_frames: sampled frames read of each video; None is all.
+        folder: resolved; the data may move later.
+        max_frames: sampled frames read from each video; None reads all.
         layout: how the folder was read.
         codec: how the faces are packed: png, or jpeg with its quality.
     """
@@ -46,7 +46,7 @@ class DataFacts:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataFacts":
-        """Read what `asdict` and JSON made of it."""
+        """Read the output of `asdict`, after a round trip through JSON."""
         layout = dict(values["layout"])
         if layout["methods"] is not None:
             layout["methods"] = tuple(layout["methods"])
@@ -54,7 +54,7 @@ class DataFacts:
 
 
 def codec_of(data: Path) -> str:
-    """Say how the faces of a prepared folder are packed; those of videos are made as png.
+    """Return how a prepared folder packs its faces; the faces of raw videos are packed as png.
 
     Raises:
         DataError: the folder is damaged.
@@ -70,7 +70,7 @@ HEADER = "istvt_training"
 
 
 class Scaling(Protocol):
-    """Fabric's precision plugin: it holds the loss scale of fp16, and nothing for the others."""
+    """Fabric's precision plugin, which holds the loss scale of fp16."""
 
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...  # noqa: D102
@@ -89,7 +89,7 @@ class Average(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
-    """What changes while training."""
+    """The objects that change during training."""
 
     model: VideoModel
     average: Average | None
@@ -99,18 +99,18 @@ class TrainState:
 
     @property
     def kept(self) -> VideoModel:
-        """The weights that are validated and kept: the average where there is one."""
+        """The model that is validated and kept: the average if there is one."""
         return self.average.model if self.average else self.model
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far the epoch under way is.
+    """The progress of the current epoch.
 
     Attributes:
-        epoch: from 1.
-        step: steps of it that are done.
-        loss_sum: of those steps.
+        epoch: its number, from 1.
+        step: its finished steps.
+        loss_sum: the sum of their losses.
     """
 
     epoch: int
@@ -119,7 +119,7 @@ class Position:
 
 
 def save_checkpoint(path: Path, state: TrainState, facts: dict[str, Any]) -> None:
-    """Write the state, and facts that JSON can hold."""
+    """Write the state and JSON-ready facts."""
     safetensors = require("safetensors.torch", extra="train")
     optimizer = state.optimizer.state_dict()
     header = {
@@ -146,7 +146,7 @@ def save_checkpoint(path: Path, state: TrainState, facts: dict[str, Any]) -> Non
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` was given.
+    """Read the facts of `save_checkpoint`.
 
     Raises:
         ModelNotFoundError: there is no such file.
@@ -158,10 +158,10 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training was asked to do.
+    """A requested training.
 
     Attributes:
-        processes: that train together; they fix how many windows a step has.
+        processes: how many train together; they decide how many windows a step has.
     """
 
     config: ModelConfig
@@ -170,16 +170,16 @@ class Plan:
     processes: int = 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Turn into what JSON can hold."""
+        """Return a JSON-ready dict."""
         return asdict(self)
 
 
 def read_plan(run: Path) -> Plan:
-    """Read what the training in a run folder was asked to do.
+    """Read the plan of the training in a run folder.
 
     Raises:
-        ModelNotFoundError: there is none.
-        WeightsError: it is not a checkpoint of ours, or of another version.
+        ModelNotFoundError: there is no training.
+        WeightsError: it is not a checkpoint of ours, or is from another version.
     """
     facts = read_facts(run / LAST_FILE)
     try:
@@ -191,12 +191,12 @@ def read_plan(run: Path) -> Plan:
         )
     except (KeyError, TypeError) as error:
         raise WeightsError(
-            f"{run / LAST_FILE} is of another version of istvt ({error!r}): train anew"
+            f"{run / LAST_FILE} is from another version of istvt ({error!r}): train again"
         ) from error
 
 
 def load_checkpoint(path: Path, state: TrainState) -> None:
-    """Put a saved state into freshly built objects of the same kind.
+    """Load a saved state into freshly built objects of the same kind.
 
     Raises:
         ModelNotFoundError: there is no such file.

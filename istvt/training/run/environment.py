@@ -1,6 +1,6 @@
-"""This machine and this checkout in, what a reader needs to repeat a training out.
+"""Describe the machine, the checkout and the command, so that a training can be repeated.
 
-Neither the machine's name nor a path is told, except that of the data.
+The description holds neither the machine's name nor any path but the data's.
 """
 
 import os
@@ -25,10 +25,10 @@ GIT_TIMEOUT_S = 10.0
 
 
 def describe_environment(data: Path | None = None) -> dict[str, Any]:
-    """Say what trains here, as JSON can hold it.
+    """Describe what trains here, as a JSON-ready dict.
 
     Args:
-        data: the folder that may be named in the command line.
+        data: the only folder whose path stays in the command line.
 
     Returns:
         `git` (see `find_revision`), `command`, `cuda` (None without a GPU), and the fields of
@@ -46,14 +46,14 @@ def find_revision(package: Path | None = None) -> dict[str, Any] | None:
     """Name the commit that a package is checked out at.
 
     Args:
-        package: the package's folder; None takes that of istvt.
+        package: the package's folder; None uses istvt's.
 
     Returns:
-        `revision`, and `is_dirty`: whether a file in the folder differs from it or is new. None
-        where git is missing or does not keep the folder.
+        `revision`, and `is_dirty`: whether a file in the folder differs from it or is new. None if
+        git is missing or does not track the folder.
     """
     folder = package or Path(istvt.__file__).parent
-    # A package installed into a project's virtual environment is no part of that project.
+    # A package installed into a project's virtual environment does not belong to that project.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     revision = _git(folder, "rev-parse", "HEAD")
@@ -64,7 +64,7 @@ def find_revision(package: Path | None = None) -> dict[str, Any] | None:
 
 
 def command_line(arguments: Sequence[str], *, data: Path | None) -> str:
-    """Put a command together again; of paths other than `data` the last part is left."""
+    """Reconstruct a command; paths other than `data` are reduced to their last segment."""
     words = [_without_folder(word, data) for word in arguments[1:]]
     return shlex.join([Path(arguments[0]).name, *words])
 
@@ -78,7 +78,7 @@ def _without_folder(word: str, data: Path | None) -> str:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(folder), *arguments]
-    # A hook of git that starts us names its own repository in such variables.
+    # A git hook that starts us sets these variables to its own repository.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         answer = subprocess.run(
@@ -87,7 +87,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             text=True,
             timeout=GIT_TIMEOUT_S,
             check=True,
-            env={**variables, "GIT_OPTIONAL_LOCKS": "0"},  # looking must not lock the index
+            env={**variables, "GIT_OPTIONAL_LOCKS": "0"},  # a query must not lock the index
         )
     except (OSError, subprocess.SubprocessError):
         return None

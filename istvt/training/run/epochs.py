@@ -70,6 +70,6 @@ def write_metrics(run: Path, epochs: Sequence[EpochResult]) -> None:
 
 
 def epoch_from(values: dict[str, Any]) -> EpochResult:
-    """Rebuild a result from what `asdict` and JSON made of it."""
+    """Rebuild a result from the output of `asdict`, after a round trip through JSON."""
     metrics = {name: Metrics(**values[name]) for name in ("val_windows", "val_videos")}
     return EpochResult(**{**values, **metrics})

@@ -77,7 +77,7 @@ class Keeper:
             save_checkpoint(self._run / LAST_FILE, state, facts)
 
     def epoch(self, state: TrainState, progressed: Progressed) -> None:
-        """Write what a finished epoch changed.
+        """Write a finished epoch's results and state.
 
         If its weights are the best, they are renamed only after the checkpoint that includes the
         epoch. Killed before that, the training repeats the epoch, perhaps with other weights.

@@ -48,7 +48,7 @@ class TrainRecipe:
         batch_size: windows per forward pass of one process, half real and half fake.
         accumulate: forward passes whose gradients make one step. A step sees `batch_size` windows,
             times this, times the processes. Batch norm sees one pass of all processes.
-        windows_per_video: windows drawn from each video per epoch; None takes all. Validation takes
+        windows_per_video: windows drawn from each video per epoch; None uses all. Validation takes
             as many, evenly spread.
         fakes: the data's fake videos, blends made of its real ones, or both.
         blended_share: share of the fakes that "mixed" blends itself.

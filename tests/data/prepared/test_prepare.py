@@ -176,7 +176,7 @@ def dying(monkeypatch, body):
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL, as for lack of memory"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL, perhaps for lack of memory"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
         ("print('last words', file=sys.stderr, flush=True); os._exit(3)", "code 3: last words"),
         ("raise MemoryError('no room')", "MemoryError: no room"),

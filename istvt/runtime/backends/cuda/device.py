@@ -1,4 +1,4 @@
-"""Define what the GPU backends need of a CUDA device, for any package that provides it.
+"""Define the CUDA device that the GPU backends need, for any package that provides it.
 
 There are two such packages: PyCUDA, and cuda-python where PyCUDA is not installed. Both use the
 device's primary context, as TensorRT and ONNX Runtime do. Addresses and the stream are therefore

@@ -67,6 +67,7 @@ def open_model(
     backend: str = AUTO,
     device: str = "auto",
     threads: int | None = None,
+    eager_kernels: bool = False,
 ) -> "Model":
     """Load a bundle into a runtime.
 
@@ -75,6 +76,8 @@ def open_model(
         backend: torch, onnxruntime, openvino, tensorrt, ...; `auto` takes the first that works.
         device: `cpu`, `cuda`, or `auto` for CUDA where the backend has it.
         threads: CPU threads for the model; all cores where None.
+        eager_kernels: have TensorRT-RTX compile a new batch size's kernels before running it, for
+            benchmarks.
 
     Returns:
         The model, a context manager that frees its memory at the end.
@@ -86,7 +89,9 @@ def open_model(
         RuntimeEnvironmentError: the named backend does not run here; with `auto`, none does.
     """
     bundle = open_bundle(find_bundle(None if path is None else Path(path)).folder)
-    scorer = open_scorer(bundle, backend=backend, device=device, threads=threads)
+    scorer = open_scorer(
+        bundle, backend=backend, device=device, threads=threads, eager_kernels=eager_kernels
+    )
     return Model(bundle, scorer)
 
 

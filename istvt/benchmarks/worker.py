@@ -54,24 +54,22 @@ def open_subject(job: Job) -> Subject:
     Raises:
         IstvtError: it does not run here.
     """
-    from istvt.bundle.manifest import open_bundle
-
-    bundle = open_bundle(Path(job.bundle))
     if job.subject == NAIVE:
         from istvt.benchmarks.peers import NaiveFrame
+        from istvt.bundle.manifest import open_bundle
 
-        return NaiveFrame(bundle, device=job.device, threads=job.threads)
+        return NaiveFrame(open_bundle(Path(job.bundle)), device=job.device, threads=job.threads)
+    from istvt.api import open_model
     from istvt.benchmarks.timing import StreamedFrame
-    from istvt.runtime.backends.choose import open_scorer
 
-    scorer = open_scorer(
-        bundle,
+    model = open_model(
+        job.bundle,
         backend=job.subject,
         device=job.device,
         threads=job.threads,
         eager_kernels=True,
     )
-    return StreamedFrame(scorer)
+    return StreamedFrame(model.scorer)
 
 
 class Server:

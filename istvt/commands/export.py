@@ -14,15 +14,14 @@ from istvt.commands import options
 from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, UsageError
+from istvt.export.engines.builder import EngineOptions, PluginChoice
 from istvt.records import Precision
 
 if TYPE_CHECKING:
-    from istvt.export.engines.builder import EngineOptions
     from istvt.export.engines.parity import CheckedEngines
     from istvt.runtime.parity import ParityResult
 
 EngineName = Literal["auto", "rtx", "tensorrt", "none"]
-PluginChoice = Literal["auto", "on", "off"]  # `export.engines.builder` has the same
 
 
 def export(
@@ -85,7 +84,7 @@ def _export_run(
     out: Path | None,
     precision: Precision,
     clips: Path | None,
-    engines: "EngineOptions | None",
+    engines: EngineOptions | None,
     output: Output,
 ) -> int:
     from istvt.runtime.parity import format_parity
@@ -105,7 +104,7 @@ def _export_run(
     return ExitCode.DONE
 
 
-def _build_in_bundle(folder: Path, engines: "EngineOptions | None", output: Output) -> int:
+def _build_in_bundle(folder: Path, engines: EngineOptions | None, output: Output) -> int:
     if engines is None:
         raise UsageError(
             f"{folder} is a bundle, and there is no engine to build in it: pip install "
@@ -175,10 +174,9 @@ def _engine_options(
     max_batch: int,
     workspace_mb: int | None,
     plugin: PluginChoice,
-) -> "EngineOptions | None":
+) -> EngineOptions | None:
     from istvt.bundle.engines import parse_capabilities
     from istvt.export.engines.build import choose_flavour
-    from istvt.export.engines.builder import EngineOptions
 
     targets = parse_capabilities(compute_capability)
     flavour = choose_flavour(engine, targets)

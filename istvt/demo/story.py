@@ -222,13 +222,13 @@ def _stream(model: api.Model, clip: Path, label: str, places: Places) -> Streame
     from istvt.runtime.sinks.pictures import Pictures
     from istvt.runtime.stages import StageTimers
 
-    points = _Points()
+    points, info = _Points(), model.info
     with api.open_source(clip) as source, places.lines(label).open("w") as lines:
         overlay = Pictures(
             display=None,
             save=places.overlay(label),
             fps=source.fps,
-            footer=clip.name,
+            footer=f"{clip.name}  {info.backend} {info.precision}",
             timers=StageTimers(),
         )
         report = model.session(source, judging=JUDGING).run([JsonLines(lines), overlay, points])

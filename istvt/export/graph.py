@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -104,7 +105,17 @@ def _trace(
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
+    _forget_origin(program.model)
     return program
+
+
+def _forget_origin(model: Any) -> None:
+    """Remove the exporter's stack traces, which name the files of the exporting machine."""
+    graph = model.graph
+    values = [value for node in graph.all_nodes() for value in node.outputs]
+    holders = [model, graph, *graph.all_nodes(), *graph.inputs, *graph.initializers.values()]
+    for holder in (*holders, *values):
+        holder.metadata_props.clear()
 
 
 @contextmanager

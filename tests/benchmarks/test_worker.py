@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from istvt import api
 from istvt.benchmarks import worker
 from istvt.benchmarks.timing import FrameTime
 from istvt.benchmarks.worker import Job, open_subject, peak_rss_mib, serve
-from istvt.bundle import manifest as bundles
+from istvt.bundle.locate import Located
 from istvt.errors import BackendError
-from istvt.runtime.backends import choose
 from tests.benchmarks.fakes import FakeClock, FakeScorer, frame
 
 LOAD = {"do": "load", "subject": "torch", "bundle": "b", "device": "cpu", "threads": 2}
@@ -61,8 +61,9 @@ def test_figures_are_of_the_kernels_that_stay(monkeypatch: pytest.MonkeyPatch) -
         asked.append(options)
         return FakeScorer(FakeClock(), encode_s=0.0, score_s=0.0)
 
-    monkeypatch.setattr(choose, "open_scorer", open_scorer)
-    monkeypatch.setattr(bundles, "open_bundle", lambda folder: None)
+    monkeypatch.setattr(api, "open_scorer", open_scorer)
+    monkeypatch.setattr(api, "open_bundle", lambda folder: None)
+    monkeypatch.setattr(api, "find_bundle", lambda path: Located(path, "test"))
     open_subject(Job(subject="tensorrt_rtx", bundle="b", device="auto", threads=2))
     expected = {"backend": "tensorrt_rtx", "device": "auto", "threads": 2, "eager_kernels": True}
     assert asked == [expected]

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -142,3 +143,10 @@ def test_graph_inputs_are_raw_pixels_with_a_free_batch(tiny_bundle):
     assert faces.type == "tensor(uint8)"
     assert faces.shape == ["n", TINY.image_size, TINY.image_size, 3]
     assert features.shape == ["n", TINY.num_patches, TINY.embed_dim]
+
+
+def test_graphs_name_no_file_of_the_machine_that_exported_them(tiny_bundle):
+    for path in tiny_bundle.folder.glob("*.onnx"):
+        content = path.read_bytes()
+        assert b'.py", line' not in content, path.name
+        assert str(Path.cwd()).encode() not in content

@@ -376,7 +376,7 @@ def test_a_video_with_another_content_under_its_name_is_told_on_resume(
 
     monkeypatch.setattr(DataSet, "split", load)
     with pytest.raises(
-        UsageError, match=r"now, 2 changed \(\S+train/0.mp4, \S+val/0.mp4\): resume"
+        UsageError, match=r"differ, 2 changed \(\S+train/0.mp4, \S+val/0.mp4\): resume"
     ):
         train(longer, resume=True)
 

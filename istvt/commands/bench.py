@@ -36,7 +36,7 @@ def bench(
     threads: options.ThreadsOption = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Measure paper, edge or tiny with random weights, not a bundle."),
+        typer.Option(help=f"Measure {options.PRESET_NAMES} with random weights, not a bundle."),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Interleaved turns of each row. Default: 5.")

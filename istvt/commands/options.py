@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from istvt.presets import PRESETS
 from istvt.runtime.backends.choose import AUTO, BACKEND_NAMES
 from istvt.scorer import DeviceName
 
+PRESET_NAMES = ", ".join(preset.name for preset in PRESETS)
 DATA, MODEL, RECIPE, MACHINE = "Data", "Model", "Recipe", "Machine"
 
 ModelOption = Annotated[

@@ -36,7 +36,7 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write, or to resume.")],
     preset: Annotated[
-        str, typer.Option(help="Model to train: paper, edge or tiny; decides the crops' size.")
+        str, typer.Option(help=f"Model to train: {options.PRESET_NAMES}; decides the crops' size.")
     ] = "paper",
     frame_step: Annotated[
         int | None, typer.Option(min=1, help="Sample every k-th frame. Default: 1.")

@@ -93,7 +93,7 @@ def train(
     ] = "auto",
     preset: Annotated[
         str | None,
-        typer.Option(help="paper, edge or tiny. Default: paper.", rich_help_panel=MODEL),
+        typer.Option(help=f"{options.PRESET_NAMES}. Default: paper.", rich_help_panel=MODEL),
     ] = None,
     frame_step: Annotated[
         int | None, typer.Option(help="Sample every k-th frame.", rich_help_panel=MODEL)

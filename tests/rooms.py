@@ -1,6 +1,6 @@
-"""The floors of the house: which folder may import which, and the table of docs/architecture.md.
+"""State which folder may import which, and generate the table of docs/architecture.md.
 
-`python -m tests.rooms` writes the table anew.
+`python -m tests.rooms` rewrites the table.
 """
 
 import ast
@@ -16,18 +16,18 @@ MOST_MODULES = 16
 # A folder inside a folder is a room of its own. Rooms of one floor do not import each other.
 FLOORS: tuple[dict[str, str], ...] = (
     {"cli": "the command `istvt`: puts the commands together"},
-    {"commands": "one module a command: options in, one call, printing"},
+    {"commands": "one module for each command: parse options, make one call, print"},
     {"demo": "the steps and the page of `istvt demo`"},
     {
         "benchmarks": "latency of every backend beside naive PyTorch",
         "checks": "what a machine has, and what works on it",
     },
-    {"api": "where parts are put together: `open_model`, `prepare`, `train`, `export`"},
+    {"api": "assembles the parts: `open_model`, `prepare`, `train`, `evaluate`, `export_bundle`"},
     {"export": "a run becomes a bundle: graphs, precision, the order of the steps"},
     {"export/engines": "TensorRT engines: build, plugins, comparison with the graphs"},
     {"runtime/sinks": "where results go: terminal, JSON lines, pictures, reports"},
     {"runtime": "frames become verdicts: pipeline, hub, window, policy, session, parity"},
-    {"runtime/backends": "one module a runtime: PyTorch, ONNX Runtime, OpenVINO, TensorRT"},
+    {"runtime/backends": "one module for each runtime: PyTorch, ONNX Runtime, OpenVINO, TensorRT"},
     {"runtime/backends/cuda": "memory, streams, graphs and engines on an NVIDIA GPU"},
     {"training": "moves weights: loop, step, optimizer, several processes"},
     {"training/run": "a training on disk: recipe, checkpoint, metrics, curve"},
@@ -39,7 +39,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"data/windows": "shards become samples: windows, augmentation, blends"},
     {"data/synthetic": "clips made of portraits, fakes blended from real frames"},
     {"data/prepared": "videos become shards of face crops"},
-    {"data/layouts": "a folder or a CSV becomes a manifest: one module a layout"},
+    {"data/layouts": "a folder or a CSV becomes a manifest: one module for each layout"},
     {"models": "the model that a configuration names, its weights on disk; MesoNet-4"},
     {"models/istvt": "ISTVT in PyTorch: attention, block, encoder, foreign weights"},
     {"models/base": "the detector contract: what most of the toolkit needs of a model"},
@@ -89,6 +89,12 @@ def floor_of(room: str) -> int:
     if room == GROUND:
         return len(FLOORS)
     return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Map each module to the modules that it imports."""
+    known = modules()
+    return {name: set(imports_of(path, known)) - {name} for name, path in known.items() if name}
 
 
 def upward_imports() -> list[str]:

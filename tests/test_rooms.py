@@ -1,6 +1,7 @@
 """The house stands: rooms import only from below, the docs show them, none is crowded."""
 
 from collections import Counter
+from graphlib import TopologicalSorter
 
 import pytest
 
@@ -9,6 +10,18 @@ from tests import rooms
 
 def test_every_room_imports_only_from_below():
     assert rooms.upward_imports() == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    tuple(TopologicalSorter(rooms.import_graph()).static_order())  # raises CycleError
+
+
+def test_no_command_imports_another():
+    shared = {"commands", "commands.options", "commands.output"}
+    for name, imported in rooms.import_graph().items():
+        if name.startswith("commands.") and name not in shared:
+            others = {one for one in imported if one.startswith("commands.")}
+            assert others <= shared, name
 
 
 def test_every_folder_is_a_room():

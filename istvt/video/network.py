@@ -1,8 +1,8 @@
 """Open a URL as a live source, or as a recorded one if it is a video file behind http(s).
 
 A recording declares its duration or its length in bytes; a live stream declares neither. A video
-file behind http(s) is read like a file on disk: nothing is dropped, and its end is not an error. Every
-other scheme is live.
+file behind http(s) is read like a file on disk: nothing is dropped, and its end is not an error.
+Every other scheme is live.
 """
 
 import time

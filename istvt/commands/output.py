@@ -1,6 +1,7 @@
 """Print text for people and write JSON for programs, alike in every command."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,8 @@ class Output:
     def write(self, result: Any) -> None:
         """Write the command's result to the file of `--json`, if set."""
         if self._json is not None:
-            write_text(self._json, json.dumps(result, indent=2, allow_nan=False) + "\n")
+            text = json.dumps(_finite(result), indent=2, allow_nan=False)
+            write_text(self._json, text + "\n")
 
     @contextmanager
     def lines(self) -> Iterator[TextIO | None]:
@@ -61,6 +63,18 @@ class Output:
         else:
             with self._json.open("w", encoding="utf-8") as stream:
                 yield stream
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON lacks, such as NaN, by None."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {name: _finite(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+    return value
 
 
 def note(text: str) -> None:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from istvt.bundle.manifest import Bundle
     from istvt.data.dataset import DataRequest
     from istvt.data.layouts.choose import LayoutOptions
+    from istvt.data.layouts.manifest import Manifest
     from istvt.data.prepared.face_recipe import FaceRecipe
     from istvt.data.prepared.folder import Prepared
     from istvt.evaluation.report import Report
     from istvt.evaluation.scores import Scoring
     from istvt.export.build import Exported
     from istvt.export.engines.builder import EngineOptions
+    from istvt.export.engines.parity import CheckedEngines
     from istvt.faces.mtcnn import MtcnnDetector
     from istvt.runtime.pipeline import FrameResult, Pipeline
     from istvt.runtime.policy import VerdictPolicy
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from istvt.runtime.stages import StageTimers
     from istvt.scorer import Scorer, ScorerInfo
     from istvt.training.fit import FitResult, Training
+    from istvt.training.initial_weights import ImportReport
     from istvt.training.run.epochs import EpochResult
     from istvt.video.source import Source
 
@@ -267,8 +270,26 @@ def open_source(source: "str | Path | int") -> "Source":
     return sources.open_source(source)
 
 
+def list_videos(data: str | Path, layout: "LayoutOptions | None" = None) -> "Manifest":
+    """List the videos of a data set by their names alone, with notes on what looks wrong.
+
+    Args:
+        data: a folder in one of the layouts, or a CSV.
+        layout: how to read it; None recognises it.
+
+    Raises:
+        DataError: the layout is unknown, or a video is in two splits.
+    """
+    from istvt.data.layouts.checks import refuse_copies
+    from istvt.data.layouts.choose import LayoutOptions, read_layout
+
+    manifest = read_layout(Path(data), layout or LayoutOptions())
+    refuse_copies(manifest.videos)
+    return manifest
+
+
 def prepare(
-    data: str | Path,
+    data: "str | Path | Manifest",
     out: str | Path,
     recipe: "FaceRecipe",
     *,
@@ -279,22 +300,19 @@ def prepare(
     """Detect, track and crop the faces of a data set; an interrupted call resumes.
 
     Args:
-        data: a folder in one of the layouts, or a CSV.
+        data: a folder in one of the layouts, a CSV, or what `list_videos` returned.
         out: the prepared folder: new, or from an earlier call with this recipe and data.
-        recipe: which crops to make; `FaceRecipe.of_model(config)` fits a model.
-        layout: how `data` is read; None recognises it.
+        recipe: which crops; `FaceRecipe.of_model(config)` returns what a model takes.
+        layout: how to read `data`; None recognises it.
         workers: processes; None starts one per core.
         progress: called with ("faces", videos done, videos).
 
     Raises:
-        DataError: the layout is unknown, a video is in two splits, or `out` holds other files.
+        DataError: see `list_videos`, or `out` holds something else.
     """
-    from istvt.data.layouts.checks import refuse_copies
-    from istvt.data.layouts.choose import LayoutOptions, read_layout
     from istvt.data.prepared.prepare import prepare as prepare_all
 
-    manifest = read_layout(Path(data), layout or LayoutOptions())
-    refuse_copies(manifest.videos)
+    manifest = list_videos(data, layout) if isinstance(data, str | Path) else data
     return prepare_all(manifest, Path(out), recipe, workers=workers, progress=progress)
 
 
@@ -401,3 +419,24 @@ def export_bundle(
         engines=engines,
         progress=progress,
     )
+
+
+def build_engines(
+    bundle: str | Path, engines: "EngineOptions", *, progress: Progress = ignore
+) -> "CheckedEngines":
+    """Build the engines of a finished bundle; see `istvt.export.engines.parity.rebuild_engines`."""
+    from istvt.export.engines.parity import rebuild_engines
+
+    return rebuild_engines(open_bundle(Path(bundle)), engines, progress=progress)
+
+
+def import_weights(checkpoint: str | Path, out: str | Path) -> "ImportReport":
+    """Turn a checkpoint of the authors' code into a run.
+
+    Raises:
+        WeightsError: it is not such a checkpoint.
+        UsageError: `out` holds a run.
+    """
+    from istvt.training.initial_weights import import_authors
+
+    return import_authors(Path(checkpoint), Path(out))

@@ -110,14 +110,12 @@ def _build_in_bundle(folder: Path, engines: EngineOptions | None, output: Output
             f"{folder} is a bundle, and there is no engine to build in it: pip install "
             "'istvt[rtx]' or 'istvt[tensorrt]', then pass --engine rtx or --engine tensorrt"
         )
-    from istvt.bundle.manifest import ENGINES_FOLDER, open_bundle
-    from istvt.export.engines.parity import rebuild_engines
+    from istvt.bundle.manifest import ENGINES_FOLDER
     from istvt.runtime.parity import format_parity
 
-    bundle = open_bundle(folder)
     with stage_bars() as bars:
-        checked = rebuild_engines(bundle, engines, progress=bars)
-    output.write(_to_dict(folder, bundle.precision, checked.parity, checked))
+        checked = api.build_engines(folder, engines, progress=bars)
+    output.write(_to_dict(folder, checked.records[0].precision, checked.parity, checked))
     if checked.parity:
         output.say(format_parity(checked.parity))
     _show_engines(checked, output)

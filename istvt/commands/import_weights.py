@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from istvt import api
 from istvt.commands.output import JsonOption, Output
 from istvt.errors import ExitCode
 
@@ -15,10 +16,8 @@ def import_weights(
     json: JsonOption = None,
 ) -> int:
     """Turn a checkpoint of the authors' code into a run."""
-    from istvt.training.initial_weights import import_authors
-
     output = Output(json)
-    report = import_authors(checkpoint, out)
+    report = api.import_weights(checkpoint, out)
     output.write({"run": str(out), "used": report.used, "ignored": report.ignored})
     output.say(
         f"{len(report.used)} tensors used, {len(report.ignored)} ignored (Xception layers that "

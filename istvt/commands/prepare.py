@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from istvt import api
 from istvt.commands import options
 from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
@@ -69,10 +70,7 @@ def prepare(
     layout: dict[str, Any],
 ) -> int:
     """Detect, track and crop all faces. An interrupted run resumes."""
-    from istvt.data.layouts.checks import refuse_copies
-    from istvt.data.layouts.choose import read_layout
     from istvt.data.prepared.face_recipe import FaceRecipe
-    from istvt.data.prepared.prepare import prepare as prepare_all
 
     if frame_step is not None and sample_fps is not None:
         raise UsageError("--frame-step and --sample-fps exclude each other: use one")
@@ -87,17 +85,16 @@ def prepare(
         quality=jpeg or FaceRecipe.quality,
     )
     output = Output(json)
-    manifest = read_layout(data, LayoutOptions(**layout))
+    manifest = api.list_videos(data, LayoutOptions(**layout))
     for one in manifest.notes:
         note(f"note: {one}")
     if lacking := _untrainable(manifest.videos):
         note(f"note: {lacking}")
-    refuse_copies(manifest.videos)
     note(f"{data}, read as {manifest.layout}: {len(manifest.videos)} videos")
     started = time.monotonic()
     try:
         with stage_bars(unit="videos") as progress:
-            prepared = prepare_all(manifest, out, recipe, workers=workers, progress=progress)
+            prepared = api.prepare(manifest, out, recipe, workers=workers, progress=progress)
     except KeyboardInterrupt:
         note(f"stopped: {out} keeps the finished videos; the same command resumes")
         raise

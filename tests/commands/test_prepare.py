@@ -92,9 +92,9 @@ def test_what_cannot_be_trained_on_is_told_before_and_after(
     out = tmp_path / "out"
     code = prepare(data, out=out, preset="tiny", max_frames=8, workers=1)
     assert code == ExitCode.INCOMPLETE
-    told, needs = capsys.readouterr(), "istvt train needs real videos in train and val, and there"
-    assert f"note: {needs} is none in train/real\n" in told.err
-    assert told.out.splitlines()[-1] == f"  more videos: {needs} is none in train/real, val/real"
+    told, needs = capsys.readouterr(), "istvt train needs real videos in train and val, but there"
+    assert f"note: {needs} are none in train/real\n" in told.err
+    assert told.out.splitlines()[-1] == f"  more videos: {needs} are none in train/real, val/real"
 
 
 def test_other_data_in_one_folder_are_refused_and_what_is_of_no_use_is_removed(
@@ -119,7 +119,8 @@ def test_a_name_that_is_not_utf8_costs_one_video(
     shutil.rmtree(data / "val")
     shutil.copy(data / "train" / "real" / "a.gif", data / os.fsdecode(b"train/real/\xe9t\xe9.gif"))
     assert prepare(data, out=tmp_path / "out", preset="tiny", max_frames=8) == ExitCode.DONE
-    assert r"note: unreadable-name: 1 videos have" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "note: unreadable-name: 1 videos or their sources have a name that is not UTF-8" in told
     assert len(open_prepared(tmp_path / "out").videos) == 2
 
 

@@ -9,10 +9,28 @@
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Judging", "Model", "evaluate", "export_bundle", "open_model", "prepare", "train"]
+__all__ = [
+    "Judging",
+    "Model",
+    "evaluate",
+    "export_bundle",
+    "list_videos",
+    "open_model",
+    "prepare",
+    "train",
+]
 
 if TYPE_CHECKING:
-    from istvt.api import Judging, Model, evaluate, export_bundle, open_model, prepare, train
+    from istvt.api import (
+        Judging,
+        Model,
+        evaluate,
+        export_bundle,
+        list_videos,
+        open_model,
+        prepare,
+        train,
+    )
 
 
 def __getattr__(name: str) -> object:

@@ -136,9 +136,8 @@ def fit(
         on_epoch: called with each finished epoch.
 
     Raises:
-        UsageError: `out` holds a run or is in use, or the resumed training was started
-            differently. Or the processes do not fit the launcher or GPUs, or the loss is no
-            longer a number.
+        UsageError: `out` is taken, the resumed training was started differently, the processes do
+            not fit the launcher or GPUs, or the loss is no longer a number.
         DataError: a split is wrong or lacks windows of a class, a video is in two splits, or
             torchrun's processes read different windows.
         ModelNotFoundError: there is nothing to resume.

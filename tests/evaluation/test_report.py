@@ -11,10 +11,11 @@ from istvt.evaluation.overlap import Overlap
 from istvt.evaluation.report import (
     CSV_FIELDS,
     ROWS,
+    Report,
     format_data,
     format_summary,
     to_csv,
-    to_json,
+    to_dict,
 )
 from istvt.evaluation.summary import summarise
 from tests.evaluation.evaluations import ROOT, evaluation, fake, real
@@ -90,7 +91,7 @@ def test_without_intervals_there_are_none():
 
 def test_json_holds_everything(summary):
     overlap = Overlap({"real/0.mp4": "train"}, ("ann",), 2)
-    found = json.loads(to_json(FOUND, summary, DATA, overlap))
+    found = json.loads(json.dumps(to_dict(Report(Path("run"), FOUND, summary, DATA, overlap))))
     assert found["data"] == {
         "root": str(ROOT),
         "layout": "ffpp",
@@ -104,7 +105,8 @@ def test_json_holds_everything(summary):
         "people": ["ann"],
         "num_unseen": 2,
     }
-    assert json.loads(to_json(FOUND, summary, DATA, None))["known_to_the_run"] is None
+    unknown = to_dict(Report(Path("run"), FOUND, summary, DATA, None))
+    assert unknown["known_to_the_run"] is None
     assert found["intervals"] == {"level": 0.95, "resamples": 25, "unit": "videos", "groups": 4}
     assert set(ROWS) == set(found["whole"]["windows"]["intervals"])
     assert set(ROWS) | {"count"} == set(found["whole"]["windows"]["metrics"])

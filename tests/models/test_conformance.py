@@ -16,6 +16,7 @@ from istvt.benchmarks.bench import run_bench
 from istvt.benchmarks.report import STAGES
 from istvt.bundle.engines import GRAPHS, engine_path, onnx_digests, read_record
 from istvt.bundle.manifest import Bundle, ScorePolicy, open_bundle
+from istvt.data.dataset import DataRequest, DataSet
 from istvt.errors import UsageError
 from istvt.export.build import export_run
 from istvt.export.engines.builder import EngineOptions
@@ -36,8 +37,7 @@ from istvt.runtime.backends.cuda.torch_model import fused, lower_model
 from istvt.runtime.parity import score_windows
 from istvt.runtime.pipeline import Pipeline
 from istvt.runtime.policy import VerdictPolicy
-from istvt.training import fit as fit_module
-from istvt.training.fit import fit
+from istvt.training.fit import Training, fit
 from istvt.training.run.recipe import TrainRecipe
 from tests import rooms
 from tests.fakes import FakeDetector
@@ -72,10 +72,9 @@ def train(config, tmp_path_factory):
 
     def run(recipe: TrainRecipe = RECIPE, *, out: str = "run", **options) -> Path:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                fit_module, "load_split", lambda _, split, **__: runs.make_split(folder, split)
-            )
-            return fit(folder, folder / out, config, recipe, **options).run
+            patch.setattr(DataSet, "split", lambda _, split: runs.make_split(folder, split))
+            training = Training(config, recipe, **options)
+            return fit(DataRequest(folder), folder / out, training).run
 
     return run
 
@@ -196,8 +195,9 @@ def test_a_run_gives_first_weights_to_its_own_kind_alone(train, trained, archite
     out = train(replace(RECIPE, epochs=1), out="again", start=str(trained))
     assert json.loads((out / "training.json").read_text())["start"] == str(trained)
     other = CONFIGS["mesonet" if architecture == "istvt" else "istvt"]
+    training = Training(other, RECIPE, start=str(trained))
     with pytest.raises(UsageError, match="both must have the same shape"):
-        fit(out.parent, tmp_path / "other", other, RECIPE, start=str(trained))
+        fit(DataRequest(out.parent), tmp_path / "other", training)
     assert not (tmp_path / "other").exists()
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from istvt.bundle import flavour
 from istvt.bundle.engines import engine_path, read_record
 from istvt.bundle.manifest import open_bundle
 from istvt.errors import BackendError, EngineError
+from istvt.export import build
 from istvt.export.build import export_run
 from istvt.export.engines import build as engines
 from istvt.export.engines import parity as engine_parity
@@ -297,7 +299,9 @@ def test_measurements_of_an_earlier_export_are_kept(tiny_run, tiny_bundle, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
-def test_the_paper_preset_builds(tmp_path, precision):
+def test_the_paper_preset_builds(tmp_path, monkeypatch, precision):
+    two = partial(build.random_windows, count=2)  # each takes seconds in every step
+    monkeypatch.setattr(build, "random_windows", two)
     run = tmp_path / "paper"
     save_run(run, random_model(PAPER), config_of(PAPER))
     exported = export_run(run, tmp_path / "paper.istvt", precision=precision, engines=RTX)

@@ -91,7 +91,7 @@ def open_model(
         UsageError: an unknown backend or device.
         RuntimeEnvironmentError: the named backend does not run here; with `auto`, none does.
     """
-    bundle = open_bundle(find_bundle(None if path is None else Path(path)).folder)
+    bundle = open_bundle(find_bundle(None).folder if path is None else Path(path))
     scorer = open_scorer(
         bundle, backend=backend, device=device, threads=threads, eager_kernels=eager_kernels
     )
@@ -365,7 +365,7 @@ def evaluate(
     from istvt.evaluation.summary import summarise
     from istvt.models.load import load_run
 
-    folder = find_run(None if run is None else Path(run)).folder
+    folder = find_run(None).folder if run is None else Path(run)
     model, config = load_run(folder)
     known = read_videos(folder)  # a damaged list is an error before the long work
     found, data = evaluating.evaluate(
@@ -409,7 +409,7 @@ def export_bundle(
     """
     from istvt.export.build import export_run
 
-    folder = find_run(None if run is None else Path(run)).folder
+    folder = find_run(None).folder if run is None else Path(run)
     target = default_bundle(folder) if out is None else Path(out)
     return export_run(
         folder,

@@ -39,7 +39,8 @@ def fixtures():
 def test_the_examples_are_numbered_and_say_how_they_are_run():
     assert [int(path.name[:2]) for path in EXAMPLES] == list(range(1, len(EXAMPLES) + 1))
     for path in EXAMPLES:
-        assert f"\npython examples/{path.name} " in path.read_text()
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        assert any(line.startswith(f"python examples/{path.name} ") for line in lines)
 
 
 def test_a_file_is_scored(tiny_bundle, clip):

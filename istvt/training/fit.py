@@ -131,8 +131,7 @@ def fit(
         out: the run folder.
         training: what to train.
         device: None uses a GPU if there is one.
-        progress: called with ("faces in SPLIT" | "listing videos" | "epoch N" | "score val", done,
-            total).
+        progress: called with ("faces in SPLIT", "listing videos", "epoch N" or "score val", ...).
         on_epoch: called with each finished epoch.
 
     Raises:

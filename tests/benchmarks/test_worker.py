@@ -14,7 +14,6 @@ from istvt import api
 from istvt.benchmarks import worker
 from istvt.benchmarks.timing import FrameTime
 from istvt.benchmarks.worker import Job, open_subject, peak_rss_mib, serve
-from istvt.bundle.locate import Located
 from istvt.errors import BackendError
 from tests.benchmarks.fakes import FakeClock, FakeScorer, frame
 
@@ -63,7 +62,6 @@ def test_figures_are_of_the_kernels_that_stay(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(api, "open_scorer", open_scorer)
     monkeypatch.setattr(api, "open_bundle", lambda folder: None)
-    monkeypatch.setattr(api, "find_bundle", lambda path: Located(path, "test"))
     open_subject(Job(subject="tensorrt_rtx", bundle="b", device="auto", threads=2))
     expected = {"backend": "tensorrt_rtx", "device": "auto", "threads": 2, "eager_kernels": True}
     assert asked == [expected]

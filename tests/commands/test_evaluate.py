@@ -10,7 +10,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from istvt import api
 from istvt.bundle import locate
 from istvt.commands import evaluate as command
 from istvt.data.dataset import DataRequest
@@ -56,8 +55,7 @@ def asked(monkeypatch, run):
     monkeypatch.setattr(evaluating, "evaluate", measure)
     monkeypatch.setattr("istvt.models.load.load_run", lambda folder: (object(), object()))
     found = SimpleNamespace(folder=run, reason="test")
-    for module in (locate, api):
-        monkeypatch.setattr(module, "find_run", lambda _: found)
+    monkeypatch.setattr(locate, "find_run", lambda _: found)
     return noted
 
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 
-from istvt.benchmarks.bench import run_bench
+from istvt.benchmarks.bench import BenchRequest, run_bench
 from istvt.benchmarks.report import STAGES
 from istvt.bundle.engines import GRAPHS, engine_path, onnx_digests, read_record
 from istvt.bundle.manifest import Bundle, ScorePolicy, open_bundle
@@ -34,6 +34,7 @@ from istvt.presets import (
 from istvt.records import Frame
 from istvt.runtime.backends.choose import open_scorer
 from istvt.runtime.backends.cuda.torch_model import fused, lower_model
+from istvt.runtime.hub import Hub
 from istvt.runtime.parity import score_windows
 from istvt.runtime.pipeline import Pipeline
 from istvt.runtime.policy import VerdictPolicy
@@ -293,20 +294,22 @@ def test_a_pipeline_streams_with_it(bundle):
     image[40:80, 40:80] = np.random.default_rng(0).integers(60, 180, (40, 40, 3))
     with open_scorer(bundle, backend="onnxruntime", device="cpu") as scorer:
         pipeline = Pipeline(
-            scorer,
             FaceTracker(FakeDetector(), detect_every=1),
             bundle.config,
             verdicts=VerdictPolicy(),
             scores=ScorePolicy(),
         )
-        results = [pipeline.feed(Frame(image, number, number / 25, "made")) for number in range(6)]
+        hub = Hub(scorer)
+        frames = [Frame(image, number, number / 25, "made") for number in range(6)]
+        results = [hub.step([(pipeline, frame)])[0] for frame in frames]
     found = [track.window for result in results for track in result.tracks]
     assert [window is not None for window in found] == 2 * [False] + 4 * [True]
     assert all(np.isfinite(window.logit) for window in found if window is not None)
 
 
 def test_a_row_of_a_benchmark_is_measured(bundle):
-    report = run_bench(bundle, backends=["onnxruntime"], device="cpu", rounds=1, seconds=0.05)
+    request = BenchRequest(["onnxruntime"], device="cpu", rounds=1, seconds=0.05)
+    report = run_bench(bundle, request)
     assert report.model.architecture == bundle.config.architecture
     for row in report.rows:
         assert row.reason == ""

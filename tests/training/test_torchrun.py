@@ -26,7 +26,7 @@ def tell(error, data):
     Path(sys.argv[1]).write_text(str(error))
     return "go on with this"
 
-fit.fit, command._how_to_go_on = stopped, tell
+fit.fit, command._how_to_continue = stopped, tell
 run_and_exit(lambda **_: command.train(Path("data"), Path("run")))
 """
 

@@ -18,6 +18,7 @@ from istvt.export.engines import parity as engine_parity
 from istvt.export.engines.builder import BuiltEngine, EngineOptions
 from istvt.export.engines.parity import rebuild_engines
 from istvt.presets import TINY
+from istvt.records import ignore
 from istvt.runtime.backends.onnxruntime import OnnxRuntimeScorer
 from istvt.runtime.parity import ParitySteps, SampleWindows, Tolerance, random_windows
 from tests.runtime.backends.cuda.fake_device import FakeDevice, FakeTensorRT
@@ -193,7 +194,7 @@ def test_an_export_whose_engines_do_not_run_keeps_the_old_bundle(tiny_run, machi
 
 
 def test_what_does_not_gate_is_no_reference(tiny_bundle):
-    steps = ParitySteps(random_windows(TINY.spec, count=1), lambda step: None)
+    steps = ParitySteps(random_windows(TINY.spec, count=1), ignore)
     assert not steps.have_begun
     steps.run(tiny_bundle, "torch")
     steps.run(tiny_bundle, "onnxruntime", gates=False)
@@ -308,7 +309,7 @@ def half_bundle(tiny_run, tmp_path_factory):
 def test_engines_in_half_precision_are_held_to_the_limits_of_right_kernels(
     half_bundle, monkeypatch, moved, passes
 ):
-    steps = ParitySteps(random_windows(TINY.spec), lambda step: None)
+    steps = ParitySteps(random_windows(TINY.spec), ignore)
     steps.run(half_bundle, "onnxruntime")
     before = steps._last[1]
     assert 1 < abs(before).max() < 1.5
@@ -331,7 +332,7 @@ def test_sides_of_random_pixels_do_not_gate(half_bundle, monkeypatch, origin, pa
     """A logit may lie at 0.002, and half a per cent of 8 windows is none."""
     logits = iter([np.full(8, 0.002, np.float32), np.full(8, -0.002, np.float32)] * 2)
     monkeypatch.setattr("istvt.runtime.parity.score_windows", lambda *_: next(logits))
-    steps = ParitySteps(SampleWindows(random_windows(TINY.spec).faces, origin), lambda step: None)
+    steps = ParitySteps(SampleWindows(random_windows(TINY.spec).faces, origin), ignore)
     steps.run(half_bundle, "onnxruntime")
     steps.run_rounded(half_bundle)
     assert (steps.results[0].flips, steps.results[0].passed) == (8, passes)

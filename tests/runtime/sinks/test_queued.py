@@ -107,7 +107,7 @@ def test_a_hanging_sink_is_given_up(caplog):
     assert recorder.calls == [0]
     assert sink.dropped == 2
     (record,) = caplog.records
-    assert "Recorder did not close within 0.05 s: 2 results" in record.getMessage()
+    assert "Recorder did not close within 0.05 s: 2 waiting results are lost" in record.getMessage()
     recorder.gate.set()  # it may come round later, and then closes its files
     sink.close()
     (thread,) = recorder.threads

@@ -97,7 +97,7 @@ def test_a_signal_ends_it_after_the_step_with_the_command_to_go_on(
     os.kill(process.pid, number)
     process.join(30)
     assert process.exitcode == 130, told(folder)
-    assert "nothing is lost, go on with:" in told(folder)
+    assert "nothing is lost, continue with:" in told(folder)
     assert f"istvt train {folder} --out {run} --resume" in told(folder)
     assert len(metrics_of(run) if (run / "metrics.jsonl").exists() else []) < OPTIONS["epochs"]
     run_to_end(folder, run, resume=True)

@@ -143,7 +143,7 @@ class Model(ClosesOnExit):
         """Judge recordings one after another; an unreadable one does not stop the rest.
 
         Args:
-            sources: files and folders of images; `istvt.runtime.score.find_sources` lists videos
+            sources: files and folders of images; `istvt.runtime.recordings.find_sources` lists videos
                 in folders.
             judging: how faces are found and judged.
             progress: called with ("files", done, total) and (name, frames read, frames declared).
@@ -151,7 +151,7 @@ class Model(ClosesOnExit):
         Raises:
             SourceError: the only source cannot be read at all.
         """
-        from istvt.runtime.score import score_sources
+        from istvt.runtime.recordings import score_sources
 
         def open_session(source: "Source") -> "Session":
             return self.session(source, judging=judging)

@@ -27,7 +27,7 @@ def score(
     ] = None,
 ) -> int:
     """Judge recordings: print a verdict on each face's track and on each file."""
-    from istvt.runtime.score import find_sources
+    from istvt.runtime.recordings import find_sources
     from istvt.runtime.sinks.report import exit_code, format_reports, to_csv, to_dicts
 
     located = locate.find_bundle(model)

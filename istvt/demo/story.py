@@ -193,7 +193,7 @@ def _export(places: Places, teller: Teller) -> "Exported":
 
 
 def _score(model: api.Model, places: Places, teller: Teller) -> "dict[str, list[SessionReport]]":
-    from istvt.runtime.score import find_sources
+    from istvt.runtime.recordings import find_sources
     from istvt.runtime.sinks.report import to_csv
 
     clips = find_sources([places.data / "test"])

@@ -6,7 +6,7 @@ import pytest
 
 from istvt.errors import ExitCode, SourceNotFoundError, UnreadableSourceError
 from istvt.records import Score, Verdict, VerdictKind
-from istvt.runtime.score import find_sources, score_sources
+from istvt.runtime.recordings import find_sources, score_sources
 from istvt.runtime.session import SessionReport
 from istvt.runtime.sinks.report import exit_code, format_reports, to_csv, to_dicts
 

@@ -143,8 +143,8 @@ class Model(ClosesOnExit):
         """Judge recordings one after another; an unreadable one does not stop the rest.
 
         Args:
-            sources: files and folders of images; `istvt.runtime.recordings.find_sources` lists videos
-                in folders.
+            sources: files and folders of images; `find_sources` of `istvt.runtime.recordings` lists
+                the videos in folders.
             judging: how faces are found and judged.
             progress: called with ("files", done, total) and (name, frames read, frames declared).
 

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from istvt.training.run.epochs import EpochResult
     from istvt.video.source import Source
 
-TRACKS_KEPT = 50  # of a live source; a month of them would fill the memory
-
 
 @dataclass(frozen=True)
 class Judging:
@@ -213,7 +211,6 @@ class Model(ClosesOnExit):
             pipeline,
             hub=hub,
             policy=policy,
-            keep_tracks=TRACKS_KEPT if source.is_live else None,
             max_frames=max_frames,
         )
 
@@ -345,7 +342,7 @@ def evaluate(
 
     Args:
         request: the data set and how it is read.
-        run: its folder; None uses the newest under `runs/`.
+        run: its folder; None uses `$ISTVT_MODEL`, else the newest under `runs/`.
         split: train, val or test.
         scoring: which windows to score, and how; None scores all of the data's.
         resamples: for the bootstrap intervals; 0 omits these.
@@ -395,7 +392,7 @@ def export_bundle(
     It is not named `export`, since `istvt.export` is the package that does the work.
 
     Args:
-        run: its folder; None uses the newest under `runs/`.
+        run: its folder; None uses `$ISTVT_MODEL`, else the newest under `runs/`.
         out: the bundle's folder, ending in `.istvt`; None puts it beside the run.
         precision: the graphs'.
         clips: folder of videos to calibrate INT8 with; None uses the run's held-out windows.

@@ -36,7 +36,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"bundle": "what lies on the device: manifest, engine records; never torch or onnx"},
     {"kernels": "the fused attention: Triton sources, PTX, ONNX function bodies"},
     {"data": "a data set opened: raw or prepared, split by split"},
-    {"data/windows": "shards become samples: windows, augmentation, blends"},
+    {"data/windows": "shards become samples: windows, augmentation, recompression"},
     {"data/synthetic": "clips made of portraits, fakes blended from real frames"},
     {"data/prepared": "videos become shards of face crops"},
     {"data/layouts": "a folder or a CSV becomes a manifest: one module for each layout"},

@@ -1,5 +1,7 @@
 """The command line as a user meets it: exit codes, messages, output."""
 
+import csv
+import io
 import json
 import os
 import signal
@@ -142,6 +144,9 @@ def test_score_writes_tables_json_and_csv(cli, tiny_bundle, clip, tmp_path):
     code, out, _ = cli("score", folder, "--model", tiny_bundle.folder)
     assert code == 6
     assert out.count("no-face") == 2
+    _, out, err = cli("score", folder, "--csv", "-", "--model", tiny_bundle.folder)
+    assert [row["verdict"] for row in csv.DictReader(io.StringIO(out))] == ["no-face"] * 2
+    assert "no-face" in err
     output = tmp_path / "out" / "scores.json"
     cli("score", folder, "--json", output, "--model", tiny_bundle.folder)
     assert [entry["verdict"] for entry in json.loads(output.read_text())] == ["no-face"] * 2

@@ -149,7 +149,7 @@ def round_speedups(turns: Sequence[Turn], naive: Sequence[Turn]) -> tuple[float,
     )
 
 
-def to_json(report: BenchReport) -> dict[str, Any]:
+def to_dict(report: BenchReport) -> dict[str, Any]:
     """Return a JSON-ready dict."""
     return {"schema_version": SCHEMA_VERSION, **asdict(report)}
 

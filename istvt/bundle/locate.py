@@ -5,6 +5,7 @@ The order is `--model`, then `$ISTVT_MODEL`, then the newest run under `runs/`, 
 """
 
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def find_bundle(model: Path | None) -> Located:
     if (named.folder / RUN_FILE).is_file():
         raise ModelNotFoundError(
             f"{named.folder} ({named.reason}) is a run, and a bundle is needed: "
-            f"istvt export --model {named.folder}"
+            f"istvt export --model {shlex.quote(str(named.folder))}"
         )
     problem = f"no {BUNDLE_FILE} in it" if named.folder.exists() else "there is no such folder"
     raise ModelNotFoundError(

@@ -5,6 +5,7 @@ Needs no torch: the edge device reads bundles with this module.
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,10 @@ def open_bundle(folder: Path) -> Bundle:
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
         reason = f"it has no {MANIFEST_FILE}" if folder.is_dir() else "there is no such folder"
-        raise ModelNotFoundError(
-            f"{folder} is not a bundle: {reason}; `istvt export` makes bundles"
-        )
+        hint = "`istvt export` makes bundles"
+        if (folder / "config.json").is_file():
+            hint = f"it is a run: istvt export --model {shlex.quote(str(folder))}"
+        raise ModelNotFoundError(f"{folder} is not a bundle: {reason}; {hint}")
     bundle = _parse(folder, manifest)
     _check_files(bundle)
     return bundle

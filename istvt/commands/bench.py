@@ -15,6 +15,7 @@ from istvt.commands.output import JsonOption, Output, note
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, ModelNotFoundError, UsageError
 from istvt.presets import preset_named
+from istvt.records import Progress
 from istvt.runtime.backends.choose import BACKEND_NAMES, backend_named
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def bench(
     """Compare every backend with naive PyTorch: latency, windows per second, memory."""
     from istvt.benchmarks import bench as benches
     from istvt.benchmarks.chart import check_format, draw
-    from istvt.benchmarks.report import to_json
+    from istvt.benchmarks.report import to_dict
     from istvt.benchmarks.table import format_report
 
     if png is not None:
@@ -68,8 +69,8 @@ def bench(
     request = benches.BenchRequest(named or None, device, threads, rounds, seconds)
     needs_engines = [name for name in named if backend_named(name).flavour]
     with (
-        _bundle_or_preset(model, preset, needs_engines) as (bundle, is_random),
         stage_bars() as progress,
+        _bundle_or_preset(model, preset, needs_engines, progress) as (bundle, is_random),
     ):
         report = benches.run_bench(
             bundle,
@@ -78,7 +79,7 @@ def bench(
             progress=progress,
         )
     output.say(format_report(report))
-    output.write(to_json(report))
+    output.write(to_dict(report))
     if png is not None:
         draw(report, png)
         note(f"wrote {png}")
@@ -87,7 +88,7 @@ def bench(
 
 @contextmanager
 def _bundle_or_preset(
-    model: Path | None, preset: str | None, needs_engines: list[str]
+    model: Path | None, preset: str | None, needs_engines: list[str], progress: Progress
 ) -> Iterator[tuple[Bundle, bool]]:
     """Yield the bundle to measure and whether its weights are random; print the choice."""
     if model is not None and preset is not None:
@@ -105,7 +106,7 @@ def _bundle_or_preset(
     chosen = preset_named(preset or FALLBACK_PRESET)
     why = "--preset" if preset else "there is no bundle here; speed does not depend on the weights"
     note(f"model: preset {chosen.name} with random weights ({why})")
-    with stage_bars() as progress, random_bundle(chosen, progress=progress) as bundle:
+    with random_bundle(chosen, progress=progress) as bundle:
         yield bundle, True
 
 

@@ -1,5 +1,6 @@
 """`istvt import-weights`: turn the authors' weights into a run."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,6 @@ def import_weights(
     output.write({"run": str(out), "used": report.used, "ignored": report.ignored})
     output.say(
         f"{len(report.used)} tensors used, {len(report.ignored)} ignored (Xception layers that "
-        f"ISTVT does not have)\nwrote {out}; next:\n  istvt export --model {out}"
+        f"ISTVT does not have)\nwrote {out}; next:\n  istvt export --model {shlex.quote(str(out))}"
     )
     return ExitCode.DONE

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,26 +23,28 @@ PIPE = Path("-")
 class Output:
     """One command's output: text for people, and the result as JSON if `--json` is set.
 
-    Text is printed to standard error if standard output carries JSON.
+    Text is printed to standard error if standard output carries JSON or another file's content.
 
     Args:
         json: the option's value.
-        others: further files that the command will write; checked at once.
+        others: further files that the command will write; `-` is standard output.
+
+    Attributes:
+        is_piped: whether standard output carries a file's content.
 
     Raises:
-        UsageError: a file cannot be written.
+        UsageError: a file cannot be written, or two are to go to standard output.
     """
 
     def __init__(self, json: Path | None, *others: Path | None) -> None:
         self._json = json
-        for path in (json, *others):
-            if path not in (None, PIPE):
+        files = [path for path in (json, *others) if path is not None]
+        self.is_piped = PIPE in files
+        if files.count(PIPE) > 1:
+            raise UsageError("two results are to go to standard output: write one to a file")
+        for path in files:
+            if path != PIPE:
                 check_writable(path)
-
-    @property
-    def is_piped(self) -> bool:
-        """Whether standard output carries JSON."""
-        return self._json == PIPE
 
     def say(self, text: str) -> None:
         """Print a result for people."""
@@ -58,7 +61,7 @@ class Output:
         """Open the target of `--json` for writing line by line; None if it is not set."""
         if self._json is None:
             yield None
-        elif self.is_piped:
+        elif self._json == PIPE:
             yield typer.get_text_stream("stdout")
         else:
             with self._json.open("w", encoding="utf-8") as stream:
@@ -87,17 +90,18 @@ def write_text(path: Path, text: str) -> None:
     if path == PIPE:
         typer.echo(text, nl=False)
         return
-    if is_special(path):
+    if is_replaceable(path):
+        with atomic_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    else:
         path.write_text(text, encoding="utf-8")
-        return
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
     note(f"wrote {path}")
 
 
-def is_special(path: Path) -> bool:
-    """Return whether this is a pipe or a device, which is written but never replaced."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+def is_replaceable(path: Path) -> bool:
+    """Return whether a new file may take this path's place; no pipe, device or link loses it."""
+    is_plain = not path.is_symlink() and (path.is_file() or not path.exists())
+    return is_plain and os.access(path.parent, os.W_OK)
 
 
 def check_writable(path: Path) -> None:
@@ -106,8 +110,8 @@ def check_writable(path: Path) -> None:
     Raises:
         UsageError: it is a folder, or cannot be written.
     """
-    if is_special(path):
-        return
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return  # a pipe or a device: opening it may wait for a reader
     was_there = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from istvt import api
 from istvt.data.dataset import DataRequest
 from istvt.demo.places import Places
-from istvt.errors import DataError
+from istvt.errors import BackendError, DataError
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.records import Progress
 from istvt.training.run.recipe import DEMO_RECIPE
@@ -112,7 +112,7 @@ def run_demo(
         trained = _train(places, train_s=train_s, seed=seed, teller=teller)
     with steps.step("test split", f"istvt evaluate --data {data} --model {run}"):
         tested = _evaluate(places, teller)
-    with steps.step("export", f"istvt export --model {run} --engine none"):
+    with steps.step("export", f"istvt export --model {run}"):
         exported = _export(places, teller)
     with api.open_model(bundle) as model:
         info = model.info
@@ -126,7 +126,8 @@ def run_demo(
         for label in LABELS:
             clip = middle(scored[label])
             command = (
-                f"istvt stream --source {clip} --model {bundle} --save {places.overlay(label)}"
+                f"istvt stream --source {clip} --model {bundle} --save {places.overlay(label)} "
+                f"--json {places.lines(label)}"
             )
             with steps.step(f"streaming a held-out {label} clip", command):
                 streamed[label] = _stream(model, clip, label, places)
@@ -159,13 +160,17 @@ def _make_clips(places: Places, portraits: Path | None, *, seed: int, teller: Te
 
 def _train(places: Places, *, train_s: float, seed: int, teller: Teller) -> "FitResult":
     from istvt.training.fit import Training
+    from istvt.training.stop import TrainingStopped
 
     config = ModelConfig(TINY, CropRecipe(TINY.image_size))
     recipe = replace(DEMO_RECIPE, epochs=None, budget_s=train_s, seed=seed)
-    with teller.bars() as progress:
-        trained = api.train(
-            DataRequest(places.data), places.run, Training(config, recipe), progress=progress
-        )
+    request, training = DataRequest(places.data), Training(config, recipe)
+    try:
+        with teller.bars() as progress:
+            trained = api.train(request, places.run, training, progress=progress)
+    except TrainingStopped as stopped:
+        teller.say(f"{stopped}; istvt train {places.data} --out {places.run} --resume continues it")
+        raise
     best = trained.best
     teller.say(
         f"best of {len(trained.epochs)} epochs: {best.epoch}, validation AUC "
@@ -184,11 +189,17 @@ def _evaluate(places: Places, teller: Teller) -> "Report":
 
 
 def _export(places: Places, teller: Teller) -> "Exported":
+    from istvt.export.engines.build import choose_flavour
+    from istvt.export.engines.builder import EngineOptions
     from istvt.runtime.parity import format_parity
 
+    flavour = choose_flavour("auto")
+    engines = None if flavour is None else EngineOptions(flavour)
     with teller.bars() as progress:
-        exported = api.export_bundle(places.run, places.bundle, progress=progress)
+        exported = api.export_bundle(places.run, places.bundle, engines=engines, progress=progress)
     teller.say(format_parity(exported.parity))
+    if exported.engines is not None and exported.engines.unchecked:
+        teller.say(f"the engines have not been run here: {exported.engines.unchecked}")
     return exported
 
 
@@ -270,6 +281,8 @@ def _measure(places: Places, teller: Teller) -> "BenchReport":
             progress=progress,
         )
     teller.say(format_report(measured))
+    if all(row.reason for row in measured.rows):
+        raise BackendError("no backend could be measured; the table above has the reasons")
     draw(measured, places.picture("bench"))
     return measured
 

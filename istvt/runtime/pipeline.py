@@ -145,9 +145,7 @@ class Pipeline:
         for face in faces:
             if face.track_id not in self._tracks:
                 self._tracks[face.track_id] = self._begin(face.track_id, frame)
-        is_sampled = self._sampler.takes(
-            frame.index, frame.time_s
-        )  # called on every frame, even without faces
+        is_sampled = self._sampler.takes(frame.index, frame.time_s)  # of every frame, faces or not
         return Seen(
             frame=frame,
             faces=tuple(faces),

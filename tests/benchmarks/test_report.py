@@ -9,7 +9,7 @@ import pytest
 
 from istvt.benchmarks.bench import BenchRequest, run_bench
 from istvt.benchmarks.chart import draw
-from istvt.benchmarks.report import BenchReport, Row, to_json
+from istvt.benchmarks.report import BenchReport, Row, to_dict
 from istvt.benchmarks.table import format_report
 from tests.benchmarks.fakes import FakeHouse, empty_bundle, frame
 
@@ -31,7 +31,7 @@ def report(tmp_path: Path) -> BenchReport:
 
 
 def test_json_keeps_every_field(report: BenchReport) -> None:
-    values = json.loads(json.dumps(to_json(report)))
+    values = json.loads(json.dumps(to_dict(report)))
     assert set(values) == {"schema_version", *(field.name for field in fields(BenchReport))}
     for row, written in zip(report.rows, values["rows"], strict=True):
         assert set(written) == {field.name for field in fields(Row)}
@@ -39,7 +39,7 @@ def test_json_keeps_every_field(report: BenchReport) -> None:
 
 
 def test_json_says_what_was_measured(report: BenchReport) -> None:
-    values = to_json(replace(report, model=replace(report.model, random_weights=True)))
+    values = to_dict(replace(report, model=replace(report.model, random_weights=True)))
     assert values["schema_version"] == 1
     assert values["model"]["random_weights"] is True
     assert values["model"]["preset"] == "tiny"

@@ -39,6 +39,23 @@ def test_the_check_leaves_nothing_behind(tmp_path):
         Output(tmp_path)
 
 
+def test_two_results_do_not_share_standard_output(capsys):
+    output = Output(None, PIPE)
+    output.say("for people")
+    assert capsys.readouterr() == ("", "for people\n")
+    with pytest.raises(UsageError, match="write one to a file"):
+        Output(PIPE, PIPE)
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path):
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    Output(link).write([1])
+    assert link.is_symlink()
+    assert json.loads(target.read_text()) == [1]
+
+
 def test_a_pipe_is_written_and_stays_a_pipe(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

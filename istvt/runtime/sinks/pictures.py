@@ -103,9 +103,6 @@ class Pictures:
             size_wh = (picture.shape[1], picture.shape[0])
             self._writer = VideoWriter(path, fps=self._fps, size_wh=size_wh)
             self._start_s = time_s
-        if (
-            picture.shape[1],
-            picture.shape[0],
-        ) != self._writer.size_wh:  # a stream may change its size
+        if (picture.shape[1], picture.shape[0]) != self._writer.size_wh:  # streams may change
             picture = cv2.resize(picture, self._writer.size_wh, interpolation=cv2.INTER_AREA)
         self._writer.write(picture, time_s=time_s - self._start_s)

@@ -65,6 +65,12 @@ class Face:
     confidence: float
     crop: UInt8Array | None = None
 
+    @property
+    def area_px(self) -> float:
+        """The area of the box."""
+        left, top, right, bottom = self.box_xyxy
+        return float((right - left) * (bottom - top))
+
 
 @dataclass(frozen=True)
 class Window(Generic[Item]):

@@ -112,13 +112,11 @@ def _bundle_or_preset(
 
 def _bundle_if_any(model: Path | None, *, is_needed: bool) -> Bundle | None:
     try:
-        located = locate.find_bundle(model)
+        return open_bundle(options.find_bundle(model))
     except ModelNotFoundError:
         if is_needed or model is not None or os.environ.get(locate.MODEL_VARIABLE):
             raise
         return None
-    note(f"model: {located.folder} ({located.reason})")
-    return open_bundle(located.folder)
 
 
 def _exit_code(report: "BenchReport", *, named: list[str]) -> int:

@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from istvt import api
-from istvt.bundle import locate
 from istvt.commands import options
-from istvt.commands.output import JsonOption, Output, note, write_text
+from istvt.commands.output import JsonOption, Output, write_text
 from istvt.console import stage_bars
 from istvt.data.layouts.choose import LayoutOptions
 from istvt.errors import ExitCode
@@ -59,14 +58,13 @@ def evaluate(
     from istvt.training.material import BLENDS
 
     output = Output(json, scores)
-    run = locate.find_run(model)
-    note(f"run: {run.folder} ({run.reason})")
+    run = options.find_run(model)
     request = DataRequest(data, LayoutOptions(**layout), cache=cache)
     scoring = Scoring(windows_per_video, fakes, BLENDS[blend], batch_size, precision, workers)
     with stage_bars() as progress:
         report = api.evaluate(
             request,
-            run.folder,
+            run,
             split=split,
             scoring=scoring,
             resamples=resamples,
@@ -76,7 +74,7 @@ def evaluate(
     found = report.found
     output.say(format_data(report.data))
     output.say(format_summary(found, report.summary))
-    for line in format_overlap(report.overlap, run.folder, videos=len(report.data.videos)):
+    for line in format_overlap(report.overlap, run, videos=len(report.data.videos)):
         output.say(line)
     for skipped in found.skipped:
         output.say(f"skipped {skipped.path}: {skipped.reason}")

@@ -11,7 +11,7 @@ import typer
 from istvt import api
 from istvt.bundle import locate
 from istvt.commands import options
-from istvt.commands.output import JsonOption, Output, note
+from istvt.commands.output import JsonOption, Output
 from istvt.console import stage_bars
 from istvt.errors import ExitCode, UsageError
 from istvt.export.engines.builder import EngineOptions, PluginChoice
@@ -74,9 +74,8 @@ def export(
                 f"{model} is a bundle, whose graphs are finished: pass only --engine, or a run"
             )
         return _build_in_bundle(model, engines, Output(json))
-    run = locate.find_run(model)
-    note(f"run: {run.folder} ({run.reason})")
-    return _export_run(run.folder, out, precision or "fp32", clips, engines, Output(json))
+    run = options.find_run(model)
+    return _export_run(run, out, precision or "fp32", clips, engines, Output(json))
 
 
 def _export_run(

@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from istvt import api
+from istvt.bundle import locate
+from istvt.commands.output import note
 from istvt.presets import PRESETS
 from istvt.runtime.backends.choose import AUTO, BACKEND_NAMES
 from istvt.scorer import DeviceName
@@ -50,6 +53,28 @@ CacheOption = Annotated[
         help="Folder for the face crops. Default: DATA/.istvt-cache.", rich_help_panel=DATA
     ),
 ]
+
+
+def find_bundle(model: Path | None) -> Path:
+    """Find the bundle of `--model`, and print which it is and why."""
+    located = locate.find_bundle(model)
+    note(f"model: {located.folder} ({located.reason})")
+    return located.folder
+
+
+def find_run(model: Path | None) -> Path:
+    """Find the run of `--model`, and print which it is and why."""
+    located = locate.find_run(model)
+    note(f"run: {located.folder} ({located.reason})")
+    return located.folder
+
+
+def open_model(bundle: Path, backend: str, device: DeviceName, threads: int | None) -> api.Model:
+    """Load a bundle into a runtime, and print which runtime it is."""
+    model = api.open_model(bundle, backend=backend, device=device, threads=threads)
+    info = model.info
+    note(f"backend: {info.backend} on {info.device} in {info.precision}")
+    return model
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _to_dict(prepared: "Prepared", parts: "Sequence[Part]") -> dict[str, Any]:
     return {
         "folder": str(prepared.folder),
         "parts": [{**asdict(part), "label": part.label.name.lower()} for part in parts],
-        "skipped": [{"path": str(one.path), "reason": one.reason} for one in prepared.skipped],
+        "skipped": [skipped.to_dict() for skipped in prepared.skipped],
         "removed": prepared.removed,
         "digest": prepared.digest,
     }

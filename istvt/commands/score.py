@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from istvt import api
-from istvt.bundle import locate
 from istvt.commands import options
-from istvt.commands.output import JsonOption, Output, note, write_text
+from istvt.commands.output import JsonOption, Output, write_text
 from istvt.console import stage_bars
 
 
@@ -30,16 +29,15 @@ def score(
     from istvt.runtime.recordings import find_sources
     from istvt.runtime.sinks.report import exit_code, format_reports, to_csv, to_dicts
 
-    located = locate.find_bundle(model)
-    note(f"model: {located.folder} ({located.reason})")
+    bundle = options.find_bundle(model)
     found = find_sources(sources)
     output = Output(json, csv)
     judging = api.Judging(threshold, band, min_face_px)
-    with api.open_model(located.folder, backend=backend, device=device, threads=threads) as opened:
-        info = opened.info
-        note(f"backend: {info.backend} on {info.device} in {info.precision}")
-        with stage_bars() as progress:
-            reports = opened.score_all(found, judging=judging, progress=progress)
+    with (
+        options.open_model(bundle, backend, device, threads) as opened,
+        stage_bars() as progress,
+    ):
+        reports = opened.score_all(found, judging=judging, progress=progress)
     output.say(format_reports(reports))
     output.write(to_dicts(reports))
     if csv is not None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from istvt import api
-from istvt.bundle import locate
 from istvt.commands import options
-from istvt.commands.output import JsonOption, Output, note
+from istvt.commands.output import JsonOption, Output
 from istvt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,17 +50,15 @@ def stream(
     if (camera is None) == (source is None) or wanted is None:
         raise UsageError("use either --camera N or --source X")
     output = Output(json)
-    located = locate.find_bundle(model)
-    note(f"model: {located.folder} ({located.reason})")
+    bundle = options.find_bundle(model)
     timers = StageTimers()
     judging = api.Judging(threshold, band, min_face_px)
     with (
         api.open_source(wanted) as opened,
-        api.open_model(located.folder, backend=backend, device=device, threads=threads) as detector,
+        options.open_model(bundle, backend, device, threads) as detector,
         output.lines() as lines,
     ):
         info = detector.info
-        note(f"backend: {info.backend} on {info.device} in {info.precision}")
         session = detector.session(
             opened, judging=judging, max_frames=max_frames, timers=timers, times_encoder=stats
         )

@@ -227,7 +227,7 @@ def _to_dict(result: "FitResult") -> dict[str, Any]:
         "best": asdict(result.best),
         "epochs": [asdict(epoch) for epoch in result.epochs],
         "precision": result.precision,
-        "skipped": [{"path": str(one.path), "reason": one.reason} for one in result.skipped],
+        "skipped": [skipped.to_dict() for skipped in result.skipped],
         "shared_identities": list(result.shared_identities),
     }
 

@@ -14,6 +14,8 @@ from istvt.demo.places import Places
 from istvt.errors import BackendError, DataError
 from istvt.presets import TINY, CropRecipe, ModelConfig
 from istvt.records import Progress
+from istvt.runtime.session import SessionReport, Sink
+from istvt.runtime.sinks.report import format_session, to_csv
 from istvt.training.run.recipe import DEMO_RECIPE
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from istvt.evaluation.report import Report
     from istvt.export.build import Exported
     from istvt.runtime.pipeline import FrameResult
-    from istvt.runtime.session import SessionReport
     from istvt.training.fit import FitResult
 
 LABELS = ("real", "fake")
@@ -47,7 +48,7 @@ class StreamedClip:
 
     label: str
     windows: tuple[tuple[float, float, float], ...]
-    report: "SessionReport"
+    report: SessionReport
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Story:
     trained: "FitResult"
     tested: "Report"
     exported: "Exported"
-    scored: "dict[str, list[SessionReport]]"
+    scored: dict[str, list[SessionReport]]
     streamed: "dict[str, StreamedClip]"
     measured: "BenchReport"
     seconds: dict[str, float]
@@ -131,18 +132,18 @@ def run_demo(
             )
             with steps.step(f"streaming a held-out {label} clip", command):
                 streamed[label] = _stream(model, clip, label, places)
-                teller.say(_headline(streamed[label].report))
+                teller.say(format_session(streamed[label].report))
     with steps.step("latency", f"istvt bench --model {bundle} --quick"):
         measured = _measure(places, teller)
     return Story(count, trained, tested, exported, scored, streamed, measured, steps.seconds)
 
 
-def middle(reports: "list[SessionReport]") -> Path:
+def middle(reports: list[SessionReport]) -> Path:
     """Return the clip in the middle of its label's scores: neither the best nor the worst."""
     return Path(reports[len(reports) // 2].source)
 
 
-def probability_of(report: "SessionReport") -> float | None:
+def probability_of(report: SessionReport) -> float | None:
     """Return a source's fake probability; None if nothing could be scored."""
     score = report.verdict.score
     return None if score is None else score.fake_probability
@@ -203,9 +204,8 @@ def _export(places: Places, teller: Teller) -> "Exported":
     return exported
 
 
-def _score(model: api.Model, places: Places, teller: Teller) -> "dict[str, list[SessionReport]]":
+def _score(model: api.Model, places: Places, teller: Teller) -> dict[str, list[SessionReport]]:
     from istvt.runtime.recordings import find_sources
-    from istvt.runtime.sinks.report import to_csv
 
     clips = find_sources([places.data / "test"])
     with teller.bars() as progress:
@@ -216,16 +216,15 @@ def _score(model: api.Model, places: Places, teller: Teller) -> "dict[str, list[
     return {label: _of_label(reports, label, teller) for label in LABELS}
 
 
-def _of_label(reports: "list[SessionReport]", label: str, teller: Teller) -> "list[SessionReport]":
+def _of_label(reports: list[SessionReport], label: str, teller: Teller) -> list[SessionReport]:
     found = [report for report in reports if Path(report.source).parent.name == label]
-    scored = {id(report): probability_of(report) for report in found}
-    judged = [report for report in found if scored[id(report)] is not None]
+    judged = [report for report in found if report.verdict.score is not None]
     if not judged:
         raise DataError(f"no {label} test clip could be scored")
     counts = Counter(report.verdict.kind.value for report in judged)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     teller.say(f"{label} clips: {said}")
-    return sorted(judged, key=lambda report: scored[id(report)] or 0.0)
+    return sorted(judged, key=lambda report: probability_of(report) or 0.0)
 
 
 def _stream(model: api.Model, clip: Path, label: str, places: Places) -> StreamedClip:
@@ -248,8 +247,8 @@ def _stream(model: api.Model, clip: Path, label: str, places: Places) -> Streame
     return StreamedClip(label, tuple(points.windows), report)
 
 
-class _Points:
-    """Collects the points of the score plot; a sink."""
+class _Points(Sink):
+    """Collects the points of the score plot."""
 
     def __init__(self) -> None:
         self.windows: list[tuple[float, float, float]] = []
@@ -260,12 +259,6 @@ class _Points:
                 point = result.frame.time_s, track.window.fake_probability, track.probability
                 self.windows.append(point)
         return True
-
-    def finish(self, report: "SessionReport") -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def _measure(places: Places, teller: Teller) -> "BenchReport":
@@ -285,9 +278,3 @@ def _measure(places: Places, teller: Teller) -> "BenchReport":
         raise BackendError("no backend could be measured; the table above has the reasons")
     draw(measured, places.picture("bench"))
     return measured
-
-
-def _headline(report: "SessionReport") -> str:
-    probability = probability_of(report)
-    said = "" if probability is None else f" ({probability:.0%} fake)"
-    return f"{report.source}: {report.verdict.kind.value}{said}; {report.verdict.reason}"

@@ -92,7 +92,7 @@ class MtcnnDetector:
         passed = np.flatnonzero(scores > self.thresholds[2])
         kept = passed[bx.suppress_by_smaller(boxes_xyxy[passed], scores[passed], limit=0.7)]
         faces = [Face(boxes_xyxy[i], landmarks[i], float(scores[i])) for i in kept]
-        return sorted(faces, key=_face_area, reverse=True)
+        return sorted(faces, key=lambda face: face.area_px, reverse=True)
 
     def refine(self, image: UInt8Array, boxes_xyxy: FloatArray) -> list[Face | None]:
         """Search only where faces were, using just the last network.
@@ -240,11 +240,6 @@ def _region_around(boxes: FloatArray, image: UInt8Array) -> tuple[int, int, int,
     left, top = np.maximum(boxes[:, :2].min(axis=0).astype(int) - 1, 0)
     right, bottom = np.minimum(boxes[:, 2:].max(axis=0).astype(int) + 1, image.shape[1::-1])
     return (left, top, right, bottom) if left < right and top < bottom else None
-
-
-def _face_area(face: Face) -> float:
-    left, top, right, bottom = face.box_xyxy
-    return float((right - left) * (bottom - top))
 
 
 def _check_image(image: UInt8Array) -> None:

@@ -217,7 +217,7 @@ class FaceTracker:
                 track.track_id, self._next_id = self._next_id, self._next_id + 1
             if track.track_id is not None and track.missed == 0:
                 shown.append(TrackedFace(track.track_id, track.face))
-        return sorted(shown, key=lambda tracked: -_area(tracked.face))
+        return sorted(shown, key=lambda tracked: -tracked.face.area_px)
 
     def _is_confirmed(self, track: _Track) -> bool:
         rules = self._rules
@@ -246,8 +246,3 @@ def _best_pairs(overlap: FloatArray, *, least: float) -> dict[int, int]:
 def _boxes(faces: Iterable[Face]) -> FloatArray:
     """Return the faces' boxes `(n, 4)`."""
     return np.array([face.box_xyxy for face in faces], np.float32).reshape(-1, 4)
-
-
-def _area(face: Face) -> float:
-    left, top, right, bottom = face.box_xyxy
-    return float((right - left) * (bottom - top))

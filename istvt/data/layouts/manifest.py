@@ -90,6 +90,10 @@ class Skipped:
     path: Path
     reason: str
 
+    def to_dict(self) -> dict[str, str]:
+        """Return what JSON can hold."""
+        return {"path": str(self.path), "reason": self.reason}
+
 
 @dataclass(frozen=True)
 class Note:

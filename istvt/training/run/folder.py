@@ -232,7 +232,7 @@ def _counts(windows: SplitWindows) -> dict[str, Any]:
     return {
         "videos": len(windows.videos),
         "windows": sum(len(video) for video in windows.videos),
-        "skipped": [{"path": str(s.path), "reason": s.reason} for s in windows.skipped],
+        "skipped": [skipped.to_dict() for skipped in windows.skipped],
     }
 
 
